@@ -1,0 +1,55 @@
+use std::future::Future;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::{Error, ErrorKind, Result};
+
+/// Is told of every binding call. The runtime's implementation feeds the request line and the metrics.
+pub trait CallObserver {
+    /// Called when a call begins, while the JavaScript that made it is still on the stack.
+    fn started(&self, kind: &'static str);
+
+    /// Called once a call, after it finished, on the thread that drove it.
+    fn finished(&self, kind: &'static str, binding: &str, op: &'static str, took: Duration, error: Option<ErrorKind>);
+}
+
+/// The one door between JavaScript and the drivers: every binding call goes through [`Calls::call`].
+///
+/// One an isolate; cheap to clone.
+#[derive(Clone)]
+pub struct Calls {
+    observer: Rc<dyn CallObserver>,
+    deadline: Duration,
+}
+
+impl Calls {
+    /// A door that reports to `observer` and fails a call with [`ErrorKind::Timeout`] after `deadline`.
+    pub fn new(observer: Rc<dyn CallObserver>, deadline: Duration) -> Self {
+        Self { observer, deadline }
+    }
+
+    /// Runs one driver call: times it, applies the deadline, reports the outcome.
+    pub async fn call<T>(
+        &self,
+        kind: &'static str,
+        binding: &str,
+        op: &'static str,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        self.observer.started(kind);
+        let started = Instant::now();
+        let outcome = match tokio::time::timeout(self.deadline, call).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::new(
+                ErrorKind::Timeout,
+                format!("{kind} call {op} on {binding} took longer than {} s", self.deadline.as_secs()),
+            )),
+        };
+        let error = outcome.as_ref().err().map(Error::kind);
+        if let Err(error) = &outcome {
+            tracing::debug!(kind, binding, op, %error, "binding call failed");
+        }
+        self.observer.finished(kind, binding, op, started.elapsed(), error);
+        outcome
+    }
+}

@@ -1,0 +1,3 @@
+//! The stores a cache can lie in, one file each.
+
+pub mod sqlite;

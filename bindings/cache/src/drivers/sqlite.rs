@@ -1,0 +1,125 @@
+//! Entries in one SQLite file, with a bounded memory in front.
+//!
+//! A `get` that memory can answer takes no lock and no system call; how memory stays true although other processes write the
+//! file is told in [`memory`] and [`wal_index`]. Other calls run on the caller's thread as long as they neither wait nor move
+//! more than 64 KiB, and on a thread of tokio's blocking pool otherwise.
+
+mod file;
+mod memory;
+mod store;
+#[cfg(test)]
+mod tests;
+mod wal_index;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aerostack_bindings::{BindingInfo, BindingState, Clock, Error, ErrorKind, Result};
+use async_trait::async_trait;
+
+use self::memory::Known;
+use self::store::{Attempt, Patience, Refusal, Store};
+use crate::{CacheDriver, Entry, KIND, Listing};
+
+/// How much memory a cache uses where nothing else is said, in bytes.
+pub const DEFAULT_MEMORY_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What a [`SqliteCache`] is opened with.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// The name on `env`.
+    pub name: String,
+    /// The file; it and its folder are made where they are missing.
+    pub path: PathBuf,
+    /// How many bytes of entries are kept in memory.
+    pub memory_bytes: u64,
+}
+
+/// A cache in one SQLite file.
+pub struct SqliteCache {
+    name: String,
+    store: Arc<Store>,
+}
+
+impl SqliteCache {
+    /// Opens the file.
+    ///
+    /// # Errors
+    /// `ConfigInvalid`, with the path and what to do, where the file cannot be used.
+    pub fn open(options: &SqliteOptions, clock: Arc<dyn Clock>) -> Result<Self> {
+        let store = Store::open(&options.path, options.memory_bytes, clock)?;
+        Ok(Self { name: options.name.clone(), store: Arc::new(store) })
+    }
+
+    /// Runs `work` here, or where waiting is allowed if it turns out to need that.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Store, Patience) -> Attempt<T> + Send + 'static,
+    ) -> Result<T> {
+        match work(&self.store, Patience::None) {
+            Ok(value) => return Ok(value),
+            Err(Refusal::Failed(error)) => return Err(error),
+            Err(Refusal::NotHere) => {}
+        }
+        let store = Arc::clone(&self.store);
+        match tokio::task::spawn_blocking(move || work(&store, Patience::UntilTimeout)).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(Refusal::Failed(error))) => Err(error),
+            Ok(Err(Refusal::NotHere)) => unreachable!("a patient call is never sent elsewhere"),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => {
+                    Err(Error::new(ErrorKind::Unavailable, "the runtime is shutting down").with_source(error))
+                }
+            },
+        }
+    }
+
+    /// Has the log moved to the file in the background where it has grown long.
+    fn tidy(&self) {
+        if let Some(claim) = self.store.claim_move() {
+            tokio::task::spawn_blocking(move || claim.move_log());
+        }
+    }
+}
+
+#[async_trait]
+impl CacheDriver for SqliteCache {
+    fn info(&self) -> BindingInfo {
+        BindingInfo {
+            name: self.name.clone(),
+            kind: KIND,
+            driver: "sqlite",
+            summary: self.store.path().display().to_string(),
+            state: BindingState::Ready,
+        }
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>> {
+        if let Some(Known(entry)) = self.store.recall(key) {
+            return Ok(entry);
+        }
+        let key = key.to_owned();
+        self.run(move |store, patience| store.get(&key, patience)).await
+    }
+
+    async fn put(&self, key: &str, entry: Entry) -> Result<()> {
+        let key = key.to_owned();
+        self.run(move |store, patience| store.put(&key, &entry, patience)).await?;
+        self.tidy();
+        Ok(())
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        let key = key.to_owned();
+        self.run(move |store, patience| store.delete(&key, patience)).await?;
+        self.tidy();
+        Ok(())
+    }
+
+    async fn list(&self, prefix: &str, limit: usize, start_after: Option<&str>) -> Result<Listing> {
+        let prefix = prefix.to_owned();
+        let start_after = start_after.map(str::to_owned);
+        self.run(move |store, patience| store.list(&prefix, limit, start_after.as_deref(), patience)).await
+    }
+}

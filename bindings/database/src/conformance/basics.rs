@@ -1,0 +1,208 @@
+//! Values, columns, batches, several statements in one text.
+
+use super::{Case, Outcome, Place, always, equal, expect_error, text, text_cell};
+use crate::driver::{Cell, Statement, Value};
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case { name: "numbers_are_bound_as_doubles", needs: always, trial: numbers_are_doubles },
+        Case { name: "values_come_back_as_they_were_stored", needs: always, trial: values_round_trip },
+        Case { name: "ids_that_are_strings_get_the_columns_affinity", needs: always, trial: affinity },
+        Case { name: "numbered_parameters_may_come_in_any_order", needs: always, trial: numbered_parameters },
+        Case { name: "columns_are_named_also_without_rows_and_duplicates_stay", needs: always, trial: column_names },
+        Case { name: "a_write_returns_no_columns_and_returning_returns_rows", needs: always, trial: returning },
+        Case { name: "a_batch_is_one_transaction", needs: always, trial: batch_commits },
+        Case { name: "a_batch_with_a_failure_changes_nothing", needs: always, trial: batch_rolls_back },
+        Case { name: "a_batch_of_queries_returns_all_results_in_order", needs: always, trial: batch_of_queries },
+        Case { name: "no_statements_is_no_work", needs: always, trial: empty_call },
+        Case {
+            name: "several_statements_in_one_text_return_the_last_result",
+            needs: always,
+            trial: several_statements,
+        },
+        Case { name: "several_statements_with_a_failure_change_nothing", needs: always, trial: several_roll_back },
+        Case { name: "a_schema_change_is_seen_by_statements_that_ran_before", needs: always, trial: schema_change },
+        Case { name: "a_with_clause_may_lead_to_a_write", needs: always, trial: with_insert },
+        Case { name: "data_is_there_after_opening_again", needs: always, trial: reopening },
+        Case { name: "foreign_keys_hold_and_cascade", needs: always, trial: foreign_keys },
+        Case { name: "more_statements_than_are_kept_all_work", needs: always, trial: many_statements },
+        Case { name: "a_dump_is_a_database_file", needs: |can| can.dump, trial: dump },
+    ]
+}
+
+fn numbers_are_doubles(place: &Place) -> Outcome {
+    let one = [Value::Real(1.0)];
+    equal("typeof(?)", &place.run_with("SELECT typeof(?)", &one)?.cells, &vec![text_cell("real")])?;
+    equal("7 / ?", &place.run_with("SELECT 7 / ?", &[Value::Real(2.0)])?.cells, &vec![Cell::Real(3.5)])?;
+    place.run("CREATE TABLE t (i INTEGER, n NUMERIC, t TEXT)")?;
+    let params = [Value::Real(1.0), Value::Real(2.0), Value::Real(1.0)];
+    place.run_with("INSERT INTO t VALUES (?, ?, ?)", &params)?;
+    let expected = vec![Cell::Integer(1), Cell::Integer(2), text_cell("1.0")];
+    equal("stored numbers", &place.cells("SELECT i, n, t FROM t")?, &expected)
+}
+
+fn values_round_trip(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")?;
+    let values = [
+        (Value::Null, Cell::Null),
+        (text(""), text_cell("")),
+        (text("gr\u{fc}n \u{1f600} a\u{0}b"), text_cell("gr\u{fc}n \u{1f600} a\u{0}b")),
+        (Value::Blob(vec![]), Cell::Blob(vec![])),
+        (Value::Blob(vec![0, 255, 7]), Cell::Blob(vec![0, 255, 7])),
+        (Value::Real(-0.5), Cell::Real(-0.5)),
+        (Value::Real(f64::NAN), Cell::Null),
+    ];
+    for (value, expected) in values {
+        let result = place.run_with("INSERT INTO t (v) VALUES (?) RETURNING v", std::slice::from_ref(&value))?;
+        equal("returned value", &result.cells, &vec![expected.clone()])?;
+        let stored = place.cells("SELECT v FROM t ORDER BY id DESC LIMIT 1")?;
+        equal("stored value", &stored, &vec![expected])?;
+    }
+    equal("large integer", &place.cells("SELECT 9223372036854775807")?, &vec![Cell::Integer(i64::MAX)])
+}
+
+fn affinity(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT)")?;
+    place.run("INSERT INTO t VALUES (7, 'seven')")?;
+    let found = place.run_with("SELECT name FROM t WHERE id = ?", &[text("7")])?;
+    equal("row by a string id", &found.cells, &vec![text_cell("seven")])?;
+    place.run_with("INSERT INTO t (id, name) VALUES (?, ?)", &[text("8"), text("eight")])?;
+    equal("typeof(id)", &place.cells("SELECT typeof(id) FROM t WHERE id = 8")?, &vec![text_cell("integer")])
+}
+
+fn numbered_parameters(place: &Place) -> Outcome {
+    place.run("CREATE TABLE colours (a, b, c)")?;
+    let params = [text("yellow"), Value::Real(16_776_960.0), Value::Real(4.0)];
+    let sql = "INSERT INTO colours VALUES (?3, ?1, ?2) RETURNING a, b, c";
+    let expected = vec![Cell::Real(4.0), text_cell("yellow"), Cell::Real(16_776_960.0)];
+    equal("numbered parameters", &place.run_with(sql, &params)?.cells, &expected)
+}
+
+fn column_names(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (a, b)")?;
+    let empty = place.run("SELECT a, b, a FROM t")?;
+    equal("columns without rows", &empty.columns.to_vec(), &vec!["a".to_owned(), "b".to_owned(), "a".to_owned()])?;
+    equal("rows", &empty.rows().len(), &0)?;
+    let result = place.run("select 1;")?;
+    equal("the column of `select 1`", &result.columns.to_vec(), &vec!["1".to_owned()])?;
+    equal("the row of `select 1`", &result.cells, &vec![Cell::Integer(1)])
+}
+
+fn returning(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT)")?;
+    let plain = place.run("INSERT INTO t (a) VALUES ('x')")?;
+    equal("columns of a plain write", &plain.columns.len(), &0)?;
+    equal("rows of a plain write", &plain.rows().len(), &0)?;
+    let result = place.run("INSERT INTO t (a) VALUES ('y'), ('z') RETURNING id, a")?;
+    let expected = vec![Cell::Integer(2), text_cell("y"), Cell::Integer(3), text_cell("z")];
+    equal("returned rows", &result.cells, &expected)
+}
+
+fn batch_commits(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (a INTEGER)")?;
+    let results = place.call(vec![
+        Statement::with_params("INSERT INTO t VALUES (?)", [Value::Real(1.0)]),
+        Statement::with_params("INSERT INTO t VALUES (?)", [Value::Real(2.0)]),
+        Statement::new("SELECT sum(a) FROM t"),
+    ])?;
+    equal("results", &results.len(), &3)?;
+    equal("the query sees the writes before it", &results[2].cells, &vec![Cell::Integer(3)])?;
+    equal("committed", &place.cells("SELECT count(*) FROM t")?, &vec![Cell::Integer(2)])
+}
+
+fn batch_rolls_back(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (a INTEGER UNIQUE)")?;
+    let error = expect_error(place.call(vec![
+        Statement::new("INSERT INTO t VALUES (1)"),
+        Statement::new("INSERT INTO t VALUES (2)"),
+        Statement::new("INSERT INTO t VALUES (1)"),
+        Statement::new("INSERT INTO t VALUES (3)"),
+    ]))?;
+    let expected = "UNIQUE constraint failed: t.a: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)";
+    equal("message", &error.message(), &expected)?;
+    equal("rows left", &place.cells("SELECT count(*) FROM t")?, &vec![Cell::Integer(0)])?;
+    place.run("INSERT INTO t VALUES (4)")?;
+    equal("the next write works", &place.cells("SELECT a FROM t")?, &vec![Cell::Integer(4)])
+}
+
+fn batch_of_queries(place: &Place) -> Outcome {
+    let results = place.call((0..10).map(|n| Statement::new(format!("SELECT {n}"))).collect())?;
+    let found: Vec<_> = results.into_iter().flat_map(|result| result.cells).collect();
+    equal("results", &found, &(0..10).map(Cell::Integer).collect())
+}
+
+fn empty_call(place: &Place) -> Outcome {
+    equal("results", &place.call(Vec::new())?.len(), &0)
+}
+
+fn several_statements(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (a INTEGER)")?;
+    let sql = "INSERT INTO t VALUES (1); INSERT INTO t VALUES (2);\n-- now ask\nSELECT a FROM t WHERE a > ?;";
+    let result = place.run_with(sql, &[Value::Real(1.0)])?;
+    equal("rows of the last statement", &result.cells, &vec![Cell::Integer(2)])?;
+    equal("queries only", &place.cells("SELECT 1; SELECT 2")?, &vec![Cell::Integer(2)])?;
+    let made = place.cells("CREATE TABLE u (b); INSERT INTO u VALUES (5); SELECT b FROM u")?;
+    equal("a statement may use what one before it made", &made, &vec![Cell::Integer(5)])
+}
+
+fn several_roll_back(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (a INTEGER UNIQUE)")?;
+    expect_error(place.call(vec![Statement::new("INSERT INTO t VALUES (1); INSERT INTO t VALUES (1)")]))?;
+    equal("rows left", &place.cells("SELECT count(*) FROM t")?, &vec![Cell::Integer(0)])
+}
+
+fn schema_change(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (a)")?;
+    place.run("INSERT INTO t VALUES (1)")?;
+    equal("before", &place.run("SELECT * FROM t")?.columns.len(), &1)?;
+    place.run("ALTER TABLE t ADD COLUMN b DEFAULT 'new'")?;
+    let after = place.run("SELECT * FROM t")?;
+    equal("columns after", &after.columns.to_vec(), &vec!["a".to_owned(), "b".to_owned()])?;
+    equal("row after", &after.cells, &vec![Cell::Integer(1), text_cell("new")])
+}
+
+fn with_insert(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (a)")?;
+    place.run("WITH x(v) AS (VALUES (1), (2)) INSERT INTO t SELECT v FROM x")?;
+    equal("rows", &place.cells("SELECT count(*) FROM t")?, &vec![Cell::Integer(2)])
+}
+
+fn reopening(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (a)")?;
+    place.run("INSERT INTO t VALUES (1)")?;
+    let again = place.second()?;
+    let results = place.runtime.block_on(again.run(vec![Statement::new("SELECT a FROM t")]))?;
+    equal("row", &results[0].cells, &vec![Cell::Integer(1)])
+}
+
+fn foreign_keys(place: &Place) -> Outcome {
+    place.run("CREATE TABLE a (id INTEGER PRIMARY KEY)")?;
+    place.run("CREATE TABLE b (a INTEGER REFERENCES a ON DELETE CASCADE)")?;
+    let message = place.message("INSERT INTO b VALUES (1)", &[])?;
+    let expected = "FOREIGN KEY constraint failed: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_FOREIGNKEY)";
+    equal("message", &message.as_str(), &expected)?;
+    place.call(vec![
+        Statement::new("PRAGMA defer_foreign_keys = ON"),
+        Statement::new("INSERT INTO b VALUES (1)"),
+        Statement::new("INSERT INTO a VALUES (1)"),
+    ])?;
+    let deleted = place.run("DELETE FROM a")?;
+    equal("changes with the cascade", &deleted.meta.changes, &2)?;
+    equal("rows left", &place.cells("SELECT count(*) FROM b")?, &vec![Cell::Integer(0)])
+}
+
+fn many_statements(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (a INTEGER)")?;
+    for n in 0..500 {
+        place.run(&format!("INSERT INTO t VALUES ({n})"))?;
+        equal("row", &place.cells(&format!("SELECT a FROM t WHERE a = {n}"))?, &vec![Cell::Integer(n)])?;
+    }
+    Ok(())
+}
+
+fn dump(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (a)")?;
+    let bytes = place.runtime.block_on(place.driver.dump())?;
+    equal("magic", &bytes.get(..16), &Some(b"SQLite format 3\0".as_slice()))?;
+    equal("whole pages", &(bytes.len() % 4096), &0)
+}

@@ -1,0 +1,93 @@
+//! `meta` of contract section 1.5.
+
+use super::{Case, Outcome, Place, always, equal};
+use crate::driver::{Capabilities, Statement};
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case { name: "meta_tells_what_a_write_changed", needs: always, trial: changes },
+        Case { name: "meta_of_a_query_changes_nothing", needs: always, trial: query },
+        Case { name: "the_version_grows_with_writes_only", needs: always, trial: version },
+        Case { name: "rows_are_counted_as_d1_counts_them", needs: row_counts, trial: row_counts_as_asserted },
+        Case { name: "rows_written_count_indexes_and_not_scratch_tables", needs: row_counts, trial: index_counts },
+    ]
+}
+
+fn row_counts(can: Capabilities) -> bool {
+    can.row_counts
+}
+
+fn changes(place: &Place) -> Outcome {
+    let made = place.run("CREATE TABLE t (id INTEGER PRIMARY KEY, a)")?.meta;
+    equal("a new table changes the database", &made.changed_db, &true)?;
+    equal("but no row", &made.changes, &0)?;
+    let first = place.run("INSERT INTO t VALUES (7, 1), (9, 1)")?.meta;
+    equal("changes", &first.changes, &2)?;
+    equal("last_row_id", &first.last_row_id, &9)?;
+    equal("changed_db", &first.changed_db, &true)?;
+    equal("size_after is whole pages", &(first.size_after > 0 && first.size_after % 512 == 0), &true)?;
+    let none = place.run("UPDATE t SET a = 2 WHERE id = 100")?.meta;
+    equal("changes of a write that met nothing", &none.changes, &0)?;
+    equal("changed_db of a write that met nothing", &none.changed_db, &false)?;
+    equal("deleted", &place.run("DELETE FROM t")?.meta.changes, &2)?;
+    let two = place.run("INSERT INTO t VALUES (1, 1); INSERT INTO t VALUES (2, 1)")?.meta;
+    equal("changes of two inserts in one text", &two.changes, &2)?;
+    equal("time passes", &(two.duration_ms > 0.0), &true)
+}
+
+fn query(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (id INTEGER PRIMARY KEY)")?;
+    let written = place.run("INSERT INTO t VALUES (5)")?.meta;
+    let read = place.run("SELECT * FROM t")?.meta;
+    equal("changes", &read.changes, &0)?;
+    equal("changed_db", &read.changed_db, &false)?;
+    equal("last_row_id is that of the last insert", &read.last_row_id, &5)?;
+    equal("size_after", &read.size_after, &written.size_after)
+}
+
+fn version(place: &Place) -> Outcome {
+    let made = place.run("CREATE TABLE t (a)")?.meta.version;
+    let read = place.run("SELECT * FROM t")?.meta.version;
+    equal("a query leaves it", &read, &made)?;
+    let batch = place.call(vec![Statement::new("INSERT INTO t VALUES (1)"), Statement::new("SELECT 1")])?;
+    equal("a write raises it", &(batch[0].meta.version > read), &true)?;
+    equal("one version a call", &batch[1].meta.version, &batch[0].meta.version)?;
+    equal("a number of JavaScript can hold it", &(batch[0].meta.version < (1 << 53)), &true)
+}
+
+fn row_counts_as_asserted(place: &Place) -> Outcome {
+    place.run("CREATE TABLE movies (id INTEGER PRIMARY KEY, title TEXT NOT NULL, year INTEGER)")?;
+    let insert = place.run("INSERT INTO movies VALUES (1, 'Jaws', 1975)")?.meta;
+    equal("plain insert", &(insert.changes, insert.rows_read, insert.rows_written), &(1, 1, 1))?;
+    let returning = place.run("INSERT INTO movies VALUES (2, 'Alien', 1979) RETURNING *")?.meta;
+    equal("insert returning", &(returning.changes, returning.rows_read, returning.rows_written), &(1, 2, 1))?;
+    let two = "INSERT INTO movies VALUES (3, 'Brazil', 1985); INSERT INTO movies VALUES (4, 'Heat', 1995)";
+    let two = place.run(two)?.meta;
+    equal("two inserts", &(two.changes, two.rows_read, two.rows_written), &(2, 1, 1))?;
+    place.run("DELETE FROM movies WHERE id = 4")?;
+    // The second run takes the statement from a cache, and counters must have started over.
+    for _ in 0..2 {
+        let all = place.run("SELECT * FROM movies")?.meta;
+        equal("select of three rows", &(all.rows_read, all.rows_written, all.changes), &(3, 0, 0))?;
+    }
+    let one = place.run("SELECT * FROM movies WHERE id = 2")?.meta;
+    equal("select by key", &one.rows_read, &1)?;
+    let count = place.run("SELECT count(*) FROM movies")?.meta;
+    equal("count(*)", &count.rows_read, &3)?;
+    let picked = place.run("SELECT * FROM movies WHERE title IN ('Jaws', 'Heat')")?.meta;
+    equal("select with IN writes nothing", &picked.rows_written, &0)
+}
+
+fn index_counts(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (id INTEGER PRIMARY KEY, a, b)")?;
+    place.run("CREATE INDEX t_a ON t (a)")?;
+    place.run("CREATE INDEX t_b ON t (b)")?;
+    let insert = place.run("INSERT INTO t VALUES (1, 1, 1), (2, 2, 2)")?.meta;
+    equal("insert into a table with two indexes", &(insert.changes, insert.rows_written), &(2, 6))?;
+    let update = place.run("UPDATE t SET a = 5 WHERE id = 1")?.meta;
+    equal("update of one indexed column", &(update.changes, update.rows_written), &(1, 2))?;
+    let delete = place.run("DELETE FROM t WHERE id = 1")?.meta;
+    equal("delete", &(delete.changes, delete.rows_written), &(1, 1))?;
+    let sorted = place.run("SELECT DISTINCT a FROM t ORDER BY b, a")?.meta;
+    equal("a query that sorts", &sorted.rows_written, &0)
+}

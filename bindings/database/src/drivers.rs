@@ -1,0 +1,3 @@
+//! One file a driver.
+
+pub mod sqlite;

@@ -1,0 +1,339 @@
+//! SQLite: one file a database, opened by rusqlite.
+//!
+//! # Who runs a statement, and where
+//!
+//! An isolate's thread calls [`Sqlite::run`](crate::DatabaseDriver::run) and has other requests to serve. So:
+//!
+//! * A statement is stepped right on the calling thread, within the first poll. No thread hop, no channel, no wake-up.
+//! * Queries use a connection of a small pool of readers. Thanks to the write-ahead log they wait neither for each other nor
+//!   for the writer.
+//! * Writes use the one writing connection. When it is lent out, the calling thread tries again for a few dozen
+//!   microseconds.
+//! * A statement that has run for [`SqliteOptions::slice`] is interrupted, which undoes it, and run again from the start on a
+//!   blocking thread, without a limit. So does a write whose connection stays taken, and a statement that meets the lock of
+//!   another process. A slow query never stalls its neighbours, and a write waits instead of failing.
+//! * A call on a blocking thread whose future is dropped is interrupted and rolled back.
+//!
+//! `sqlite3_stmt_readonly` decides what is a query; the text is only guessed at to pick the connection that is asked first.
+//!
+//! The write-ahead log is moved into the file by a blocking thread as well, because that is the only part of a write that
+//! waits for the disk.
+
+mod authorizer;
+mod connection;
+mod counts;
+mod errors;
+mod functions;
+mod guard;
+mod pool;
+mod statement;
+mod text;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use aerostack_bindings::{Clock, Error, ErrorKind, Result, SystemClock};
+use async_trait::async_trait;
+
+use crate::driver::{Capabilities, DatabaseDriver, DatabaseInfo, Statement, StatementResult, Value};
+use connection::{Connection, Role, Together};
+use errors::{Failure, cannot_open};
+use guard::Patience;
+use pool::{Lease, Pool};
+use text::{Guess, guess};
+
+pub(crate) use text::skip_blank;
+
+/// A database in one SQLite file. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub struct Sqlite {
+    core: Arc<Core>,
+}
+
+/// How a [`Sqlite`] behaves. The default is right for everything but tests.
+#[derive(Debug, Clone, Copy)]
+pub struct SqliteOptions {
+    /// How long a statement may run on the calling thread before it is moved to another one.
+    pub slice: Duration,
+    /// How long a call waits for its turn before it fails with `Timeout`.
+    pub lock_wait: Duration,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self { slice: Duration::from_millis(5), lock_wait: Duration::from_secs(30) }
+    }
+}
+
+impl Sqlite {
+    /// What this driver can do.
+    pub const CAPABILITIES: Capabilities = Capabilities { dump: true, shared: true, d1_limits: true, row_counts: true };
+
+    /// Opens a database file, and makes it, and its folder, when they do not exist.
+    ///
+    /// Fails with `Unavailable` and the path, the reason and a hint in the message.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        Self::open_with(path, SqliteOptions::default(), &SystemClock)
+    }
+
+    /// Like [`Sqlite::open`], with options and with the clock that [`Meta::version`](crate::Meta::version) starts from.
+    pub fn open_with(path: impl Into<PathBuf>, options: SqliteOptions, clock: &dyn Clock) -> Result<Self> {
+        let path = path.into();
+        let writer = open_writer(&path, Role::Writer)?;
+        let core = Core {
+            location: path.display().to_string(),
+            path,
+            options,
+            size: AtomicU64::new(writer.size()),
+            last_row_id: AtomicI64::new(0),
+            version: AtomicU64::new(clock.now_ms() * VERSIONS_PER_MS),
+            writer: Pool::new(vec![writer]),
+            readers: Pool::new(Vec::new()),
+            log_pages: AtomicU32::new(0),
+            moved_pages: AtomicU32::new(0),
+            is_checkpointing: AtomicBool::new(false),
+        };
+        Ok(Self { core: Arc::new(core) })
+    }
+}
+
+#[async_trait]
+impl DatabaseDriver for Sqlite {
+    fn info(&self) -> DatabaseInfo {
+        DatabaseInfo { driver: "sqlite", location: self.core.location.clone(), capabilities: Self::CAPABILITIES }
+    }
+
+    async fn run(&self, statements: Vec<Statement>) -> Result<Vec<StatementResult>> {
+        let outcome = match self.core.attempt(&statements, &Patience::Slice(self.core.options.slice)) {
+            Ok(results) => Ok(results),
+            Err(Failure::Refused(error)) => Err(error),
+            Err(Failure::Interrupted | Failure::Busy | Failure::NeedsWriter) => {
+                let core = Arc::clone(&self.core);
+                let cancel = CancelOnDrop(Arc::new(AtomicBool::new(false)));
+                let cancelled = Arc::clone(&cancel.0);
+                on_blocking_thread(move || core.persist(&statements, &cancelled)).await
+            }
+        };
+        self.core.checkpoint_if_due();
+        outcome
+    }
+
+    async fn dump(&self) -> Result<Vec<u8>> {
+        let core = Arc::clone(&self.core);
+        on_blocking_thread(move || core.reader()?.serialize()).await
+    }
+}
+
+/// Opens a connection for the project's owner: no limits, nothing refused. For migrations and scripts.
+pub(crate) fn open_for_owner(path: &Path) -> Result<OwnerConnection> {
+    Ok(OwnerConnection(open_writer(path, Role::Owner)?))
+}
+
+/// A connection without limits, see [`open_for_owner`].
+pub(crate) struct OwnerConnection(Connection);
+
+impl OwnerConnection {
+    /// Runs `work` in one transaction that holds the write lock from its beginning; an error rolls back.
+    pub(crate) fn in_transaction<T, E: From<Error>>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.0.begin().map_err(Failure::into_error)?;
+        let outcome = work(self).and_then(|value| {
+            self.0.commit().map_err(Failure::into_error)?;
+            Ok(value)
+        });
+        if outcome.is_err() {
+            self.0.settle();
+        }
+        outcome
+    }
+
+    /// Runs the first statement of a text and says how many bytes it took; no result when only blanks were left.
+    pub(crate) fn run_first(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<(Option<StatementResult>, usize), Refusal> {
+        self.0.run_first(sql, params).map_err(|failure| {
+            let offset = self.0.error_offset();
+            Refusal { error: failure.into_error(), offset }
+        })
+    }
+}
+
+/// Why a statement of a script failed, and where.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) error: Error,
+    /// The byte of the statement's text that the error is about, where SQLite knows it.
+    pub(crate) offset: Option<usize>,
+}
+
+/// What all clones of one [`Sqlite`] share.
+struct Core {
+    path: PathBuf,
+    location: String,
+    options: SqliteOptions,
+    writer: Pool,
+    readers: Pool,
+    /// The newest rowid and the size as of the last write here: reading connections do not know them.
+    last_row_id: AtomicI64,
+    size: AtomicU64,
+    version: AtomicU64,
+    /// Pages in the write-ahead log after the last write here, and when it was last moved into the file.
+    log_pages: AtomicU32,
+    moved_pages: AtomicU32,
+    is_checkpointing: AtomicBool,
+}
+
+/// Pages that the write-ahead log grows by (4 MB) until it is moved into the file once more.
+const LOG_DUE: u32 = 1000;
+
+/// Pages in the write-ahead log (80 MB) from which on writers wait while it is moved: otherwise a steady stream of writes
+/// would let it grow for ever, because the log starts over only at a moment when all of it is in the file.
+const LOG_OVERDUE: u32 = 20_000;
+
+/// Versions start at the time of opening, so that they also grow across restarts. Nobody commits a thousand times a
+/// millisecond.
+const VERSIONS_PER_MS: u64 = 1000;
+
+impl Core {
+    /// Tries once, on this thread.
+    fn attempt(&self, statements: &[Statement], patience: &Patience) -> Result<Vec<StatementResult>, Failure> {
+        if statements.iter().all(|statement| guess(&statement.sql) == Guess::Reads) {
+            match self.read(statements, patience) {
+                Err(Failure::NeedsWriter) => {}
+                outcome => return outcome,
+            }
+        }
+        self.write(statements, patience)
+    }
+
+    /// Tries until it works, the time is over, or nobody wants the result any more.
+    fn persist(&self, statements: &[Statement], cancelled: &Arc<AtomicBool>) -> Result<Vec<StatementResult>> {
+        let until = Instant::now() + self.options.lock_wait;
+        let patience = Patience::Waiting { until, cancelled: Arc::clone(cancelled) };
+        loop {
+            if cancelled.load(Relaxed) {
+                return Err(Failure::Interrupted.into_error());
+            }
+            match self.attempt(statements, &patience) {
+                Ok(results) => return Ok(results),
+                Err(Failure::Busy) if Instant::now() < until => std::thread::sleep(Duration::from_millis(1)),
+                Err(failure) => return Err(failure.into_error()),
+            }
+        }
+    }
+
+    fn read(&self, statements: &[Statement], patience: &Patience) -> Result<Vec<StatementResult>, Failure> {
+        let mut results = self.reader()?.run(statements, together(statements), patience)?;
+        for result in &mut results {
+            result.meta.last_row_id = self.last_row_id.load(Relaxed);
+            result.meta.size_after = self.size.load(Relaxed);
+            result.meta.version = self.version.load(Relaxed);
+        }
+        Ok(results)
+    }
+
+    fn write(&self, statements: &[Statement], patience: &Patience) -> Result<Vec<StatementResult>, Failure> {
+        let lease = match patience {
+            Patience::Slice(_) => self.writer.take_briefly(),
+            Patience::Waiting { until, cancelled } => self.writer.take_waiting(*until, cancelled),
+        };
+        let mut writer = lease.ok_or(Failure::Busy)?;
+        let mut results = writer.run(statements, together(statements), patience)?;
+        self.last_row_id.store(writer.last_row_id(), Relaxed);
+        self.size.store(writer.size(), Relaxed);
+        self.log_pages.store(writer.log_pages(), Relaxed);
+        let has_changed = results.iter().any(|result| result.meta.changed_db);
+        let version = self.version.fetch_add(u64::from(has_changed), Relaxed) + u64::from(has_changed);
+        for result in &mut results {
+            result.meta.version = version;
+        }
+        Ok(results)
+    }
+
+    fn reader(&self) -> Result<Lease<'_>> {
+        if let Some(lease) = self.readers.take() {
+            return Ok(lease);
+        }
+        let reader = Connection::open(&self.path, Role::Reader).map_err(|source| cannot_open(&self.path, source))?;
+        Ok(self.readers.lend(reader))
+    }
+
+    /// Has the write-ahead log moved into the file by a blocking thread when it has grown long enough.
+    fn checkpoint_if_due(self: &Arc<Self>) {
+        let pages = self.log_pages.load(Relaxed);
+        let moved = self.moved_pages.load(Relaxed);
+        if pages < moved {
+            // The log has started over.
+            self.moved_pages.store(0, Relaxed);
+            return;
+        }
+        if pages - moved < LOG_DUE || self.is_checkpointing.swap(true, Relaxed) {
+            return;
+        }
+        self.moved_pages.store(pages, Relaxed);
+        let core = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            let is_overdue = pages >= LOG_OVERDUE;
+            let nobody_cancels = AtomicBool::new(false);
+            let writer = is_overdue.then(|| core.writer.take_waiting(Instant::now() + LOG_WAIT, &nobody_cancels));
+            match core.reader() {
+                Ok(connection) => connection.checkpoint(),
+                Err(error) => {
+                    tracing::warn!(%error, "the write-ahead log of a database could not be moved into its file");
+                }
+            }
+            drop(writer);
+            core.is_checkpointing.store(false, Relaxed);
+        });
+    }
+}
+
+/// How long moving an overdue log waits for the writer.
+const LOG_WAIT: Duration = Duration::from_secs(5);
+
+/// Tells the call on a blocking thread that its future is gone.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+fn together(statements: &[Statement]) -> Together {
+    if statements.len() > 1 { Together::InTransaction } else { Together::Apart }
+}
+
+fn open_writer(path: &Path, role: Role) -> Result<Connection> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(|source| {
+            Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "cannot open database {}: its folder cannot be made ({source}); make the folder, or point the binding \
+                     at another one",
+                    path.display()
+                ),
+            )
+            .with_context("path", path.display().to_string())
+            .with_source(source)
+        })?;
+    }
+    Connection::open(path, role).map_err(|source| cannot_open(path, source))
+}
+
+async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|source| {
+        Err(Error::new(ErrorKind::Unexpected, "a database call ended without a result").with_source(source))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,469 @@
+//! One connection with its compiled statements.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
+
+use aerostack_bindings::{Error, ErrorKind};
+use rusqlite::config::DbConfig;
+use rusqlite::{OpenFlags, ffi};
+
+use super::authorizer::{OWNER_TRANSACTION_REFUSED, TRANSACTION_REFUSED, judge_owner, set_limits};
+use super::counts::Profile;
+use super::errors::Failure;
+use super::functions::add_functions;
+use super::guard::{Guard, Patience};
+use super::statement::{Effect, Output, Prepared};
+use super::text::{is_setting_pragma, skip_blank};
+use crate::driver::{Cell, Meta, Statement, StatementResult, Value};
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Runs users' queries; refuses to write.
+    Reader,
+    /// Runs users' statements of any kind.
+    Writer,
+    /// Runs what the project's owner asks for (migrations, `aerostack db execute`): no limits, nothing refused.
+    Owner,
+}
+
+/// How statements hang together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Together {
+    /// Each commits on its own.
+    Apart,
+    /// All or none, on the state of one moment.
+    InTransaction,
+}
+
+/// A connection, used by one thread at a time.
+pub(super) struct Connection {
+    // Statements must go before their connection: fields are dropped in this order.
+    kept: HashMap<Box<str>, Prepared>,
+    control: Option<Control>,
+    inner: rusqlite::Connection,
+    guard: Arc<Guard>,
+    role: Role,
+    page_size: u64,
+    /// Size of the database in bytes after the last write of this connection.
+    size: u64,
+    uses: u64,
+    /// A setting of the connection was changed and must be put back before the next call.
+    settings_changed: bool,
+}
+
+/// The statements that are ours, compiled once.
+struct Control {
+    begin: Prepared,
+    commit: Prepared,
+    rollback: Prepared,
+    page_count: Prepared,
+}
+
+const PARAMETERS_TOO_EARLY: &str =
+    "When executing multiple SQL statements in a single call, only the last statement can have parameters.";
+
+/// How many statements a connection keeps compiled. A compiled statement is a few kilobytes.
+const KEPT_STATEMENTS: usize = 200;
+
+/// The settings that users may change for one call, as they are between calls.
+const SETTINGS: &str = "PRAGMA foreign_keys = ON; PRAGMA ignore_check_constraints = OFF; PRAGMA legacy_alter_table = OFF; \
+     PRAGMA recursive_triggers = OFF; PRAGMA reverse_unordered_selects = OFF; PRAGMA case_sensitive_like = OFF;";
+
+impl Connection {
+    /// Opens a database file. Only [`Role::Writer`] and [`Role::Owner`] create it.
+    pub(super) fn open(path: &Path, role: Role) -> rusqlite::Result<Self> {
+        spare_memory_statistics();
+        let create = match role {
+            Role::Reader => OpenFlags::empty(),
+            Role::Writer | Role::Owner => OpenFlags::SQLITE_OPEN_CREATE,
+        };
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
+        let inner = rusqlite::Connection::open_with_flags(path, flags)?;
+        // A second process that starts at the same moment switches the file to its log too: wait for it.
+        inner.busy_timeout(Duration::from_secs(30))?;
+        let page_size: u32 = match role {
+            Role::Reader => {
+                inner.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8000;")?;
+                inner.query_row("PRAGMA page_size", [], |row| row.get(0))?
+            }
+            Role::Writer | Role::Owner => prepare_file(&inner)?,
+        };
+        let mut connection = Self {
+            kept: HashMap::new(),
+            control: None,
+            inner,
+            guard: Guard::new(),
+            role,
+            page_size: u64::from(page_size),
+            size: 0,
+            uses: 0,
+            settings_changed: false,
+        };
+        connection.control = Some(connection.compile_control()?);
+        match role {
+            Role::Reader | Role::Writer => connection.harden()?,
+            Role::Owner => connection.guard.authorize_with(&connection.inner, judge_owner)?,
+        }
+        connection.guard.distrust();
+        connection.refresh_size();
+        Ok(connection)
+    }
+
+    /// Runs statements for one call. What is not committed when this returns has been rolled back.
+    ///
+    /// The metas of a reader lack `last_row_id` and `size_after`, which only the writer knows; all lack `version`.
+    pub(super) fn run(
+        &mut self,
+        statements: &[Statement],
+        together: Together,
+        patience: &Patience,
+    ) -> Result<Vec<StatementResult>, Failure> {
+        self.guard.arm(patience);
+        let outcome = match together {
+            Together::Apart => statements.iter().map(|statement| self.run_text(statement)).collect(),
+            Together::InTransaction => self.in_transaction(|connection| {
+                statements.iter().map(|statement| connection.run_text(statement)).collect()
+            }),
+        };
+        self.guard.disarm();
+        self.settle();
+        outcome
+    }
+
+    /// Runs `work` between `BEGIN` and `COMMIT`; an error rolls back.
+    fn in_transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.begin()?;
+        let outcome = work(self).and_then(|value| self.commit().map(|()| value));
+        if outcome.is_err() {
+            self.roll_back();
+        }
+        outcome
+    }
+
+    /// Rolls back what is open and puts settings back, so that the next call finds the connection as new.
+    pub(super) fn settle(&mut self) {
+        self.guard.disarm();
+        self.roll_back();
+        if std::mem::take(&mut self.settings_changed) {
+            // Only fails when memory ran out; the next call then sees the setting that the last one made.
+            if let Err(error) = self.guard.trusting(|| self.inner.execute_batch(SETTINGS)) {
+                tracing::warn!(%error, "settings of a database connection could not be put back");
+            }
+        }
+    }
+
+    /// Begins a transaction; on a connection that writes it holds the write lock from here on.
+    pub(super) fn begin(&mut self) -> Result<(), Failure> {
+        self.run_control(|control| &mut control.begin).map(|_| ())
+    }
+
+    /// Commits the transaction. After an error it is still open.
+    pub(super) fn commit(&mut self) -> Result<(), Failure> {
+        self.run_control(|control| &mut control.commit).map(|_| ())
+    }
+
+    /// Runs the first statement of a longer text and says how many bytes of the text it took; no result when only blanks and
+    /// comments were left.
+    pub(super) fn run_first(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<(Option<StatementResult>, usize), Failure> {
+        let before = self.before();
+        let (prepared, consumed) = self.compile(sql)?;
+        let Some(mut prepared) = prepared else { return Ok((None, consumed)) };
+        let output = self.run_prepared(&mut prepared, params)?;
+        Ok((Some(self.finish(&before, output)), consumed))
+    }
+
+    /// The rowid of the newest row this connection inserted.
+    pub(super) fn last_row_id(&self) -> i64 {
+        self.inner.last_insert_rowid()
+    }
+
+    /// Size of the database in bytes after the last write of this connection.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Pages in the write-ahead log after the last commit of this connection.
+    pub(super) fn log_pages(&self) -> u32 {
+        self.guard.log_pages()
+    }
+
+    /// The byte of the last statement's text that its error is about, where SQLite knows it.
+    pub(super) fn error_offset(&self) -> Option<usize> {
+        // SAFETY: the connection is open and used by this thread only.
+        usize::try_from(unsafe { ffi::sqlite3_error_offset(self.db()) }).ok()
+    }
+
+    /// The whole database as the bytes of one file.
+    pub(super) fn serialize(&self) -> Result<Vec<u8>, Error> {
+        let mut size = 0;
+        // SAFETY: the connection is open; the returned memory is `size` bytes long and ours to free.
+        unsafe {
+            let db = self.db();
+            // SQLite asks for the number of pages with a statement of its own, which users may not run.
+            let bytes = self.guard.trusting(|| ffi::sqlite3_serialize(db, c"main".as_ptr(), &raw mut size, 0));
+            if bytes.is_null() {
+                return Err(Error::new(ErrorKind::Unexpected, "the database could not be copied: SQLITE_NOMEM"));
+            }
+            let copy = std::slice::from_raw_parts(bytes, usize::try_from(size).unwrap_or(0)).to_vec();
+            ffi::sqlite3_free(bytes.cast());
+            Ok(copy)
+        }
+    }
+
+    /// Moves what it can from the write-ahead log into the database file without making anyone wait.
+    pub(super) fn checkpoint(&self) {
+        // SAFETY: the connection is open. The outcome does not matter: what could not be moved now is moved next time.
+        unsafe {
+            ffi::sqlite3_wal_checkpoint_v2(
+                self.db(),
+                c"main".as_ptr(),
+                ffi::SQLITE_CHECKPOINT_PASSIVE,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+            );
+        }
+    }
+
+    /// From here on the connection runs users' SQL: limits, refusals and callbacks hold.
+    fn harden(&self) -> rusqlite::Result<()> {
+        self.inner.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        set_limits(&self.inner)?;
+        add_functions(&self.inner)?;
+        self.guard.install(&self.inner)
+    }
+
+    fn compile_control(&self) -> rusqlite::Result<Control> {
+        let begin = match self.role {
+            Role::Reader => "BEGIN",
+            // Takes the write lock at once, so that a transaction never finds out halfway that it must start over.
+            Role::Writer | Role::Owner => "BEGIN IMMEDIATE",
+        };
+        let compile = |sql| {
+            // SAFETY: the connection outlives the statement, see the order of the fields.
+            match unsafe { Prepared::new(self.db(), sql) } {
+                Ok((Some(prepared), _)) => Ok(prepared),
+                _ => Err(rusqlite::Error::InvalidQuery),
+            }
+        };
+        Ok(Control {
+            begin: compile(begin)?,
+            commit: compile("COMMIT")?,
+            rollback: compile("ROLLBACK")?,
+            page_count: compile("PRAGMA page_count")?,
+        })
+    }
+
+    fn run_control(&mut self, pick: impl FnOnce(&mut Control) -> &mut Prepared) -> Result<Output, Failure> {
+        let db = self.db();
+        let Some(control) = &mut self.control else {
+            return Err(Error::new(ErrorKind::Unexpected, "database connection is not set up").into());
+        };
+        // SAFETY: the statement belongs to this connection, which `&mut self` keeps to this thread.
+        self.guard.trusting(|| unsafe { pick(control).run(db, &[]) })
+    }
+
+    fn roll_back(&mut self) {
+        if self.inner.is_autocommit() {
+            return;
+        }
+        // Must not be stopped by the time limit of the statement that it undoes.
+        self.guard.disarm();
+        if let Err(failure) = self.run_control(|control| &mut control.rollback) {
+            tracing::warn!(?failure, "a database transaction could not be rolled back");
+        }
+    }
+
+    fn run_text(&mut self, statement: &Statement) -> Result<StatementResult, Failure> {
+        let before = self.before();
+        let db = self.db();
+        self.uses += 1;
+        if let Some(prepared) = self.kept.get_mut(statement.sql.as_str()) {
+            prepared.last_used = self.uses;
+            self.settings_changed |= prepared.sets_pragma;
+            // SAFETY: the statement belongs to this connection, which `&mut self` keeps to this thread.
+            let output = unsafe { prepared.run(db, &statement.params) };
+            let output = output.map_err(|failure| explain_refusal(self.role, &self.guard, failure))?;
+            return Ok(self.finish(&before, output));
+        }
+        let (prepared, consumed) = self.compile(&statement.sql)?;
+        let Some(mut prepared) = prepared else { return Err(no_statement().into()) };
+        if !skip_blank(&statement.sql[consumed..]).is_empty() {
+            return self.run_several(statement);
+        }
+        let output = self.run_prepared(&mut prepared, &statement.params)?;
+        let result = self.finish(&before, output);
+        self.keep(&statement.sql, prepared);
+        Ok(result)
+    }
+
+    /// Runs a text of several statements in one transaction and returns the result of the last one.
+    fn run_several(&mut self, text: &Statement) -> Result<StatementResult, Failure> {
+        if self.role == Role::Reader {
+            return Err(Failure::NeedsWriter);
+        }
+        if self.inner.is_autocommit() {
+            return self.in_transaction(|connection| connection.run_several(text));
+        }
+        let changes_before = self.inner.total_changes();
+        let mut rest = text.sql.as_str();
+        loop {
+            let before = self.before();
+            let (prepared, consumed) = self.compile(rest)?;
+            let Some(mut prepared) = prepared else { return Err(no_statement().into()) };
+            rest = skip_blank(&rest[consumed..]);
+            if rest.is_empty() {
+                let output = self.run_prepared(&mut prepared, &text.params)?;
+                let mut result = self.finish(&before, output);
+                // The rows are those of the last statement, the changes those of all.
+                result.meta.changes = self.inner.total_changes() - changes_before;
+                result.meta.changed_db |= result.meta.changes != 0;
+                return Ok(result);
+            }
+            if prepared.parameter_count() != 0 {
+                return Err(Error::new(ErrorKind::InvalidInput, PARAMETERS_TOO_EARLY).into());
+            }
+            self.run_prepared(&mut prepared, &[])?;
+        }
+    }
+
+    /// Compiles the first statement of a text.
+    fn compile(&mut self, sql: &str) -> Result<(Option<Prepared>, usize), Failure> {
+        let db = self.db();
+        // SAFETY: the connection outlives its statements, see the order of the fields.
+        let compiled = unsafe { Prepared::new(db, sql) };
+        let (prepared, consumed) = compiled.map_err(|failure| explain_refusal(self.role, &self.guard, failure))?;
+        let Some(mut prepared) = prepared else { return Ok((None, consumed)) };
+        if self.role == Role::Reader && prepared.effect() == Effect::Writes {
+            return Err(Failure::NeedsWriter);
+        }
+        prepared.sets_pragma = is_setting_pragma(sql);
+        if !prepared.is_explain() && !prepared.sets_pragma && self.role != Role::Owner {
+            prepared.profile = Profile::of(db, &sql[..consumed]);
+        }
+        Ok((Some(prepared), consumed))
+    }
+
+    fn run_prepared(&mut self, prepared: &mut Prepared, params: &[Value]) -> Result<Output, Failure> {
+        self.settings_changed |= prepared.sets_pragma;
+        // SAFETY: the statement was compiled by this connection, which `&mut self` keeps to this thread.
+        let output = unsafe { prepared.run(self.db(), params) };
+        output.map_err(|failure| explain_refusal(self.role, &self.guard, failure))
+    }
+
+    fn keep(&mut self, sql: &str, mut prepared: Prepared) {
+        if self.kept.len() >= KEPT_STATEMENTS {
+            // Forgetting the older half at once keeps the price of each statement constant.
+            let mut ages: Vec<u64> = self.kept.values().map(|kept| kept.last_used).collect();
+            let (_, middle, _) = ages.select_nth_unstable(KEPT_STATEMENTS / 2);
+            let middle = *middle;
+            self.kept.retain(|_, kept| kept.last_used > middle);
+        }
+        prepared.last_used = self.uses;
+        self.kept.insert(sql.into(), prepared);
+    }
+
+    fn before(&self) -> Before {
+        Before {
+            started: Instant::now(),
+            all_changes: self.inner.total_changes(),
+            last_row_id: self.inner.last_insert_rowid(),
+        }
+    }
+
+    fn finish(&mut self, before: &Before, output: Output) -> StatementResult {
+        let size_before = self.size;
+        if output.effect == Effect::Writes {
+            self.refresh_size();
+        }
+        let changes = self.inner.total_changes() - before.all_changes;
+        let direct = if changes == 0 { 0 } else { self.inner.changes().min(changes) };
+        let counted = match output.cells.as_slice() {
+            [Cell::Integer(rows)] => Some(*rows),
+            _ => None,
+        };
+        let last_row_id = self.inner.last_insert_rowid();
+        let meta = Meta {
+            duration_ms: before.started.elapsed().as_secs_f64() * 1000.0,
+            changes,
+            last_row_id,
+            changed_db: changes != 0 || last_row_id != before.last_row_id || self.size != size_before,
+            size_after: self.size,
+            rows_read: output.profile.rows_read(&output.steps, counted),
+            rows_written: output.profile.rows_written(direct, changes),
+            version: 0,
+        };
+        StatementResult { columns: output.columns, cells: output.cells, meta }
+    }
+
+    /// Asks for the size of the database. When that fails (it reads nothing but the log's header) the old size stays.
+    fn refresh_size(&mut self) {
+        if let Ok(output) = self.run_control(|control| &mut control.page_count)
+            && let Some(Cell::Integer(pages)) = output.cells.first()
+        {
+            self.size = u64::try_from(*pages).unwrap_or(0) * self.page_size;
+        }
+    }
+
+    fn db(&self) -> *mut ffi::sqlite3 {
+        // SAFETY: the handle is used only through `&self` methods of this type, so never by two threads, and never after
+        // the connection is closed.
+        unsafe { self.inner.handle() }
+    }
+}
+
+/// The state of a connection before a statement, to tell what the statement did.
+struct Before {
+    started: Instant,
+    all_changes: u64,
+    last_row_id: i64,
+}
+
+/// Makes the file a database with a write-ahead log and returns its page size.
+fn prepare_file(connection: &rusqlite::Connection) -> rusqlite::Result<u32> {
+    if connection.is_readonly("main")? {
+        let code = ffi::Error::new(ffi::SQLITE_READONLY);
+        return Err(rusqlite::Error::SqliteFailure(code, Some("attempt to write a readonly database".to_owned())));
+    }
+    let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    if mode != "wal" {
+        connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    }
+    connection.execute_batch(
+        "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8000; \
+         PRAGMA journal_size_limit = 67108864;",
+    )?;
+    connection.query_row("PRAGMA page_size", [], |row| row.get(0))
+}
+
+/// Puts the contract's words in place of SQLite's "not authorized" when a text steers a transaction.
+fn explain_refusal(role: Role, guard: &Guard, failure: Failure) -> Failure {
+    if !guard.take_refused_transaction() || !matches!(failure, Failure::Refused(_)) {
+        return failure;
+    }
+    let text = match role {
+        Role::Reader | Role::Writer => TRANSACTION_REFUSED,
+        Role::Owner => OWNER_TRANSACTION_REFUSED,
+    };
+    Error::new(ErrorKind::Unsupported, text).into()
+}
+
+fn no_statement() -> Error {
+    Error::new(ErrorKind::InvalidInput, "No SQL statements detected.")
+}
+
+/// Switches off SQLite's count of its memory, which takes a lock of the whole process at each allocation.
+fn spare_memory_statistics() {
+    static ONCE: Once = Once::new();
+    // SAFETY: the one argument has the type that this option takes. When something else in the process has started SQLite
+    // already, the call does nothing.
+    ONCE.call_once(|| unsafe {
+        ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0);
+    });
+}

@@ -1,0 +1,165 @@
+//! How many rows a statement read and wrote (contract section 1.5).
+//!
+//! workerd counts inside a patched SQLite: one read for every seek, rewind and step of a cursor, one write for every row and
+//! every index entry. An unpatched SQLite does not count all of these, so the numbers here are put together from
+//!
+//! * the steps of cursors, which SQLite counts for each statement (`sqlite3_stmt_status`), exact;
+//! * the seeks and rewinds, read off the compiled program (`EXPLAIN`, once a cached statement). Outside a loop each counts
+//!   one; inside a loop it counts once for each step of that loop. This is exact for statements with one loop or none, and
+//!   an estimate for joins;
+//! * the changed rows (`sqlite3_total_changes64`), each with one more write for every index that the program inserts into.
+//!   Rows changed by triggers and foreign keys count one each.
+
+use std::ffi::CStr;
+
+use rusqlite::ffi;
+
+use super::statement::{Prepared, Step};
+
+/// What the compiled program of one statement says about its reads and writes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Profile {
+    /// Seeks and rewinds outside loops.
+    reads_once: u64,
+    /// Seeks and rewinds inside loops, by the counter that the steps of their loop go to.
+    reads_per_step: [u64; COUNTERS.len()],
+    /// Loops by the counter that their steps go to.
+    loops: [u64; COUNTERS.len()],
+    /// Indexes that get an entry for each changed row.
+    indexes_written: u64,
+    /// Rows written that are not counted as changes: those of the schema and of `sqlite_sequence`.
+    uncounted_writes: u64,
+    /// The number of rows of a table is read without visiting the rows (`SELECT COUNT(*)`).
+    counts_table: bool,
+}
+
+/// The steps of one run, by the counter they went to.
+pub(super) type Steps = [u64; COUNTERS.len()];
+
+/// Counters of `sqlite3_stmt_status` that steps of a cursor go to. Zero has no name in SQLite's header: it is where the steps
+/// of loops go that are neither a full scan nor over an automatic index.
+const COUNTERS: [i32; 3] = [0, ffi::SQLITE_STMTSTATUS_FULLSCAN_STEP, ffi::SQLITE_STMTSTATUS_AUTOINDEX];
+
+/// The bit of an insert or delete that makes it count as a changed row.
+const COUNTS_AS_CHANGE: i64 = 1;
+
+impl Profile {
+    /// Reads the program of a statement. The statement is compiled a second time for it, so this is for statements that are
+    /// kept. A program that cannot be had counts nothing of its own.
+    pub(super) fn of(db: *mut ffi::sqlite3, sql: &str) -> Self {
+        let mut explained = String::with_capacity(sql.len() + 8);
+        explained.push_str("EXPLAIN ");
+        explained.push_str(sql);
+        let Ok(program) = read_program(db, &explained) else { return Self::default() };
+        Self::from_program(&program)
+    }
+
+    fn from_program(program: &[Instruction]) -> Self {
+        let mut profile = Self::default();
+        let mut loops = Vec::new();
+        for (address, instruction) in program.iter().enumerate() {
+            let is_step = matches!(instruction.name.as_str(), "Next" | "Prev" | "SorterNext" | "VNext");
+            let Some(counter) = COUNTERS.iter().position(|counter| i64::from(*counter) == instruction.p5) else {
+                continue;
+            };
+            let start = usize::try_from(instruction.p2).unwrap_or(usize::MAX);
+            if is_step && start <= address {
+                profile.loops[counter] += 1;
+                loops.push((start, address, counter));
+            }
+        }
+        let persistent: Vec<i64> =
+            program.iter().filter(|i| i.name == "OpenWrite").map(|instruction| instruction.p1).collect();
+        let mut indexes = Vec::new();
+        for (address, instruction) in program.iter().enumerate() {
+            match instruction.name.as_str() {
+                "Rewind" | "Sort" | "SorterSort" | "Last" | "SeekGE" | "SeekGT" | "SeekLE" | "SeekLT" | "SeekRowid"
+                | "NotExists" => {
+                    let innermost = loops
+                        .iter()
+                        .filter(|(start, end, _)| (*start..=*end).contains(&address))
+                        .min_by_key(|(start, end, _)| end - start);
+                    match innermost {
+                        Some((_, _, counter)) => profile.reads_per_step[*counter] += 1,
+                        None => profile.reads_once += 1,
+                    }
+                }
+                "Count" => profile.counts_table = true,
+                "Insert" if persistent.contains(&instruction.p1) && instruction.p5 & COUNTS_AS_CHANGE == 0 => {
+                    profile.uncounted_writes += 1;
+                }
+                "IdxInsert"
+                    if persistent.contains(&instruction.p1)
+                        && instruction.p5 & COUNTS_AS_CHANGE == 0
+                        && !indexes.contains(&instruction.p1) =>
+                {
+                    indexes.push(instruction.p1);
+                }
+                _ => {}
+            }
+        }
+        profile.indexes_written = indexes.len() as u64;
+        profile
+    }
+
+    /// Rows read by a run that took `steps`. `counted` is the first value of the result when it is an integer.
+    pub(super) fn rows_read(&self, steps: &Steps, counted: Option<i64>) -> u64 {
+        let mut reads = self.reads_once + steps.iter().sum::<u64>();
+        for ((steps, loops), per_step) in steps.iter().zip(self.loops).zip(self.reads_per_step) {
+            // The body of a loop runs once more than its cursor steps.
+            reads += steps.checked_div(loops).map_or(0, |steps_of_one| per_step * (steps_of_one + 1));
+        }
+        if self.counts_table {
+            reads += counted.and_then(|rows| u64::try_from(rows).ok()).unwrap_or(0);
+        }
+        reads
+    }
+
+    /// Rows written by a run that changed `direct` rows itself and `all` rows with those of triggers and foreign keys.
+    pub(super) fn rows_written(&self, direct: u64, all: u64) -> u64 {
+        direct * self.indexes_written + all + self.uncounted_writes
+    }
+}
+
+/// Takes the step counters of a statement and sets them back to zero.
+///
+/// # Safety
+/// `statement` must be a live statement.
+pub(super) unsafe fn take_steps(statement: *mut ffi::sqlite3_stmt) -> Steps {
+    // SAFETY: the caller vouches for the statement.
+    COUNTERS.map(|counter| u64::from(unsafe { ffi::sqlite3_stmt_status(statement, counter, 1) }.cast_unsigned()))
+}
+
+#[derive(Debug)]
+struct Instruction {
+    name: String,
+    p1: i64,
+    p2: i64,
+    p5: i64,
+}
+
+/// The instructions of the main program: what triggers add comes after it and is left out.
+fn read_program(db: *mut ffi::sqlite3, explained: &str) -> Result<Vec<Instruction>, super::errors::Failure> {
+    let mut program = Vec::new();
+    // SAFETY: `db` is the connection of the statement that is being prepared, used by this thread only.
+    let (statement, _) = unsafe { Prepared::new(db, explained)? };
+    let Some(statement) = statement else { return Ok(program) };
+    // SAFETY: the statement is alive, and the columns are those that EXPLAIN documents.
+    unsafe {
+        let raw = statement.raw();
+        while let Step::Row = statement.step(db)? {
+            let address = ffi::sqlite3_column_int64(raw, 0);
+            if address != program.len() as i64 {
+                break;
+            }
+            let name = CStr::from_ptr(ffi::sqlite3_column_text(raw, 1).cast()).to_string_lossy().into_owned();
+            program.push(Instruction {
+                name,
+                p1: ffi::sqlite3_column_int64(raw, 2),
+                p2: ffi::sqlite3_column_int64(raw, 3),
+                p5: ffi::sqlite3_column_int64(raw, 6),
+            });
+        }
+    }
+    Ok(program)
+}

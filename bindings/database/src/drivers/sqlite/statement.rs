@@ -1,0 +1,274 @@
+//! One compiled statement: binding, stepping, reading rows.
+//!
+//! rusqlite's own statements borrow their connection and cannot be kept beside it together with what we know of them, so
+//! this wraps SQLite's directly.
+
+use std::ffi::CStr;
+use std::os::raw::c_int;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use aerostack_bindings::{Error, ErrorKind};
+use rusqlite::ffi;
+
+use super::counts::{Profile, Steps, take_steps};
+use super::errors::{Failure, failure};
+use crate::driver::{Cell, Value};
+
+/// What one step of a statement led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// There is a row to read.
+    Row,
+    /// The statement is through.
+    Done,
+}
+
+/// What a run of a statement left behind.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) columns: Arc<[String]>,
+    pub(super) cells: Vec<Cell>,
+    pub(super) steps: Steps,
+    pub(super) profile: Profile,
+    pub(super) effect: Effect,
+}
+
+/// What a statement may do to the database file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Leaves it as it is.
+    Reads,
+    /// May change it.
+    Writes,
+}
+
+/// A compiled statement. Must be dropped before its connection is closed.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    raw: NonNull<ffi::sqlite3_stmt>,
+    columns: Arc<[String]>,
+    parameter_count: usize,
+    /// When the statement was last used, in uses of its connection.
+    pub(super) last_used: u64,
+    /// Whether it changes settings of its connection.
+    pub(super) sets_pragma: bool,
+    pub(super) profile: Profile,
+}
+
+// SAFETY: a statement belongs to its connection, and both move between threads together; SQLite is built with threads in mind
+// (SQLITE_THREADSAFE=1), and no two threads use one connection at the same time.
+unsafe impl Send for Prepared {}
+
+impl Prepared {
+    /// Compiles the first statement of a text. Also returns how many bytes of the text it took. `None` when there was nothing
+    /// but blanks and comments.
+    ///
+    /// # Safety
+    /// `db` must be an open connection, used by this thread only, that outlives the statement.
+    pub(super) unsafe fn new(db: *mut ffi::sqlite3, sql: &str) -> Result<(Option<Self>, usize), Failure> {
+        let length = c_int::try_from(sql.len())
+            .map_err(|_| Failure::Refused(Error::new(ErrorKind::InvalidInput, "statement too long: SQLITE_TOOBIG")))?;
+        let mut raw = ptr::null_mut();
+        let mut tail = ptr::null();
+        // SAFETY: the text is `length` bytes long, and SQLite stops there; the out-pointers are ours.
+        let code = unsafe {
+            ffi::sqlite3_prepare_v3(
+                db,
+                sql.as_ptr().cast(),
+                length,
+                ffi::SQLITE_PREPARE_PERSISTENT,
+                &raw mut raw,
+                &raw mut tail,
+            )
+        };
+        if code != ffi::SQLITE_OK {
+            // SAFETY: the caller vouches for `db`.
+            return Err(unsafe { failure(db, code) });
+        }
+        let consumed = if tail.is_null() { sql.len() } else { tail.addr() - sql.as_ptr().addr() };
+        let Some(raw) = NonNull::new(raw) else { return Ok((None, consumed)) };
+        // SAFETY: the statement was just compiled.
+        let parameter_count = unsafe { ffi::sqlite3_bind_parameter_count(raw.as_ptr()) };
+        let mut prepared = Self {
+            raw,
+            columns: Arc::new([]),
+            parameter_count: usize::try_from(parameter_count).unwrap_or(0),
+            last_used: 0,
+            sets_pragma: false,
+            profile: Profile::default(),
+        };
+        prepared.columns = prepared.read_columns();
+        Ok((Some(prepared), consumed))
+    }
+
+    pub(super) fn raw(&self) -> *mut ffi::sqlite3_stmt {
+        self.raw.as_ptr()
+    }
+
+    pub(super) fn effect(&self) -> Effect {
+        // SAFETY: the statement is alive as long as `self` is.
+        if unsafe { ffi::sqlite3_stmt_readonly(self.raw()) != 0 } { Effect::Reads } else { Effect::Writes }
+    }
+
+    /// Whether the statement is an `EXPLAIN`.
+    pub(super) fn is_explain(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { ffi::sqlite3_stmt_isexplain(self.raw()) != 0 }
+    }
+
+    pub(super) fn parameter_count(&self) -> usize {
+        self.parameter_count
+    }
+
+    /// Binds, steps to the end and collects the rows. The statement is reset afterwards, whatever happened.
+    ///
+    /// # Safety
+    /// `db` must be the statement's connection, used by this thread only.
+    pub(super) unsafe fn run(&mut self, db: *mut ffi::sqlite3, params: &[Value]) -> Result<Output, Failure> {
+        if params.len() != self.parameter_count {
+            return Err(Error::new(ErrorKind::InvalidInput, "Wrong number of parameter bindings for SQL query.").into());
+        }
+        // SAFETY: the parameters outlive the run, and the reset at its end unbinds them.
+        unsafe {
+            let reset = ResetAtEnd(self.raw);
+            self.bind(db, params)?;
+            let mut cells = Vec::new();
+            let mut step = self.step(db)?;
+            // A schema that changed makes SQLite compile the statement again at its first step, maybe with other columns.
+            if ffi::sqlite3_stmt_status(self.raw(), ffi::SQLITE_STMTSTATUS_REPREPARE, 1) != 0 {
+                self.columns = self.read_columns();
+            }
+            let width = self.columns.len();
+            while step == Step::Row {
+                self.read_row(width, &mut cells);
+                step = self.step(db)?;
+            }
+            let steps = take_steps(self.raw());
+            drop(reset);
+            let effect = self.effect();
+            Ok(Output { columns: Arc::clone(&self.columns), cells, steps, profile: self.profile, effect })
+        }
+    }
+
+    /// Takes one step.
+    ///
+    /// # Safety
+    /// `db` must be the statement's connection, used by this thread only.
+    pub(super) unsafe fn step(&self, db: *mut ffi::sqlite3) -> Result<Step, Failure> {
+        // SAFETY: the caller vouches for the connection.
+        match unsafe { ffi::sqlite3_step(self.raw()) } {
+            ffi::SQLITE_ROW => Ok(Step::Row),
+            ffi::SQLITE_DONE => Ok(Step::Done),
+            // SAFETY: as above.
+            code => Err(unsafe { failure(db, code) }),
+        }
+    }
+
+    /// # Safety
+    /// The parameters must stay where they are until the bindings are cleared.
+    unsafe fn bind(&self, db: *mut ffi::sqlite3, params: &[Value]) -> Result<(), Failure> {
+        for (index, value) in (1..).zip(params) {
+            // SAFETY: pointers and lengths belong together; SQLite does not copy (`SQLITE_STATIC`), and the caller keeps the
+            // values in place. Empty strings and blobs have a dangling pointer that is not null, which SQLite takes as empty.
+            let code = unsafe {
+                match value {
+                    Value::Null => ffi::sqlite3_bind_null(self.raw(), index),
+                    Value::Real(number) => ffi::sqlite3_bind_double(self.raw(), index, *number),
+                    Value::Text(text) => ffi::sqlite3_bind_text64(
+                        self.raw(),
+                        index,
+                        text.as_ptr().cast(),
+                        text.len() as u64,
+                        ffi::SQLITE_STATIC(),
+                        ENCODING_UTF8,
+                    ),
+                    Value::Blob(bytes) => ffi::sqlite3_bind_blob64(
+                        self.raw(),
+                        index,
+                        bytes.as_ptr().cast(),
+                        bytes.len() as u64,
+                        ffi::SQLITE_STATIC(),
+                    ),
+                }
+            };
+            if code != ffi::SQLITE_OK {
+                // SAFETY: `db` is this statement's connection.
+                return Err(unsafe { failure(db, code) });
+            }
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// The last step must have led to a row, and `width` must be its number of columns.
+    unsafe fn read_row(&self, width: usize, cells: &mut Vec<Cell>) {
+        cells.reserve(width);
+        for column in 0..width as c_int {
+            // SAFETY: the caller vouches for the row; text and blob pointers are valid until the next step and are copied. The
+            // pointer is asked for before the length, as SQLite wants it.
+            cells.push(unsafe {
+                match ffi::sqlite3_column_type(self.raw(), column) {
+                    ffi::SQLITE_INTEGER => Cell::Integer(ffi::sqlite3_column_int64(self.raw(), column)),
+                    ffi::SQLITE_FLOAT => Cell::Real(ffi::sqlite3_column_double(self.raw(), column)),
+                    ffi::SQLITE_TEXT => {
+                        let text = ffi::sqlite3_column_text(self.raw(), column);
+                        let bytes = bytes_at(text, ffi::sqlite3_column_bytes(self.raw(), column));
+                        Cell::Text(String::from_utf8_lossy(bytes).into_owned())
+                    }
+                    ffi::SQLITE_BLOB => {
+                        let blob = ffi::sqlite3_column_blob(self.raw(), column);
+                        Cell::Blob(bytes_at(blob.cast(), ffi::sqlite3_column_bytes(self.raw(), column)).to_vec())
+                    }
+                    _ => Cell::Null,
+                }
+            });
+        }
+    }
+
+    fn read_columns(&self) -> Arc<[String]> {
+        // SAFETY: the statement is alive; names are copied at once.
+        unsafe {
+            (0..ffi::sqlite3_column_count(self.raw()))
+                .map(|column| {
+                    let name = ffi::sqlite3_column_name(self.raw(), column);
+                    // The name is null only when memory ran out.
+                    if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
+                })
+                .collect()
+        }
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        // SAFETY: the statement is alive, and nothing uses it after this.
+        unsafe { ffi::sqlite3_finalize(self.raw()) };
+    }
+}
+
+/// `SQLITE_UTF8` with the type that `sqlite3_bind_text64` wants.
+const ENCODING_UTF8: u8 = 1;
+
+/// Resets a statement when the run ends, so that its read lock and the borrowed parameters are let go.
+struct ResetAtEnd(NonNull<ffi::sqlite3_stmt>);
+
+impl Drop for ResetAtEnd {
+    fn drop(&mut self) {
+        // SAFETY: the statement outlives its run. The code that reset returns repeats that of the last step.
+        unsafe {
+            ffi::sqlite3_reset(self.0.as_ptr());
+            ffi::sqlite3_clear_bindings(self.0.as_ptr());
+        }
+    }
+}
+
+/// # Safety
+/// `start` must point at `length` bytes that stay valid for `'a`, or `length` must be zero.
+unsafe fn bytes_at<'a>(start: *const u8, length: c_int) -> &'a [u8] {
+    match usize::try_from(length) {
+        // SAFETY: the caller vouches for it.
+        Ok(length) if length > 0 && !start.is_null() => unsafe { std::slice::from_raw_parts(start, length) },
+        _ => &[],
+    }
+}

@@ -1,0 +1,298 @@
+//! The ops behind `js/bindings/database.ts`. The only file here that knows V8.
+//!
+//! A call crosses twice: the text and the parameters on the way in, one flat array on the way out. Rows become objects in
+//! JavaScript, where making them is cheapest.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use aerostack_bindings::{Calls, Error, ErrorKind};
+use deno_core::{FromV8, OpState, ToV8, op2, v8};
+use deno_error::JsErrorBox;
+
+use crate::driver::{Cell, DatabaseDriver, Statement, StatementResult, Value};
+use crate::{KIND, Meta};
+
+deno_core::extension!(
+    aerostack_database,
+    ops = [op_database_run, op_database_batch, op_database_dump],
+    state = |state| state.put(ColumnNames::default()),
+);
+
+/// The databases of one worker, in the order of its bindings. Put into `OpState` together with [`Calls`] before the first
+/// call; ops name a database by its place here.
+#[derive(Clone)]
+pub struct Databases(pub Vec<NamedDatabase>);
+
+/// One database and its name on `env`.
+#[derive(Clone)]
+pub struct NamedDatabase {
+    /// The name on `env`, for example `DB`.
+    pub name: String,
+    /// The database.
+    pub driver: Arc<dyn DatabaseDriver>,
+}
+
+/// Runs one statement.
+#[op2]
+async fn op_database_run(
+    state: Rc<RefCell<OpState>>,
+    #[smi] database: u32,
+    #[string] sql: String,
+    #[scoped] params: Params,
+) -> Result<OneResult, DatabaseOpError> {
+    let Handles { database, calls, names } = Handles::from_state(&state, database)?;
+    let statements = vec![Statement { sql, params: params.0 }];
+    let mut results = calls.call(KIND, &database.name, "run", database.driver.run(statements)).await?;
+    let result = results.pop().ok_or_else(|| Error::new(ErrorKind::Unexpected, "a statement returned no result"))?;
+    Ok(OneResult { result, names })
+}
+
+/// Runs several statements in one transaction. They come as `[sql, params, sql, params, ...]`.
+#[op2]
+async fn op_database_batch(
+    state: Rc<RefCell<OpState>>,
+    #[smi] database: u32,
+    #[scoped] statements: Statements,
+) -> Result<AllResults, DatabaseOpError> {
+    let Handles { database, calls, names } = Handles::from_state(&state, database)?;
+    let results = calls.call(KIND, &database.name, "batch", database.driver.run(statements.0)).await?;
+    Ok(AllResults(results.into_iter().map(|result| OneResult { result, names: names.clone() }).collect()))
+}
+
+/// The whole database as an `ArrayBuffer`.
+#[op2]
+#[arraybuffer]
+async fn op_database_dump(state: Rc<RefCell<OpState>>, #[smi] database: u32) -> Result<Vec<u8>, DatabaseOpError> {
+    let Handles { database, calls, .. } = Handles::from_state(&state, database)?;
+    Ok(calls.call(KIND, &database.name, "dump", database.driver.dump()).await?)
+}
+
+/// A failed call. JavaScript puts the frame (`D1_ERROR: `) around the message.
+#[derive(Debug, thiserror::Error, deno_error::JsError)]
+enum DatabaseOpError {
+    #[class(generic)]
+    #[error("{0}")]
+    Failed(Error),
+}
+
+impl From<Error> for DatabaseOpError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What a call needs from `OpState`, cloned out of it so that nothing is borrowed while the call runs.
+struct Handles {
+    database: NamedDatabase,
+    calls: Calls,
+    names: ColumnNames,
+}
+
+impl Handles {
+    fn from_state(state: &RefCell<OpState>, database: u32) -> Result<Self, Error> {
+        let state = state.borrow();
+        let Databases(databases) = state.borrow::<Databases>();
+        let database = databases
+            .get(database as usize)
+            .ok_or_else(|| Error::new(ErrorKind::Unexpected, "this worker has no such database"))?;
+        Ok(Self {
+            database: database.clone(),
+            calls: state.borrow::<Calls>().clone(),
+            names: state.borrow::<ColumnNames>().clone(),
+        })
+    }
+}
+
+/// The parameters of one statement: `null`, numbers, strings, booleans and byte arrays, as `bind()` left them.
+struct Params(Vec<Value>);
+
+/// The statements of a batch.
+struct Statements(Vec<Statement>);
+
+impl<'a> FromV8<'a> for Params {
+    type Error = JsErrorBox;
+
+    fn from_v8(scope: &mut v8::PinScope<'a, '_>, value: v8::Local<'a, v8::Value>) -> Result<Self, Self::Error> {
+        let array = v8::Local::<v8::Array>::try_from(value).map_err(|_| bad_argument("parameters must be an array"))?;
+        let length = array.length();
+        let mut params = Vec::with_capacity(length as usize);
+        for index in 0..length {
+            let value = array.get_index(scope, index).ok_or_else(|| bad_argument("a parameter cannot be read"))?;
+            params.push(param(scope, value)?);
+        }
+        Ok(Self(params))
+    }
+}
+
+impl<'a> FromV8<'a> for Statements {
+    type Error = JsErrorBox;
+
+    fn from_v8(scope: &mut v8::PinScope<'a, '_>, value: v8::Local<'a, v8::Value>) -> Result<Self, Self::Error> {
+        let array = v8::Local::<v8::Array>::try_from(value).map_err(|_| bad_argument("statements must be an array"))?;
+        let unreadable = || bad_argument("a statement cannot be read");
+        let mut statements = Vec::with_capacity(array.length() as usize / 2);
+        for index in (0..array.length()).step_by(2) {
+            let sql = array.get_index(scope, index).ok_or_else(unreadable)?.to_rust_string_lossy(scope);
+            let params = array.get_index(scope, index + 1).ok_or_else(unreadable)?;
+            let Params(params) = Params::from_v8(scope, params)?;
+            statements.push(Statement { sql, params });
+        }
+        Ok(Self(statements))
+    }
+}
+
+fn param<'a>(scope: &mut v8::PinScope<'a, '_>, value: v8::Local<'a, v8::Value>) -> Result<Value, JsErrorBox> {
+    if let Ok(number) = v8::Local::<v8::Number>::try_from(value) {
+        return Ok(Value::Real(number.value()));
+    }
+    if let Ok(text) = v8::Local::<v8::String>::try_from(value) {
+        return Ok(Value::Text(text.to_rust_string_lossy(scope)));
+    }
+    if value.is_null() {
+        return Ok(Value::Null);
+    }
+    if value.is_boolean() {
+        return Ok(Value::Real(f64::from(u8::from(value.is_true()))));
+    }
+    let view = v8::Local::<v8::ArrayBufferView>::try_from(value)
+        .map_err(|_| bad_argument("a parameter is of a kind that cannot be bound"))?;
+    let mut bytes = vec![0; view.byte_length()];
+    let copied = view.copy_contents(&mut bytes);
+    bytes.truncate(copied);
+    Ok(Value::Blob(bytes))
+}
+
+fn bad_argument(message: &'static str) -> JsErrorBox {
+    JsErrorBox::type_error(message)
+}
+
+/// The result of one statement, on its way to JavaScript as
+/// `[columns, cells, duration, changes, last_row_id, changed_db, size_after, rows_read, rows_written, version]`.
+struct OneResult {
+    result: StatementResult,
+    names: ColumnNames,
+}
+
+/// The results of a batch, in order.
+struct AllResults(Vec<OneResult>);
+
+impl<'a> ToV8<'a> for OneResult {
+    type Error = JsErrorBox;
+
+    fn to_v8(self, scope: &mut v8::PinScope<'a, '_>) -> Result<v8::Local<'a, v8::Value>, Self::Error> {
+        let StatementResult { columns, cells, meta } = self.result;
+        let columns = self.names.array(scope, &columns)?;
+        let mut values = Vec::with_capacity(cells.len());
+        for cell in cells {
+            values.push(cell_to_v8(scope, cell)?);
+        }
+        let cells = v8::Array::new_with_elements(scope, &values);
+        let Meta { duration_ms, changes, last_row_id, changed_db, size_after, rows_read, rows_written, version } = meta;
+        let parts = [
+            columns.into(),
+            cells.into(),
+            v8::Number::new(scope, duration_ms).into(),
+            whole(scope, changes as f64),
+            whole(scope, last_row_id as f64),
+            v8::Boolean::new(scope, changed_db).into(),
+            whole(scope, size_after as f64),
+            whole(scope, rows_read as f64),
+            whole(scope, rows_written as f64),
+            whole(scope, version as f64),
+        ];
+        Ok(v8::Array::new_with_elements(scope, &parts).into())
+    }
+}
+
+impl<'a> ToV8<'a> for AllResults {
+    type Error = JsErrorBox;
+
+    fn to_v8(self, scope: &mut v8::PinScope<'a, '_>) -> Result<v8::Local<'a, v8::Value>, Self::Error> {
+        let mut results = Vec::with_capacity(self.0.len());
+        for result in self.0 {
+            results.push(result.to_v8(scope)?);
+        }
+        Ok(v8::Array::new_with_elements(scope, &results).into())
+    }
+}
+
+fn cell_to_v8<'a>(scope: &mut v8::PinScope<'a, '_>, cell: Cell) -> Result<v8::Local<'a, v8::Value>, JsErrorBox> {
+    Ok(match cell {
+        Cell::Null => v8::null(scope).into(),
+        Cell::Integer(number) => whole(scope, number as f64),
+        Cell::Real(number) => v8::Number::new(scope, number).into(),
+        Cell::Text(text) => string(scope, &text, v8::NewStringType::Normal)?.into(),
+        // D1 hands out a plain array of numbers, not a Uint8Array (contract section 1.3).
+        Cell::Blob(bytes) => {
+            let numbers: Vec<v8::Local<v8::Value>> =
+                bytes.into_iter().map(|byte| v8::Integer::new(scope, i32::from(byte)).into()).collect();
+            v8::Array::new_with_elements(scope, &numbers).into()
+        }
+    })
+}
+
+/// A number without a fraction: a small one needs no memory of its own in V8.
+fn whole<'a>(scope: &mut v8::PinScope<'a, '_>, number: f64) -> v8::Local<'a, v8::Value> {
+    if number >= f64::from(i32::MIN) && number <= f64::from(i32::MAX) {
+        v8::Integer::new(scope, number as i32).into()
+    } else {
+        v8::Number::new(scope, number).into()
+    }
+}
+
+fn string<'a>(
+    scope: &mut v8::PinScope<'a, '_>,
+    text: &str,
+    kind: v8::NewStringType,
+) -> Result<v8::Local<'a, v8::String>, JsErrorBox> {
+    let made = if text.is_ascii() {
+        v8::String::new_from_one_byte(scope, text.as_bytes(), kind)
+    } else {
+        v8::String::new_from_utf8(scope, text.as_bytes(), kind)
+    };
+    made.ok_or_else(|| JsErrorBox::range_error("a string of the result is longer than V8 can hold"))
+}
+
+/// The arrays of column names of the statements an isolate runs again and again, made once. JavaScript must not change them.
+#[derive(Clone, Default)]
+struct ColumnNames(Rc<RefCell<HashMap<usize, KnownNames>>>);
+
+struct KnownNames {
+    /// Keeps the names at their address, which is the key.
+    _names: Arc<[String]>,
+    array: v8::Global<v8::Array>,
+}
+
+/// How many arrays of names are kept.
+const KNOWN_NAMES: usize = 500;
+
+impl ColumnNames {
+    fn array<'a>(
+        &self,
+        scope: &mut v8::PinScope<'a, '_>,
+        names: &Arc<[String]>,
+    ) -> Result<v8::Local<'a, v8::Array>, JsErrorBox> {
+        if names.is_empty() {
+            return Ok(v8::Array::new(scope, 0));
+        }
+        let mut known = self.0.borrow_mut();
+        let address = names.as_ptr().addr();
+        if let Some(known) = known.get(&address) {
+            return Ok(v8::Local::new(scope, &known.array));
+        }
+        let mut strings = Vec::with_capacity(names.len());
+        for name in names.iter() {
+            strings.push(string(scope, name, v8::NewStringType::Internalized)?.into());
+        }
+        let array = v8::Array::new_with_elements(scope, &strings);
+        if known.len() >= KNOWN_NAMES {
+            known.clear();
+        }
+        let array_kept = v8::Global::new(scope, array);
+        known.insert(address, KnownNames { _names: Arc::clone(names), array: array_kept });
+        Ok(array)
+    }
+}

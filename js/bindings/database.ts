@@ -1,0 +1,340 @@
+// env.DB: Cloudflare D1's surface over the ops of bindings/database. Evaluates to { createDatabase }.
+//
+// A statement is text and parameters until it runs; running it is one op call. When the database answers at once, the op
+// does too, and no trip through the event loop happens.
+
+(function () {
+const { core, primordials } = __bootstrap;
+const {
+  ArrayIsArray,
+  ArrayBufferIsView,
+  ArrayPrototypeMap,
+  ArrayPrototypePush,
+  ArrayPrototypeSlice,
+  Error,
+  NumberPrototypeToString,
+  ObjectDefineProperty,
+  ObjectPrototypeIsPrototypeOf,
+  String,
+  StringPrototypePadStart,
+  StringPrototypeSplit,
+  StringPrototypeTrim,
+  TypedArrayPrototypeGetLength,
+  TypedArrayPrototypeSet,
+  TypeError,
+  Uint8Array,
+} = primordials;
+// Late bound: ops taken while the snapshot is baked stay on V8's slow path for ever.
+const ops = core.ops;
+
+type Param = null | number | string | number[];
+
+// A result as it comes out of an op: see OneResult in bindings/database/src/ops.rs. The columns are shared between results
+// and must not be changed or handed out.
+type OpResult = [
+  columns: string[],
+  cells: unknown[],
+  duration: number,
+  changes: number,
+  lastRowId: number,
+  changedDb: boolean,
+  sizeAfter: number,
+  rowsRead: number,
+  rowsWritten: number,
+  version: number,
+];
+
+function framed(frame: string, message: string) {
+  return new Error(`${frame}: ${message}`, { cause: new Error(message) });
+}
+
+// One row as an object. Of columns with the same name the last one wins.
+function toRow(columns: string[], cells: unknown[], start: number) {
+  const row = {};
+  for (let i = 0; i < columns.length; i++) {
+    const name = columns[i];
+    if (name === "__proto__") {
+      // An assignment would change the prototype instead.
+      const descriptor = { __proto__: null, value: cells[start + i], configurable: true, enumerable: true, writable: true };
+      ObjectDefineProperty(row, name, descriptor);
+    } else {
+      row[name] = cells[start + i];
+    }
+  }
+  return row;
+}
+
+function toResult(result: OpResult) {
+  const columns = result[0];
+  const cells = result[1];
+  const width = columns.length;
+  const results = [];
+  if (width !== 0) {
+    for (let start = 0, row = 0; start < cells.length; start += width, row++) {
+      results[row] = toRow(columns, cells, start);
+    }
+  }
+  return {
+    success: true,
+    meta: {
+      served_by: "aerostack.db",
+      duration: result[2],
+      changes: result[3],
+      last_row_id: result[4],
+      changed_db: result[5],
+      size_after: result[6],
+      rows_read: result[7],
+      rows_written: result[8],
+    },
+    results,
+  };
+}
+
+function toFirst(result: OpResult, column: unknown) {
+  const columns = result[0];
+  const cells = result[1];
+  if (cells.length === 0) return null;
+  if (column === undefined) return toRow(columns, cells, 0);
+  for (let i = columns.length - 1; i >= 0; i--) {
+    if (columns[i] === column) return cells[i];
+  }
+  throw new Error(`D1_COLUMN_NOTFOUND: Column not found (${String(column)})`, { cause: new Error("Column not found") });
+}
+
+function toArrays(result: OpResult, options?: { columnNames?: boolean }) {
+  const columns = result[0];
+  const cells = result[1];
+  const width = columns.length;
+  const rows: unknown[][] = [];
+  if (options?.columnNames) rows[0] = ArrayPrototypeSlice(columns);
+  if (width !== 0) {
+    for (let start = 0; start < cells.length; start += width) {
+      ArrayPrototypePush(rows, ArrayPrototypeSlice(cells, start, start + width));
+    }
+  }
+  return rows;
+}
+
+function isByteArray(value: unknown[]) {
+  for (let i = 0; i < value.length; i++) {
+    const byte = value[i];
+    if (!(typeof byte === "number" && byte >= 0 && byte < 256)) return false;
+  }
+  return true;
+}
+
+// The elements of a typed array as a plain one; a DataView has none.
+function elementsOf(view) {
+  const elements: number[] = [];
+  if (!core.isTypedArray(view)) return elements;
+  const length = TypedArrayPrototypeGetLength(view);
+  for (let i = 0; i < length; i++) elements[i] = view[i];
+  return elements;
+}
+
+function toParam(value: unknown): Param {
+  switch (typeof value) {
+    case "string":
+    case "number":
+      return value;
+    case "boolean":
+      return value ? 1 : 0;
+    case "object":
+      if (value === null) return null;
+      if (ArrayIsArray(value)) {
+        if (isByteArray(value)) return value;
+      } else if (core.isArrayBuffer(value)) {
+        return elementsOf(new Uint8Array(value));
+      } else if (ArrayBufferIsView(value)) {
+        return elementsOf(value);
+      }
+  }
+  let text;
+  try {
+    text = String(value);
+  } catch {
+    // An object without a string form must not hide the error that is being made.
+    text = "[object Object]";
+  }
+  throw framed("D1_TYPE_ERROR", `Type '${typeof value}' not supported for value '${text}'`);
+}
+
+// Parameters as the op takes them: bytes packed, because reading them one by one there is slow. `params` itself is public
+// and stays as it is.
+function toOpParams(params: Param[]) {
+  let packed;
+  for (let i = 0; i < params.length; i++) {
+    const param = params[i];
+    if (typeof param === "object" && param !== null) {
+      packed ??= ArrayPrototypeSlice(params);
+      packed[i] = new Uint8Array(param.length);
+      TypedArrayPrototypeSet(packed[i], param);
+    }
+  }
+  return packed ?? params;
+}
+
+// What statements run on: a database, and for a session how far it has seen.
+class Connection {
+  database: number;
+  isSession: boolean;
+  bookmark: string | null;
+
+  constructor(database: number, isSession: boolean, bookmark: string | null) {
+    this.database = database;
+    this.isSession = isSession;
+    this.bookmark = bookmark;
+  }
+
+  // Bookmarks only move forward, in the order of strings.
+  advance(version: number) {
+    const low = version % 0x100000000;
+    const high = (version - low) / 0x100000000;
+    const hex = (part: number) => StringPrototypePadStart(NumberPrototypeToString(part, 16), 8, "0");
+    const bookmark = `${hex(high)}-${hex(low)}-00000000-00000000000000000000000000000000`;
+    if (this.bookmark === null || bookmark > this.bookmark) this.bookmark = bookmark;
+  }
+}
+
+async function runBatch(connection: Connection, statements: unknown) {
+  if (!ArrayIsArray(statements)) throw new TypeError("batch() takes an array of prepared statements");
+  if (statements.length === 0) throw framed("D1_ERROR", "No SQL statements detected.");
+  const flat = [];
+  for (let i = 0; i < statements.length; i++) {
+    const statement = statements[i];
+    if (!ObjectPrototypeIsPrototypeOf(D1PreparedStatement.prototype, statement)) {
+      throw new TypeError(`batch() takes prepared statements, but number ${i + 1} is none`);
+    }
+    ArrayPrototypePush(flat, statement.statement, toOpParams(statement.params));
+  }
+  let results: OpResult[];
+  try {
+    results = await ops.op_database_batch(connection.database, flat);
+  } catch (error) {
+    throw framed("D1_ERROR", error.message);
+  }
+  if (connection.isSession) connection.advance(results[0][9]);
+  return ArrayPrototypeMap(results, toResult);
+}
+
+class D1PreparedStatement {
+  #connection: Connection;
+  statement: string;
+  params: Param[];
+
+  constructor(connection: Connection, statement: string, params: Param[]) {
+    this.#connection = connection;
+    this.statement = statement;
+    this.params = params;
+  }
+
+  bind(...values: unknown[]) {
+    const params: Param[] = [];
+    for (let i = 0; i < values.length; i++) params[i] = toParam(values[i]);
+    return new D1PreparedStatement(this.#connection, this.statement, params);
+  }
+
+  all() {
+    return this.#run(toResult);
+  }
+
+  run() {
+    return this.#run(toResult);
+  }
+
+  first(column?: string) {
+    return this.#run(toFirst, column);
+  }
+
+  raw(options?: { columnNames?: boolean }) {
+    return this.#run(toArrays, options);
+  }
+
+  async #run(convert: (result: OpResult, option?) => unknown, option?: unknown) {
+    const connection = this.#connection;
+    let result: OpResult;
+    try {
+      result = await ops.op_database_run(connection.database, this.statement, toOpParams(this.params));
+    } catch (error) {
+      throw framed("D1_ERROR", error.message);
+    }
+    if (connection.isSession) connection.advance(result[9]);
+    return convert(result, option);
+  }
+}
+
+class D1DatabaseSession {
+  #connection: Connection;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  prepare(sql: string) {
+    return new D1PreparedStatement(this.#connection, String(sql), []);
+  }
+
+  batch(statements: D1PreparedStatement[]) {
+    return runBatch(this.#connection, statements);
+  }
+
+  getBookmark() {
+    return this.#connection.bookmark;
+  }
+}
+
+class D1Database {
+  #connection: Connection;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  prepare(sql: string) {
+    return new D1PreparedStatement(this.#connection, String(sql), []);
+  }
+
+  batch(statements: D1PreparedStatement[]) {
+    return runBatch(this.#connection, statements);
+  }
+
+  // Each line is one query, and all are one transaction. An error always names line 1.
+  async exec(sql: string) {
+    const lines = StringPrototypeSplit(StringPrototypeTrim(String(sql)), "\n");
+    const flat = [];
+    for (let i = 0; i < lines.length; i++) ArrayPrototypePush(flat, lines[i], []);
+    let results: OpResult[];
+    try {
+      results = await ops.op_database_batch(this.#connection.database, flat);
+    } catch (error) {
+      throw framed("D1_EXEC_ERROR", `Error in line 1: ${lines[0]}: ${error.message}`);
+    }
+    let duration = 0;
+    for (let i = 0; i < results.length; i++) duration += results[i][2];
+    return { count: results.length, duration };
+  }
+
+  async dump() {
+    try {
+      return await ops.op_database_dump(this.#connection.database);
+    } catch (error) {
+      throw framed("D1_DUMP_ERROR", error.message);
+    }
+  }
+
+  // The database is one file on this machine, so every session sees every write before it; a bookmark is never waited for.
+  withSession(constraintOrBookmark?: string) {
+    const given = constraintOrBookmark === undefined || constraintOrBookmark === null ? "" : String(constraintOrBookmark);
+    const start = StringPrototypeTrim(given);
+    if (start === "" && given !== "") throw framed("D1_SESSION_ERROR", "invalid bookmark or constraint");
+    const isConstraint = start === "" || start === "first-unconstrained" || start === "first-primary";
+    return new D1DatabaseSession(new Connection(this.#connection.database, true, isConstraint ? null : start));
+  }
+}
+
+function createDatabase(database: number) {
+  return new D1Database(new Connection(database, false, null));
+}
+
+return { createDatabase };
+})();

@@ -1,0 +1,229 @@
+// The globals of a worker, set up once while the startup snapshot is baked, and `start`, run once in each isolate.
+// Nothing here runs per request.
+
+import { core, internals, primordials } from "ext:core/mod.js";
+
+const { ObjectDefineProperty, ObjectSetPrototypeOf, Promise, Symbol, SymbolToStringTag, TypeError } = primordials;
+
+// What deno_fetch and deno_crypto would otherwise take from deno_telemetry and deno_node (embedding notes, section 1.5).
+const noop = () => {};
+internals.__telemetry = {
+  TRACING_ENABLED: false,
+  PROPAGATORS: [],
+  DID_NOT_ENTER: Symbol("did not enter a span"),
+  ContextManager: { active: noop },
+  builtinTracer: noop,
+  enterSpan: noop,
+  exitSpan: noop,
+};
+internals.__telemetryUtil = {
+  updateSpanFromClientResponse: noop,
+  updateSpanFromError: noop,
+  updateSpanFromRequest: noop,
+};
+internals.kKeyObject = Symbol("kKeyObject");
+
+const webidl = core.loadExtScript("ext:deno_webidl/00_webidl.js");
+const event = core.loadExtScript("ext:deno_web/02_event.js");
+const { DOMException, QuotaExceededError } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
+const url = core.loadExtScript("ext:deno_web/00_url.js");
+const timers = core.loadExtScript("ext:deno_web/02_timers.js");
+const abort = core.loadExtScript("ext:deno_web/03_abort_signal.js");
+const base64 = core.loadExtScript("ext:deno_web/05_base64.js");
+const streams = core.loadExtScript("ext:deno_web/06_streams.js");
+const encoding = core.loadExtScript("ext:deno_web/08_text_encoding.js");
+const file = core.loadExtScript("ext:deno_web/09_file.js");
+const messages = core.loadExtScript("ext:deno_web/13_message_port.js");
+const performance = core.loadExtScript("ext:deno_web/15_performance.js");
+const { WorkerGlobalScope } = core.loadExtScript("ext:deno_web/04_global_interfaces.js");
+const headers = core.loadExtScript("ext:deno_fetch/20_headers.js");
+const formData = core.loadExtScript("ext:deno_fetch/21_formdata.js");
+const request = core.loadExtScript("ext:deno_fetch/23_request.js");
+const response = core.loadExtScript("ext:deno_fetch/23_response.js");
+const fetching = core.loadExtScript("ext:deno_fetch/26_fetch.js");
+const crypto = core.loadExtScript("ext:deno_crypto/00_crypto.js");
+const { console, reportUncaught } = core.loadExtScript("ext:aerostack/platform/console.ts");
+const { createHandlers } = core.loadExtScript("ext:aerostack/platform/handlers.ts");
+
+// Seldom used: compiled at their first use, outside the snapshot.
+const lazy = (specifier: string) => () => core.loadExtScript(specifier);
+const urlPattern = lazy("ext:deno_web/01_urlpattern.js");
+const fileReader = lazy("ext:deno_web/10_filereader.js");
+const compression = lazy("ext:deno_web/14_compression.js");
+const eventSource = lazy("ext:deno_fetch/27_eventsource.js");
+
+for (
+  const name of [
+    "NotFound", "ConnectionRefused", "ConnectionReset", "ConnectionAborted", "NotConnected", "AddrInUse",
+    "AddrNotAvailable", "BrokenPipe", "PermissionDenied", "AlreadyExists", "InvalidData", "TimedOut", "WouldBlock",
+    "WriteZero", "UnexpectedEof", "Http", "Busy", "NotSupported", "NetworkUnreachable",
+  ]
+) {
+  core.registerErrorClass(
+    name,
+    {
+      [name]: class extends Error {
+        constructor(message: string) {
+          super(message);
+          this.name = name;
+        }
+      },
+    }[name],
+  );
+}
+
+for (
+  const name of [
+    "OperationError", "NotSupportedError", "NetworkError", "AbortError", "InvalidCharacterError", "DataError",
+    "InvalidStateError", "SyntaxError", "IndexSizeError", "TypeMismatchError", "InvalidAccessError", "DataCloneError",
+  ]
+) {
+  core.registerErrorBuilder(`DOMException${name}`, (message: string) => new DOMException(message, name));
+}
+core.registerErrorBuilder("DOMExceptionQuotaExceededError", (message: string) => new QuotaExceededError(message));
+
+class Navigator {
+  get userAgent() {
+    return "Cloudflare-Workers";
+  }
+  get language() {
+    return "en";
+  }
+  get languages() {
+    return ["en"];
+  }
+  get hardwareConcurrency() {
+    return 1;
+  }
+  get [SymbolToStringTag]() {
+    return "Navigator";
+  }
+}
+
+class Scheduler {
+  // https://developers.cloudflare.com/workers/runtime-apis/scheduler/
+  wait(delay: number, options: { signal?: AbortSignal } = {}) {
+    return new Promise((resolve: () => void, reject: (reason: unknown) => void) => {
+      const { signal } = options;
+      if (signal?.aborted) {
+        reject(signal.reason);
+        return;
+      }
+      const timer = timers.setTimeout(resolve, delay);
+      signal?.addEventListener("abort", () => {
+        timers.clearTimeout(timer);
+        reject(signal.reason);
+      }, { once: true });
+    });
+  }
+}
+
+const hidden = core.propNonEnumerable;
+const visible = core.propWritable;
+const hiddenLazy = core.propNonEnumerableLazyLoaded;
+
+core.defineGlobalProperties(globalThis, {
+  AbortController: hidden(abort.AbortController),
+  AbortSignal: hidden(abort.AbortSignal),
+  Blob: hidden(file.Blob),
+  ByteLengthQueuingStrategy: hidden(streams.ByteLengthQueuingStrategy),
+  CloseEvent: hidden(event.CloseEvent),
+  CompressionStream: hiddenLazy((m) => m.CompressionStream, compression),
+  CountQueuingStrategy: hidden(streams.CountQueuingStrategy),
+  Crypto: hidden(crypto.Crypto),
+  CryptoKey: hidden(crypto.CryptoKey),
+  CustomEvent: hidden(event.CustomEvent),
+  DOMException: hidden(DOMException),
+  DecompressionStream: hiddenLazy((m) => m.DecompressionStream, compression),
+  ErrorEvent: hidden(event.ErrorEvent),
+  Event: hidden(event.Event),
+  EventSource: hiddenLazy((m) => m.EventSource, eventSource),
+  EventTarget: hidden(event.EventTarget),
+  File: hidden(file.File),
+  FileReader: hiddenLazy((m) => m.FileReader, fileReader),
+  FormData: hidden(formData.FormData),
+  Headers: hidden(headers.Headers),
+  MessageChannel: hidden(messages.MessageChannel),
+  MessageEvent: hidden(event.MessageEvent),
+  MessagePort: hidden(messages.MessagePort),
+  Navigator: hidden(Navigator),
+  Performance: hidden(performance.Performance),
+  PerformanceEntry: hidden(performance.PerformanceEntry),
+  PerformanceMark: hidden(performance.PerformanceMark),
+  PerformanceMeasure: hidden(performance.PerformanceMeasure),
+  ProgressEvent: hidden(event.ProgressEvent),
+  PromiseRejectionEvent: hidden(event.PromiseRejectionEvent),
+  QuotaExceededError: hidden(QuotaExceededError),
+  ReadableByteStreamController: hidden(streams.ReadableByteStreamController),
+  ReadableStream: hidden(streams.ReadableStream),
+  ReadableStreamBYOBReader: hidden(streams.ReadableStreamBYOBReader),
+  ReadableStreamBYOBRequest: hidden(streams.ReadableStreamBYOBRequest),
+  ReadableStreamDefaultController: hidden(streams.ReadableStreamDefaultController),
+  ReadableStreamDefaultReader: hidden(streams.ReadableStreamDefaultReader),
+  Request: hidden(request.Request),
+  Response: hidden(response.Response),
+  SubtleCrypto: hidden(crypto.SubtleCrypto),
+  TextDecoder: hidden(encoding.TextDecoder),
+  TextDecoderStream: hidden(encoding.TextDecoderStream),
+  TextEncoder: hidden(encoding.TextEncoder),
+  TextEncoderStream: hidden(encoding.TextEncoderStream),
+  TransformStream: hidden(streams.TransformStream),
+  TransformStreamDefaultController: hidden(streams.TransformStreamDefaultController),
+  URL: hidden(url.URL),
+  URLPattern: hiddenLazy((m) => m.URLPattern, urlPattern),
+  URLSearchParams: hidden(url.URLSearchParams),
+  WorkerGlobalScope: hidden(WorkerGlobalScope),
+  WritableStream: hidden(streams.WritableStream),
+  WritableStreamDefaultController: hidden(streams.WritableStreamDefaultController),
+  WritableStreamDefaultWriter: hidden(streams.WritableStreamDefaultWriter),
+  atob: visible(base64.atob),
+  btoa: visible(base64.btoa),
+  clearInterval: visible(timers.clearInterval),
+  clearTimeout: visible(timers.clearTimeout),
+  console: hidden(console),
+  crypto: core.propGetterOnly(() => crypto.crypto),
+  fetch: visible(fetching.fetch),
+  navigator: visible(new Navigator()),
+  performance: visible(performance.performance),
+  reportError: visible(event.reportError),
+  scheduler: visible(new Scheduler()),
+  self: visible(globalThis),
+  setInterval: visible(timers.setInterval),
+  setTimeout: visible(timers.setTimeout),
+  structuredClone: visible(messages.structuredClone),
+  [webidl.brand]: hidden(webidl.brand),
+});
+
+ObjectSetPrototypeOf(globalThis, WorkerGlobalScope.prototype);
+event.saveGlobalThisReference(globalThis);
+event.setEventTargetData(globalThis);
+
+// Run once in each isolate, before any user code. Returns what the runtime calls.
+function start() {
+  core.setWasmStreamingCallback(fetching.handleWasmStreaming);
+  core.setReportExceptionCallback(event.reportException);
+  core.setUnhandledPromiseRejectionHandler((promise: Promise<unknown>, reason: unknown) => {
+    const rejection = new event.PromiseRejectionEvent("unhandledrejection", { cancelable: true, promise, reason });
+    event.setIsTrusted?.(rejection, true);
+    if (globalThis.dispatchEvent(rejection)) {
+      reportUncaught(reason, true);
+    }
+    return true;
+  });
+  globalThis.addEventListener("error", (uncaught: ErrorEvent) => {
+    if (!uncaught.defaultPrevented) {
+      uncaught.preventDefault();
+      reportUncaught(uncaught.error, false);
+    }
+  });
+  event.setEventTargetData(globalThis);
+  performance.setTimeOrigin();
+
+  const handlers = createHandlers();
+  delete globalThis.Deno;
+  delete globalThis.__bootstrap;
+  delete globalThis.bootstrap;
+  return handlers;
+}
+
+ObjectDefineProperty(globalThis, "bootstrap", { value: start, configurable: true, enumerable: false });

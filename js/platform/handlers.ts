@@ -1,0 +1,334 @@
+// From an incoming request to the worker's handler and back: the path every request takes.
+//
+// The runtime calls `fetch(invocation, method, hasBody)`. The invocation is a number that names the request on the Rust
+// side; everything else about it (URL, headers, body) is asked for only when the handler looks.
+
+(function () {
+const { core, primordials } = __bootstrap;
+const {
+  op_invocation_body,
+  op_invocation_failed,
+  op_invocation_header,
+  op_invocation_headers,
+  op_invocation_pass_through,
+  op_invocation_respond_bytes,
+  op_invocation_respond_empty,
+  op_invocation_respond_stream,
+  op_invocation_respond_text,
+  op_invocation_url,
+  op_invocation_wait_until_begin,
+  op_invocation_wait_until_end,
+  op_invocation_watch_cancel,
+  op_report_uncaught,
+} = core.ops;
+const {
+  ArrayPrototypePush,
+  MapPrototypeDelete,
+  MapPrototypeGet,
+  MapPrototypeSet,
+  ObjectDefineProperty,
+  ObjectPrototypeIsPrototypeOf,
+  PromisePrototypeThen,
+  PromiseResolve,
+  SafeMap,
+  TypeError,
+  TypedArrayPrototypeGetSymbolToStringTag,
+} = primordials;
+
+const { fromInnerRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
+const {
+  ResponsePrototype,
+  responseBodyUsed,
+  serveFastBodyKey,
+  serveFastConsumedKey,
+  serveFastContentTypeKey,
+  serveFastHeaderKindKey,
+  serveFastStatusKey,
+  SERVE_FAST_HEADER_DEFAULT_TEXT,
+  SERVE_FAST_HEADER_NONE,
+  toInnerResponse,
+  wireHeaderList,
+} = core.loadExtScript("ext:deno_fetch/23_response.js");
+const { InnerBody } = core.loadExtScript("ext:deno_fetch/22_body.js");
+const { getReadableStreamResourceBacking, readableStreamForRid, resourceForReadableStream } = core.loadExtScript(
+  "ext:deno_web/06_streams.js",
+);
+const bindings = {
+  cache: core.loadExtScript("ext:aerostack/bindings/cache.ts").createCache,
+  database: core.loadExtScript("ext:aerostack/bindings/database.ts").createDatabase,
+};
+
+const TEXT_CONTENT_TYPE = "text/plain;charset=UTF-8";
+
+// What deno_fetch's Request reads from (its InnerRequest), answered from the Rust side on demand.
+class IncomingRequest {
+  methodInner: string;
+  redirectMode = "manual";
+  redirectCount = 0;
+  clientRid = null;
+  blobUrlEntry = null;
+  #invocation: number;
+  #hasBody: boolean;
+  #url: string | undefined;
+  #headerList: [string, string][] | undefined;
+  #body: unknown;
+
+  constructor(invocation: number, method: string, hasBody: boolean) {
+    this.#invocation = invocation;
+    this.methodInner = method;
+    this.#hasBody = hasBody;
+  }
+
+  get method() {
+    return this.methodInner;
+  }
+  set method(value) {
+    this.methodInner = value;
+  }
+
+  url() {
+    return this.#url ??= op_invocation_url(this.#invocation);
+  }
+  currentUrl() {
+    return this.url();
+  }
+  get urlList() {
+    return [() => this.url()];
+  }
+  get urlListProcessed() {
+    return [this.url()];
+  }
+
+  get headerList() {
+    if (this.#headerList === undefined) {
+      const flat = op_invocation_headers(this.#invocation);
+      const list: [string, string][] = [];
+      for (let i = 0; i < flat.length; i += 2) {
+        ArrayPrototypePush(list, [flat[i], flat[i + 1]]);
+      }
+      this.#headerList = list;
+    }
+    return this.#headerList;
+  }
+  header(name: string): string | null {
+    return op_invocation_header(this.#invocation, name);
+  }
+
+  get body() {
+    if (this.#body === undefined) {
+      this.#body = this.#hasBody ? this.#openBody() : null;
+    }
+    return this.#body;
+  }
+  set body(value) {
+    this.#body = value;
+  }
+
+  // A body that has arrived whole is handed over as bytes; another becomes a stream over a resource, read as it is pulled.
+  #openBody() {
+    const source = op_invocation_body(this.#invocation);
+    if (typeof source === "number") {
+      return new InnerBody(readableStreamForRid(source));
+    }
+    const body = new InnerBody({ body: source, consumed: false });
+    body.length = source.byteLength;
+    return body;
+  }
+
+  onCancel(callback: () => void) {
+    op_invocation_watch_cancel(this.#invocation);
+    MapPrototypeSet(cancellable, this.#invocation, callback);
+  }
+}
+
+// Invocations whose `request.signal` somebody holds.
+const cancellable = new SafeMap();
+
+class ExecutionContext {
+  props = {};
+  #invocation: number;
+
+  constructor(invocation: number) {
+    this.#invocation = invocation;
+    ObjectDefineProperty(this, "props", { enumerable: false });
+  }
+
+  waitUntil(promise: unknown) {
+    const invocation = owner(this);
+    op_invocation_wait_until_begin(invocation);
+    PromisePrototypeThen(
+      PromiseResolve(promise),
+      () => op_invocation_wait_until_end(invocation),
+      (error: unknown) => {
+        op_report_uncaught(invocation, error, true);
+        op_invocation_wait_until_end(invocation);
+      },
+    );
+  }
+
+  passThroughOnException() {
+    op_invocation_pass_through(owner(this));
+  }
+
+  static owner(context: ExecutionContext) {
+    if (typeof context !== "object" || context === null || !(#invocation in context)) {
+      throw new TypeError(
+        "Illegal invocation: function called with incorrect `this` reference. See https://developers.cloudflare.com/workers/observability/errors/#illegal-invocation-errors for details.",
+      );
+    }
+    return context.#invocation;
+  }
+}
+const owner = ExecutionContext.owner;
+delete ExecutionContext.owner;
+
+function respond(invocation: number, response: unknown) {
+  if (!ObjectPrototypeIsPrototypeOf(ResponsePrototype, response)) {
+    throw new TypeError("Incorrect type for Promise: the Promise did not resolve to 'Response'.");
+  }
+  // A plain `new Response(text)` or `Response.json(value)` keeps its parts in slots and never builds Headers or a stream.
+  const status = response[serveFastStatusKey];
+  if (status !== 0 && response[serveFastConsumedKey] === false) {
+    const body = response[serveFastBodyKey];
+    const kind = response[serveFastHeaderKindKey];
+    const contentType = kind === SERVE_FAST_HEADER_NONE
+      ? ""
+      : kind === SERVE_FAST_HEADER_DEFAULT_TEXT
+      ? TEXT_CONTENT_TYPE
+      : response[serveFastContentTypeKey];
+    response[serveFastConsumedKey] = true;
+    const headers = contentType === "" ? "" : `content-type\n${contentType}\n`;
+    return respondStatic(invocation, status, headers, body);
+  }
+  if (responseBodyUsed(response)) {
+    throw new TypeError(
+      "Body has already been used. It can only be used once. Use tee() first if you need to read it twice.",
+    );
+  }
+  const inner = toInnerResponse(response);
+  if (inner.type === "error") {
+    throw new TypeError("Return value from handler must not be an error response (Response.error())");
+  }
+  const list = wireHeaderList(inner);
+  let headers = "";
+  for (let i = 0; i < list.length; i++) {
+    headers += list[i][0] + "\n" + list[i][1] + "\n";
+  }
+  const body = inner.body;
+  if (body === null) {
+    return op_invocation_respond_empty(invocation, inner.status, headers);
+  }
+  const { streamOrStatic } = body;
+  if (streamOrStatic.consumed === false) {
+    streamOrStatic.consumed = true;
+    return respondStatic(invocation, inner.status, headers, streamOrStatic.body);
+  }
+  const backing = getReadableStreamResourceBacking(streamOrStatic);
+  if (backing) {
+    // The stream only forwards a resource: hand the resource itself to the connection, no chunk passes through V8.
+    streamOrStatic.getReader();
+    return op_invocation_respond_stream(invocation, inner.status, headers, backing.rid);
+  }
+  const rid = resourceForReadableStream(streamOrStatic, undefined, (error: unknown) => {
+    op_report_uncaught(invocation, error, false);
+  });
+  return op_invocation_respond_stream(invocation, inner.status, headers, rid);
+}
+
+function respondStatic(invocation: number, status: number, headers: string, body: unknown) {
+  if (typeof body === "string") {
+    return op_invocation_respond_text(invocation, status, headers, body);
+  }
+  if (body === null) {
+    return op_invocation_respond_empty(invocation, status, headers);
+  }
+  if (TypedArrayPrototypeGetSymbolToStringTag(body) !== "Uint8Array") {
+    throw new TypeError("unexpected response body");
+  }
+  return op_invocation_respond_bytes(invocation, status, headers, body);
+}
+
+async function settle(invocation: number, promise: unknown) {
+  try {
+    respond(invocation, await promise);
+  } catch (error) {
+    op_invocation_failed(invocation, error);
+  }
+}
+
+// The functions the runtime calls; made once in each isolate.
+function createHandlers() {
+  let handler: Record<string, unknown> | undefined;
+  let fetchHandler: unknown;
+  const env: Record<string, unknown> = {};
+
+  return {
+    // Puts the bindings on `env`: [name, kind, index | value] triples, flat.
+    bind(...triples: unknown[]) {
+      for (let i = 0; i < triples.length; i += 3) {
+        const kind = triples[i + 1] as string;
+        const value = triples[i + 2];
+        ObjectDefineProperty(env, triples[i], {
+          value: kind === "value" ? value : bindings[kind](value, triples[i]),
+          configurable: true,
+          enumerable: true,
+          writable: true,
+        });
+      }
+    },
+
+    // Takes the main module's exports; returns which handlers there are, or why there are none.
+    register(exports: Record<string, unknown>) {
+      handler = exports.default as Record<string, unknown>;
+      if (handler === undefined || handler === null) {
+        throw new TypeError("the main module has no default export");
+      }
+      if (typeof handler !== "object" && typeof handler !== "function") {
+        throw new TypeError(`the default export is a ${typeof handler}, not an object with handlers`);
+      }
+      fetchHandler = handler.fetch;
+    },
+
+    // Which handlers the default export has.
+    has(name: string) {
+      return typeof handler?.[name] === "function";
+    },
+
+    fetch(invocation: number, method: string, hasBody: boolean) {
+      core.setAsyncContext(invocation);
+      try {
+        if (typeof fetchHandler !== "function") {
+          throw new TypeError("Handler does not export a fetch() function.");
+        }
+        const request = fromInnerRequest(new IncomingRequest(invocation, method, hasBody), "immutable");
+        const result = handler!.fetch(request, env, new ExecutionContext(invocation));
+        if (ObjectPrototypeIsPrototypeOf(ResponsePrototype, result)) {
+          respond(invocation, result);
+        } else {
+          settle(invocation, result);
+        }
+      } catch (error) {
+        op_invocation_failed(invocation, error);
+      } finally {
+        core.setAsyncContext(undefined);
+      }
+    },
+
+    // The client is gone: `request.signal` fires where somebody asked for it.
+    abort(invocation: number) {
+      const callback = MapPrototypeGet(cancellable, invocation);
+      if (callback !== undefined) {
+        MapPrototypeDelete(cancellable, invocation);
+        callback();
+      }
+    },
+
+    // The invocation is over; nothing may be kept for it.
+    finish(invocation: number) {
+      MapPrototypeDelete(cancellable, invocation);
+    },
+  };
+}
+
+return { createHandlers };
+})();

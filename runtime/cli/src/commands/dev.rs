@@ -1,0 +1,390 @@
+//! `aerostack dev`: serve the project in this folder and reload it on every save.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aerostack_bindings::{BindingInfo, BindingState};
+use aerostack_config::{Config, ProcessEnvironment, WorkerRole};
+use aerostack_isolate::{LoadError, Worker, WorkerVersion};
+use aerostack_modules::FrameStyle;
+use aerostack_server::{ClientLimits, Route, RouteReach, Server, ServerOptions};
+use aerostack_telemetry::{Role, Terminal};
+use anyhow::Context as _;
+
+use crate::commands::{AlreadyPrinted, colour, load_config, paint};
+use crate::listen::{self, Bound, DEFAULT_PORT, Port};
+use crate::logs::{RequestLines, milliseconds, print_exception};
+use crate::project::{BuildError, Built, Project, unserved_sections};
+use crate::watch::FileWatcher;
+
+/// `aerostack dev`
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Port to listen on; when it is taken, dev stops. Without it: 8788, or the next free one
+    #[arg(long, short)]
+    port: Option<u16>,
+    /// Address to listen on: loopback, unless others may reach this machine
+    #[arg(long)]
+    host: Option<IpAddr>,
+    /// Folder for local state (databases, caches); `.aerostack` beside the config by default
+    #[arg(long, value_name = "FOLDER")]
+    persist_to: Option<PathBuf>,
+    /// The config file, or the folder that holds it
+    #[arg(long, short, value_name = "PATH")]
+    config: Option<PathBuf>,
+}
+
+/// How long work that was begun may go on after Ctrl-C.
+const DRAIN: Duration = Duration::from_secs(30);
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let started = Instant::now();
+    // Before any other thread: see `initialise`.
+    aerostack_isolate::initialise();
+    let config = load_config(arguments.config.as_deref())?.config;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(serve(arguments, config, started))
+}
+
+async fn serve(arguments: &Arguments, config: Config, started: Instant) -> anyhow::Result<()> {
+    let terminal = Terminal::start(paint());
+    let filter = std::env::var("AEROSTACK_LOG").unwrap_or_else(|_| "warn".to_owned());
+    aerostack_telemetry::install_tracing(&terminal, &filter);
+    let environment = ProcessEnvironment::new()?;
+    let state_folder = match &arguments.persist_to {
+        Some(folder) => environment_path(folder)?,
+        None => config.dev.persist_to.clone(),
+    };
+    let bound = bind(arguments, &config)?;
+    let mut dev = Dev {
+        project: Project::new(&state_folder, terminal.clone()),
+        workers: HashMap::new(),
+        config,
+        config_path: arguments.config.clone(),
+        terminal: terminal.clone(),
+        broken_files: Vec::new(),
+        environment,
+    };
+    let Ok(bindings) = dev.start_all().await else {
+        terminal.flush();
+        return Err(AlreadyPrinted.into());
+    };
+
+    let address = bound.address;
+    let server = Server::start(
+        bound.listener,
+        ServerOptions {
+            routes: dev.routes(),
+            limits: ClientLimits { body_bytes: dev.largest_body(), ..ClientLimits::default() },
+            log: RequestLines::new(terminal.clone()),
+            admin_hosts: Vec::new(),
+        },
+    );
+    dev.print_ready(address, bound.taken, &bindings, started.elapsed());
+
+    let mut watcher = FileWatcher::new()?;
+    watcher.watch(dev.watched_files());
+    let mut stop = std::pin::pin!(stop_requested());
+    loop {
+        tokio::select! {
+            changed = watcher.changed() => {
+                dev.reload(&changed).await;
+                server.set_routes(dev.routes());
+                watcher.watch(dev.watched_files());
+            }
+            () = stop.as_mut() => break,
+        }
+    }
+    drain(&dev, &server).await;
+    terminal.flush();
+    Ok(())
+}
+
+/// The running project.
+struct Dev {
+    project: Project,
+    workers: HashMap<String, Arc<Worker>>,
+    config: Config,
+    config_path: Option<PathBuf>,
+    terminal: Terminal,
+    /// Files of versions that could not be loaded: a change of one may mend it.
+    broken_files: Vec<PathBuf>,
+    environment: ProcessEnvironment,
+}
+
+impl Dev {
+    /// Loads every worker. What fails is printed; the bindings of each worker come back.
+    async fn start_all(&mut self) -> Result<Vec<(String, Vec<BindingInfo>)>, AlreadyPrinted> {
+        for section in unserved_sections(&self.config) {
+            let word = self.terminal.paint().paint(Role::Warning, "warning");
+            self.terminal.line(format!("{word}: {section} is in the config, and not served by this version yet"));
+        }
+        let mut all = Vec::new();
+        for worker in self.config.workers.clone() {
+            let Built { version, bindings, migrated } = match self.project.build(&worker) {
+                Ok(built) => built,
+                Err(error) => return Err(self.print_build_error(&error)),
+            };
+            self.print_migrated(&migrated);
+            match Worker::start(version.clone(), 1).await {
+                Ok(started) => self.workers.insert(worker.name.clone(), Arc::new(started)),
+                Err(error) => return Err(self.print_load_error(&error, &version)),
+            };
+            all.push((worker.name, bindings));
+        }
+        Ok(all)
+    }
+
+    /// Loads what changed. Whatever fails is printed, and the last good version goes on.
+    async fn reload(&mut self, changed: &BTreeSet<PathBuf>) {
+        let started = Instant::now();
+        let first = changed.iter().next().map(|path| self.display(path)).unwrap_or_default();
+        let config_changed = changed.iter().any(|path| self.config.watched_files.contains(path));
+        if config_changed && !self.reload_config() {
+            return;
+        }
+        self.broken_files.clear();
+        let mut reloaded = Vec::new();
+        let mut failed = false;
+        for worker in self.config.workers.clone() {
+            let running = self.workers.get(&worker.name).cloned();
+            let concerned = running.as_ref().is_none_or(|running| {
+                let version = running.version();
+                version.graph.files().any(|file| changed.contains(file))
+            });
+            let migrates = worker.bindings.databases.iter().any(|database| {
+                changed.iter().any(|path| path.starts_with(&database.migrations_dir))
+            });
+            // A version that did not load has files the running one does not know: anything may have mended it.
+            if !config_changed && !concerned && !migrates && !changed.iter().any(|path| path.starts_with(&worker.root)) {
+                continue;
+            }
+            match self.load_version(&worker, running).await {
+                Ok(()) => reloaded.push(worker.name.clone()),
+                Err(AlreadyPrinted) => failed = true,
+            }
+        }
+        let names: BTreeSet<&str> = self.config.workers.iter().map(|worker| worker.name.as_str()).collect();
+        self.workers.retain(|name, _| names.contains(name.as_str()));
+        if failed {
+            self.terminal.line(format!(
+                "{} {first}: not reloaded, the last good version goes on",
+                self.terminal.paint().paint(Role::Bad, "~")
+            ));
+        } else if !reloaded.is_empty() {
+            self.terminal.line(format!(
+                "{} {first} -> reloaded in {}",
+                self.terminal.paint().paint(Role::Good, "~"),
+                milliseconds(started.elapsed())
+            ));
+        }
+    }
+
+    async fn load_version(
+        &mut self,
+        worker: &aerostack_config::Worker,
+        running: Option<Arc<Worker>>,
+    ) -> Result<(), AlreadyPrinted> {
+        let built = match self.project.build(worker) {
+            Ok(built) => built,
+            Err(error) => {
+                self.broken_files.extend(error.files());
+                return Err(self.print_build_error(&error));
+            }
+        };
+        self.print_migrated(&built.migrated);
+        let version = built.version.clone();
+        let loaded = match running {
+            Some(running) => running.replace(built.version, 1).await,
+            None => Worker::start(built.version, 1).await.map(|started| {
+                self.workers.insert(worker.name.clone(), Arc::new(started));
+            }),
+        };
+        loaded.map_err(|error| {
+            self.broken_files.extend(version.graph.files().map(Path::to_path_buf));
+            self.print_load_error(&error, &version)
+        })
+    }
+
+    /// False when the new config is wrong; it is printed, and the old one stays.
+    fn reload_config(&mut self) -> bool {
+        let located = aerostack_config::locate(Path::new("."), self.config_path.as_deref(), &self.environment);
+        match located.and_then(|path| aerostack_config::load(&path, None, &self.environment)) {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    self.terminal.line(warning.render(colour()));
+                }
+                self.config = loaded.config;
+                true
+            }
+            Err(errors) => {
+                self.terminal.line(errors.render(colour()));
+                self.terminal.line("the last good config goes on");
+                false
+            }
+        }
+    }
+
+    fn routes(&self) -> Vec<Route> {
+        let mut routes = Vec::new();
+        for config in &self.config.workers {
+            let Some(worker) = self.workers.get(&config.name).cloned() else { continue };
+            match &config.route {
+                Some(route) => routes.push(Route {
+                    prefix: route.prefix.clone(),
+                    reach: match route.reach {
+                        aerostack_config::RouteReach::Exact => RouteReach::Exact,
+                        aerostack_config::RouteReach::Below => RouteReach::Tree,
+                    },
+                    replacement: route.replacement.clone(),
+                    worker,
+                }),
+                None if config.role == WorkerRole::Main => {
+                    let (prefix, replacement) = (String::new(), String::new());
+                    routes.push(Route { prefix, reach: RouteReach::Tree, replacement, worker });
+                }
+                None => {}
+            }
+        }
+        routes
+    }
+
+    fn watched_files(&self) -> Vec<PathBuf> {
+        let mut files = self.config.watched_files.clone();
+        files.extend(self.broken_files.iter().cloned());
+        for worker in &self.config.workers {
+            files.extend(worker.bindings.databases.iter().map(|database| database.migrations_dir.clone()));
+        }
+        for worker in self.workers.values() {
+            files.extend(worker.version().graph.files().map(Path::to_path_buf));
+        }
+        files
+    }
+
+    fn largest_body(&self) -> u64 {
+        let largest = self.config.workers.iter().map(|worker| worker.limits.request_body_mb).max().unwrap_or(100);
+        largest.saturating_mul(1024 * 1024)
+    }
+
+    fn display(&self, path: &Path) -> String {
+        path.strip_prefix(&self.config.root).unwrap_or(path).display().to_string()
+    }
+
+    fn print_migrated(&self, migrated: &[String]) {
+        for name in migrated {
+            self.terminal.line(format!("applied migration {name}"));
+        }
+    }
+
+    fn print_build_error(&self, error: &BuildError) -> AlreadyPrinted {
+        self.terminal.line(error.render(self.frame_style()));
+        AlreadyPrinted
+    }
+
+    fn print_load_error(&self, error: &LoadError, version: &WorkerVersion) -> AlreadyPrinted {
+        match error {
+            LoadError::Exception(exception) => print_exception(&self.terminal, None, exception, version),
+            _ => self.terminal.line(format!("{}: {error}", self.terminal.paint().paint(Role::Bad, "error"))),
+        }
+        AlreadyPrinted
+    }
+
+    fn frame_style(&self) -> FrameStyle {
+        if self.terminal.paint().is_coloured() { FrameStyle::Coloured } else { FrameStyle::Plain }
+    }
+
+    fn print_ready(
+        &self,
+        address: std::net::SocketAddr,
+        taken: Option<u16>,
+        bindings: &[(String, Vec<BindingInfo>)],
+        took: Duration,
+    ) {
+        let paint = self.terminal.paint();
+        for (worker, bindings) in bindings {
+            let route = self.config.worker(worker).and_then(|worker| worker.route.as_ref());
+            let place = route.map_or(String::new(), |route| format!("  {}", route.pattern));
+            let mut table = format!("{}{}", paint.paint(Role::Strong, worker), paint.paint(Role::Quiet, &place));
+            for info in bindings {
+                let state = match &info.state {
+                    BindingState::Ready => paint.paint(Role::Good, "ready"),
+                    BindingState::Lazy => paint.paint(Role::Quiet, "lazy"),
+                    BindingState::Failed(reason) => paint.paint(Role::Bad, &format!("failed: {reason}")),
+                };
+                let summary = self.display(Path::new(&info.summary));
+                table.push_str(&format!("\n  {:<12} {:<10} {:<8} {:<48} {state}", info.name, info.kind, info.driver, summary));
+            }
+            self.terminal.line(table);
+        }
+        if let Some(taken) = taken {
+            self.terminal.line(format!("port {taken} is in use by another program, took the next free one"));
+        }
+        let url = format!("http://{}", display_address(address));
+        let took = format!("in {}", milliseconds(took));
+        self.terminal.line(format!("{} {} {}", paint.paint(Role::Good, "ready"), paint.paint(Role::Strong, &url), paint.paint(Role::Quiet, &took)));
+    }
+}
+
+fn bind(arguments: &Arguments, config: &Config) -> anyhow::Result<Bound> {
+    let ip = arguments.host.unwrap_or(config.dev.ip);
+    let port = match (arguments.port, config.dev.port) {
+        (Some(port), _) => Port::Exactly(port),
+        (None, Some(port)) => Port::FirstFreeFrom(port),
+        (None, None) => Port::FirstFreeFrom(DEFAULT_PORT),
+    };
+    listen::bind(ip, port)
+}
+
+/// What a person types into a browser: loopback has a name.
+fn display_address(address: std::net::SocketAddr) -> String {
+    if address.ip() == IpAddr::from([127, 0, 0, 1]) { format!("localhost:{}", address.port()) } else { address.to_string() }
+}
+
+fn environment_path(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))
+}
+
+/// Ctrl-C, or the polite signal of a supervisor.
+async fn stop_requested() {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+    let terminated = async {
+        match &mut terminate {
+            Some(terminate) => terminate.recv().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated => {}
+    }
+}
+
+/// Lets begun work end, counting down in sight; a second Ctrl-C stops at once.
+async fn drain(dev: &Dev, server: &Server) {
+    let drained = async {
+        server.shut_down().await;
+        for worker in dev.workers.values() {
+            worker.drain().await;
+        }
+    };
+    let mut shown = 0;
+    let counted = async {
+        loop {
+            let in_flight = server.in_flight();
+            if in_flight != shown {
+                shown = in_flight;
+                dev.terminal.line(format!("draining: {in_flight} still in flight (Ctrl-C again to stop now)"));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = drained => {}
+        () = counted => {}
+        () = stop_requested() => dev.terminal.line("stopped before everything was done"),
+        () = tokio::time::sleep(DRAIN) => dev.terminal.line(format!("stopped after {} s of draining", DRAIN.as_secs())),
+    }
+}

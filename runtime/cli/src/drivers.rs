@@ -1,0 +1,78 @@
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aerostack_bindings::{BindingInfo, SystemClock};
+use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions};
+use aerostack_cache::CacheDriver;
+use aerostack_config::{CacheBinding, DatabaseBinding, DriverChoice};
+use aerostack_database::migrations::Migrations;
+use aerostack_database::{DatabaseDriver, Sqlite};
+use anyhow::bail;
+
+/// The drivers of the process, each opened once and kept over reloads, by the name its state is kept under.
+pub(crate) struct Drivers {
+    state_folder: PathBuf,
+    databases: HashMap<String, Arc<dyn DatabaseDriver>>,
+    caches: HashMap<String, Arc<dyn CacheDriver>>,
+}
+
+impl Drivers {
+    pub(crate) fn new(state_folder: &Path) -> Self {
+        Self { state_folder: state_folder.to_path_buf(), databases: HashMap::new(), caches: HashMap::new() }
+    }
+
+    /// The database behind a binding, and its line in the start table.
+    pub(crate) fn database(&mut self, binding: &DatabaseBinding) -> anyhow::Result<(Arc<dyn DatabaseDriver>, BindingInfo)> {
+        only_sqlite("database", &binding.binding, &binding.driver)?;
+        let driver = if let Some(driver) = self.databases.get(&binding.database.state) {
+            driver.clone()
+        } else {
+            let driver: Arc<dyn DatabaseDriver> = Arc::new(Sqlite::open(database_file(&self.state_folder, binding))?);
+            self.databases.insert(binding.database.state.clone(), driver.clone());
+            driver
+        };
+        let info = aerostack_database::describe(&binding.binding, driver.as_ref());
+        Ok((driver, info))
+    }
+
+    /// The cache behind a binding, and its line in the start table.
+    pub(crate) fn cache(&mut self, binding: &CacheBinding) -> anyhow::Result<(Arc<dyn CacheDriver>, BindingInfo)> {
+        only_sqlite("cache", &binding.binding, &binding.driver)?;
+        let driver = if let Some(driver) = self.caches.get(&binding.namespace.state) {
+            driver.clone()
+        } else {
+            let driver = open_cache(&self.state_folder, binding)?;
+            self.caches.insert(binding.namespace.state.clone(), driver.clone());
+            driver
+        };
+        let info = BindingInfo { name: binding.binding.clone(), ..driver.info() };
+        Ok((driver, info))
+    }
+}
+
+/// Opens the cache behind a binding.
+pub(crate) fn open_cache(state_folder: &Path, binding: &CacheBinding) -> anyhow::Result<Arc<dyn CacheDriver>> {
+    let path = state_folder.join("cache").join(format!("{}.sqlite", binding.namespace.state));
+    let options = SqliteOptions { name: binding.binding.clone(), path, memory_bytes: DEFAULT_MEMORY_BYTES };
+    Ok(Arc::new(SqliteCache::open(&options, Arc::new(SystemClock))?))
+}
+
+/// The file of a database.
+pub(crate) fn database_file(state_folder: &Path, binding: &DatabaseBinding) -> PathBuf {
+    state_folder.join("database").join(format!("{}.sqlite", binding.database.state))
+}
+
+/// The migrations of a database.
+pub(crate) fn migrations(state_folder: &Path, binding: &DatabaseBinding) -> Migrations {
+    Migrations::new(database_file(state_folder, binding), &binding.migrations_dir).with_table(&binding.migrations_table)
+}
+
+fn only_sqlite(kind: &str, binding: &str, choice: &DriverChoice) -> anyhow::Result<()> {
+    match &choice.name {
+        Some(name) if name.value != "sqlite" => {
+            bail!("{kind} {binding}: this build has no driver {:?}, only \"sqlite\"", name.value)
+        }
+        _ => Ok(()),
+    }
+}

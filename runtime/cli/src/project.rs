@@ -1,0 +1,176 @@
+//! From a config to workers that can be served: drivers opened, migrations applied, modules loaded.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aerostack_bindings::BindingInfo;
+use aerostack_cache::ops::Caches;
+use aerostack_cache::NamedCache;
+use aerostack_config::{Config, VariableValue, Worker as WorkerConfig};
+use aerostack_database::ops::{Databases, NamedDatabase};
+use aerostack_isolate::{EnvEntry, EnvValue, Limits, OpState, WebOptions, WorkerParts, WorkerVersion};
+use aerostack_modules::{DiskReader, FrameStyle, Loader, ModuleErrors};
+use aerostack_telemetry::Terminal;
+
+use crate::drivers::{self, Drivers};
+use crate::logs::WorkerLines;
+
+/// What outlives a reload: open drivers and compiled modules.
+pub(crate) struct Project {
+    drivers: Drivers,
+    loaders: HashMap<PathBuf, Loader>,
+    state_folder: PathBuf,
+    web: WebOptions,
+    terminal: Terminal,
+}
+
+/// Why a worker cannot be made from its config.
+#[derive(Debug)]
+pub(crate) enum BuildError {
+    /// Its modules cannot be loaded.
+    Modules(ModuleErrors),
+    /// A binding cannot be opened, or a migration failed.
+    Binding(anyhow::Error),
+}
+
+/// A worker ready to be loaded, and what the start table says of it.
+pub(crate) struct Built {
+    pub(crate) version: Arc<WorkerVersion>,
+    pub(crate) bindings: Vec<BindingInfo>,
+    /// Migrations applied just now.
+    pub(crate) migrated: Vec<String>,
+}
+
+impl Project {
+    pub(crate) fn new(state_folder: &Path, terminal: Terminal) -> Self {
+        // The convention of OpenSSL and everything built on it.
+        let extra_roots = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+        Self {
+            drivers: Drivers::new(state_folder),
+            loaders: HashMap::new(),
+            state_folder: state_folder.to_path_buf(),
+            web: WebOptions::new(extra_roots),
+            terminal,
+        }
+    }
+
+    /// Opens what the worker needs and loads its modules.
+    pub(crate) fn build(&mut self, worker: &WorkerConfig) -> Result<Built, BuildError> {
+        let mut env = Vec::new();
+        for variable in &worker.variables {
+            let value = match &variable.value {
+                VariableValue::Text(text) => serde_json::Value::from(text.as_str()),
+                VariableValue::Json(json) => json.clone(),
+                VariableValue::Secret(secret) => serde_json::Value::from(secret.expose()),
+            };
+            env.push(EnvEntry { name: variable.name.clone(), value: EnvValue::Json(value) });
+        }
+
+        let mut bindings = Vec::new();
+        let mut migrated = Vec::new();
+        let mut databases = Vec::new();
+        for binding in &worker.bindings.databases {
+            let (driver, info) = self.drivers.database(binding).map_err(BuildError::Binding)?;
+            let applied = drivers::migrations(&self.state_folder, binding).apply();
+            migrated.extend(applied.map_err(|error| BuildError::Binding(error.into()))?);
+            env.push(bound(&binding.binding, "database", databases.len()));
+            databases.push(NamedDatabase { name: binding.binding.clone(), driver });
+            bindings.push(info);
+        }
+        let mut caches = Vec::new();
+        for binding in &worker.bindings.caches {
+            let (driver, info) = self.drivers.cache(binding).map_err(BuildError::Binding)?;
+            env.push(bound(&binding.binding, "cache", caches.len()));
+            let clock = Arc::new(aerostack_bindings::SystemClock);
+            let min_ttl_seconds = u64::from(binding.min_ttl);
+            caches.push(NamedCache { name: binding.binding.clone(), driver, clock, min_ttl_seconds });
+            bindings.push(info);
+        }
+        let (databases, caches) = (Databases(databases), Caches(caches));
+        let install = Arc::new(move |state: &mut OpState| {
+            state.put(databases.clone());
+            state.put(caches.clone());
+        });
+
+        let loader = self.loaders.entry(worker.root.clone()).or_insert_with(|| {
+            let folder = self.state_folder.join("cache").join("modules");
+            Loader::new(worker.root.clone(), DiskReader).with_disk_cache(folder)
+        });
+        let graph = loader.load_graph(&worker.main).map_err(BuildError::Modules)?;
+        let log = WorkerLines::new(self.terminal.clone());
+        let version = WorkerVersion::new(WorkerParts {
+            name: worker.name.clone(),
+            root: worker.root.clone(),
+            graph: Arc::new(graph),
+            env,
+            install,
+            limits: limits(worker),
+            log: log.clone(),
+            web: self.web.clone(),
+        });
+        log.belongs_to(&version);
+        Ok(Built { version, bindings, migrated })
+    }
+}
+
+impl BuildError {
+    /// All there is to say, with code frames.
+    pub(crate) fn render(&self, style: FrameStyle) -> String {
+        match self {
+            Self::Modules(errors) => errors.render(style),
+            Self::Binding(error) => {
+                let mut text = format!("error: {error}");
+                for cause in error.chain().skip(1) {
+                    text.push_str("\n  caused by: ");
+                    text.push_str(&cause.to_string());
+                }
+                text
+            }
+        }
+    }
+
+    /// Files whose change may mend it.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Modules(errors) => errors.files().map(Path::to_path_buf).collect(),
+            Self::Binding(_) => Vec::new(),
+        }
+    }
+}
+
+/// Names of sections in the config that this build accepts and does nothing with yet.
+pub(crate) fn unserved_sections(config: &Config) -> Vec<String> {
+    let mut unserved = Vec::new();
+    for worker in &config.workers {
+        let bindings = &worker.bindings;
+        let mut note = |section: &str, name: &str| unserved.push(format!("{section} ({name})"));
+        bindings.queues.iter().filter(|b| b.span.is_some()).for_each(|b| note("queues.producers", &b.binding));
+        bindings.buckets.iter().filter(|b| b.span.is_some()).for_each(|b| note("r2_buckets", &b.binding));
+        bindings.vector_indexes.iter().filter(|b| b.span.is_some()).for_each(|b| note("vectorize", &b.binding));
+        bindings.ai.iter().filter(|b| b.span.is_some()).for_each(|b| note("ai", &b.binding));
+        bindings.postgres.iter().for_each(|b| note("postgres_databases", &b.binding));
+        bindings.services.iter().for_each(|b| note("services", &b.binding));
+        worker.triggers.crons.iter().for_each(|cron| note("triggers.crons", &cron.value));
+    }
+    unserved
+}
+
+fn bound(name: &str, kind: &'static str, index: usize) -> EnvEntry {
+    let index = u32::try_from(index).unwrap_or(u32::MAX);
+    EnvEntry { name: name.to_owned(), value: EnvValue::Binding { kind, index } }
+}
+
+const MEBIBYTE: u64 = 1024 * 1024;
+
+fn limits(worker: &WorkerConfig) -> Limits {
+    let limits = &worker.limits;
+    let bytes = |mebibytes: u64| usize::try_from(mebibytes.saturating_mul(MEBIBYTE)).unwrap_or(usize::MAX);
+    Limits {
+        cpu: Duration::from_millis(limits.cpu_ms),
+        wall: limits.wall_ms.map(Duration::from_millis),
+        heap_bytes: bytes(limits.memory_mb),
+        array_buffer_bytes: bytes(limits.array_buffer_mb),
+    }
+}

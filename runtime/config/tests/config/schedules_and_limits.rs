@@ -1,0 +1,96 @@
+use std::net::IpAddr;
+
+use aerostack_config::{Limits, Weekdays};
+
+use crate::{config_of, errors_of, worker_of};
+
+#[test]
+fn crons_keep_their_text_and_their_place() {
+    let triggers = worker_of("[triggers]\ncrons = [\"0 9 * * 1\", \"*/5  * * * *\"]\n").triggers;
+    assert_eq!(triggers.crons[1].value, "*/5  * * * *");
+    assert_eq!(triggers.crons[1].span.to_string(), "aerostack.toml:2:23");
+    assert_eq!(triggers.weekdays, Weekdays::Unix);
+}
+
+#[test]
+fn several_trigger_sections_add_up() {
+    let triggers = worker_of(
+        "[[triggers]]\ncrons = [\"0 * * * *\"]\n[[triggers]]\ncrons = \"* * * * *\"\nweekdays = \"quartz\"\n",
+    )
+    .triggers;
+    assert_eq!(triggers.crons.len(), 2);
+    assert_eq!(triggers.weekdays, Weekdays::Quartz);
+}
+
+#[test]
+fn a_cron_expression_has_five_fields() {
+    let rendered = errors_of("[triggers]\ncrons = [\"* * * * * *\", \"\", \"@daily\", 5]\n");
+    assert!(rendered.contains("a cron expression has 5 fields, \"* * * * * *\" has 6"), "{rendered}");
+    assert!(rendered.contains("there is no field for seconds"), "{rendered}");
+    assert!(rendered.contains("names such as @daily are not supported"), "{rendered}");
+    assert!(rendered.contains("\"\" has 0"), "{rendered}");
+    assert!(rendered.contains("expected a string, found an integer"), "{rendered}");
+}
+
+#[test]
+fn one_worker_counts_weekdays_in_one_way() {
+    let rendered = errors_of("[[triggers]]\nweekdays = \"unix\"\n[[triggers]]\nweekdays = \"quartz\"\n");
+    assert!(rendered.contains("one worker cannot count weekdays in two ways"), "{rendered}");
+    assert!(errors_of("[triggers]\nweekdays = \"lunar\"\n").contains("allowed: \"unix\", \"quartz\""));
+}
+
+#[test]
+fn limits_have_the_documented_defaults() {
+    let limits = worker_of("").limits;
+    assert_eq!(limits, Limits::default());
+    assert_eq!((limits.cpu_ms, limits.wall_ms), (30_000, Some(120_000)));
+    assert_eq!((limits.memory_mb, limits.array_buffer_mb, limits.request_body_mb), (128, 128, 100));
+    assert_eq!((limits.concurrent_requests, limits.subrequests), (1_000, 1_000));
+}
+
+#[test]
+fn limits_are_read_and_checked() {
+    let limits = worker_of("[limits]\ncpu_ms = 50\nwall_ms = 0\nmemory_mb = 256\narray_buffer_mb = 64\nrequest_body_mb = 1\nconcurrent_requests = 2\nsubrequests = 3\n").limits;
+    let expected = Limits {
+        cpu_ms: 50,
+        wall_ms: None,
+        memory_mb: 256,
+        array_buffer_mb: 64,
+        request_body_mb: 1,
+        concurrent_requests: 2,
+        subrequests: 3,
+    };
+    assert_eq!(limits, expected);
+    let rendered = errors_of("[limits]\ncpu_ms = 0\nmemory_mb = 8\nwall_ms = -1\nsubrequests = 1.5\n");
+    assert!(rendered.contains("`limits.cpu_ms` is out of range: 0"), "{rendered}");
+    assert!(rendered.contains("allowed: 16 to 16384 MiB"), "{rendered}");
+    assert!(rendered.contains("`limits.wall_ms` is out of range: -1"), "{rendered}");
+    assert!(rendered.contains("`limits.subrequests` must be an integer"), "{rendered}");
+}
+
+#[test]
+fn the_development_server_has_a_port_an_address_and_a_state_folder() {
+    let dev = config_of("[dev]\nport = 3000\nip = \"0.0.0.0\"\npersist_to = \"../state\"\n").dev;
+    assert_eq!(dev.port, Some(3000));
+    assert_eq!(dev.ip, "0.0.0.0".parse::<IpAddr>().expect("an address"));
+    assert_eq!(dev.persist_to.to_str(), Some("/state"));
+    let defaults = config_of("").dev;
+    assert_eq!((defaults.port, defaults.ip.to_string().as_str()), (None, "127.0.0.1"));
+    assert_eq!(config_of("[dev]\nhost = \"localhost\"\n").dev.ip.to_string(), "127.0.0.1");
+    assert_eq!(config_of("[dev]\nip = \"*\"\n").dev.ip.to_string(), "0.0.0.0");
+    assert!(errors_of("[dev]\nip = \"example.com\"\n").contains("`dev.ip` is not an address"));
+    assert!(errors_of("[dev]\nport = 65536\n").contains("allowed: 0 to 65535"));
+}
+
+#[test]
+fn a_compatibility_date_is_a_date_and_its_absence_is_fine() {
+    assert_eq!(worker_of("").compatibility_date, None);
+    assert_eq!(worker_of("compatibility_date = \"2024-11-01\"").compatibility_date.as_deref(), Some("2024-11-01"));
+    assert_eq!(worker_of("compatibility_date = 2024-11-01").compatibility_date.as_deref(), Some("2024-11-01"));
+    for wrong in ["\"today\"", "\"2024-13-01\"", "\"24-1-1\"", "2024", "2024-11-01T00:00:00Z"] {
+        let rendered = errors_of(&format!("compatibility_date = {wrong}"));
+        assert!(rendered.contains("compatibility_date"), "{rendered}");
+    }
+    let flags = worker_of("compatibility_flags = [\"nodejs_compat\", \"x\"]").compatibility_flags;
+    assert_eq!(flags, ["nodejs_compat", "x"]);
+}

@@ -1,0 +1,14 @@
+use std::sync::Once;
+
+static INITIALISED: Once = Once::new();
+
+/// Sets V8 up, once a process. Must run on the main thread before any other thread exists: threads that run V8 have to be
+/// descendants of the one that initialised it (embedding notes, section 5.3).
+pub fn initialise() {
+    INITIALISED.call_once(|| {
+        // V8 assumes a stack of 1 MiB; isolate threads have 8 MiB, of which JavaScript may use 3.
+        let unknown = deno_core::v8_set_flags(vec!["aerostack".to_owned(), "--stack-size=3072".to_owned()]);
+        debug_assert_eq!(unknown.len(), 1, "V8 knows every flag we set");
+        deno_core::JsRuntime::init_platform(None);
+    });
+}

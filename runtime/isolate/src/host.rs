@@ -1,0 +1,239 @@
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use aerostack_platform::{Costs, Failure, InvocationId, Invocations, RequestBody, Response};
+use http::request::Parts;
+use tokio::sync::Notify;
+
+use crate::isolate::{Isolate, LoadError};
+use crate::limits::StopReason;
+use crate::thread::ThreadLoad;
+use crate::worker::WorkerVersion;
+
+/// How long `waitUntil` work may go on after its isolate was retired.
+const RETIRED_GRACE: Duration = Duration::from_secs(30);
+
+/// A request for a worker's `fetch` handler.
+pub struct FetchRequest {
+    /// Method, headers and what hyper knows besides.
+    pub parts: Parts,
+    /// The absolute URL the handler sees.
+    pub url: String,
+    /// The body.
+    pub body: RequestBody,
+}
+
+/// What a `fetch` handler answered.
+pub struct Answer {
+    /// The response. Its body belongs to the isolate's thread.
+    pub response: Response,
+    /// The binding calls made up to the answer.
+    pub costs: Costs,
+}
+
+/// One isolate thread seen from inside. Connections that live on the thread call its handlers directly.
+///
+/// The isolate under a host may be replaced (after a breach of a limit); the host, its thread and its connections stay.
+pub struct Host {
+    version: Arc<WorkerVersion>,
+    load: Arc<ThreadLoad>,
+    isolate: RefCell<State>,
+    changed: Notify,
+    retired: Cell<bool>,
+}
+
+enum State {
+    Running(Isolate),
+    /// A stopped isolate is gone and its successor not there yet.
+    Replacing,
+    /// The successor could not be loaded.
+    Broken(Arc<str>),
+    /// The version was replaced and nothing of it is left to do.
+    Gone,
+}
+
+impl Host {
+    pub(crate) async fn load(version: Arc<WorkerVersion>, load: Arc<ThreadLoad>) -> Result<Rc<Self>, LoadError> {
+        let isolate = Isolate::load(&version).await?;
+        Ok(Rc::new(Self {
+            version,
+            load,
+            isolate: RefCell::new(State::Running(isolate)),
+            changed: Notify::new(),
+            retired: Cell::new(false),
+        }))
+    }
+
+    /// The version this host runs.
+    pub fn version(&self) -> &Arc<WorkerVersion> {
+        &self.version
+    }
+
+    /// Whether the worker has moved on to another version: new requests belong there.
+    pub fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+
+    /// Counts a connection that lives on this thread until the returned value is dropped.
+    pub fn connection(self: &Rc<Self>) -> ConnectionGuard {
+        self.load.connections.fetch_add(1, Ordering::Relaxed);
+        ConnectionGuard(self.clone())
+    }
+
+    /// Calls the `fetch` handler. Dropping the future tells the handler through `request.signal` that the client left.
+    pub async fn fetch(self: &Rc<Self>, request: FetchRequest) -> Result<Answer, Failure> {
+        let call = self.begin(request).await?;
+        let outcome = poll_fn(|context| call.invocations.poll_outcome(call.id, context));
+        let response = match self.version.limits.wall {
+            None => outcome.await?,
+            Some(limit) => match tokio::time::timeout(limit, outcome).await {
+                Ok(outcome) => outcome?,
+                Err(_) => {
+                    let reason = format!("exceeded wall time limit {} ms: raise limits.wall_ms", limit.as_millis());
+                    return Err(Failure::Stopped(reason.into()));
+                }
+            },
+        };
+        Ok(Answer { response, costs: call.invocations.costs(call.id) })
+    }
+
+    /// Hands the request to the isolate and runs the handler to its first wait.
+    async fn begin(self: &Rc<Self>, request: FetchRequest) -> Result<Call, Failure> {
+        loop {
+            let changed = self.changed.notified();
+            match &*self.isolate.borrow() {
+                State::Running(isolate) => {
+                    let FetchRequest { parts, url, body } = request;
+                    let has_body = !matches!(body, RequestBody::Empty);
+                    let method = parts.method.clone();
+                    let invocations = isolate.invocations().clone();
+                    let id = invocations.begin(parts, url, body);
+                    self.load.invocations.fetch_add(1, Ordering::Relaxed);
+                    let call = Call { invocations, id, host: self.clone() };
+                    isolate.call_fetch(id, method.as_str(), has_body);
+                    return Ok(call);
+                }
+                State::Broken(reason) => return Err(Failure::Stopped(reason.clone())),
+                State::Gone => return Err(Failure::Stopped("the worker was replaced".into())),
+                State::Replacing => {}
+            }
+            changed.await;
+        }
+    }
+
+    /// Runs the event loop for as long as the thread lives, and replaces the isolate when it was stopped.
+    pub(crate) async fn drive(self: Rc<Self>) {
+        loop {
+            let reason = poll_fn(|context| match &*self.isolate.borrow() {
+                State::Running(isolate) => {
+                    let turn = isolate.poll(context);
+                    self.note_invocations(isolate.invocations());
+                    turn.map(Some)
+                }
+                State::Gone => Poll::Ready(None),
+                State::Replacing | State::Broken(_) => Poll::Pending,
+            })
+            .await;
+            let Some(reason) = reason else { return };
+            self.replace(reason).await;
+        }
+    }
+
+    async fn replace(&self, reason: StopReason) {
+        let text: Arc<str> = self.version.limits.describe(reason).into();
+        tracing::error!(worker = %self.version.name, reason = %text, "isolate stopped");
+        let State::Running(stopped) = self.isolate.replace(State::Replacing) else { return };
+        stopped.invocations().stop_all(&text);
+        drop(stopped);
+        let next = match Isolate::load(&self.version).await {
+            Ok(isolate) => State::Running(isolate),
+            Err(error) => {
+                tracing::error!(worker = %self.version.name, %error, "the isolate cannot be replaced");
+                State::Broken(format!("{text} (and the worker cannot be started again: {error})").into())
+            }
+        };
+        *self.isolate.borrow_mut() = next;
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn retire(&self) {
+        self.retired.set(true);
+        self.changed.notify_waiters();
+        self.load.became_idle.notify_waiters();
+    }
+
+    /// Waits until the host is retired, nothing is left to do, and no connection lives here. Frees the isolate as soon as
+    /// only connections are left.
+    pub(crate) async fn finished(&self) {
+        while !self.retired.get() {
+            self.changed.notified().await;
+        }
+        let grace = tokio::time::sleep(RETIRED_GRACE);
+        tokio::pin!(grace);
+        while self.load.invocations.load(Ordering::Acquire) > 0 {
+            let idle = self.load.became_idle.notified();
+            tokio::select! {
+                () = idle => {}
+                () = &mut grace => {
+                    tracing::warn!(worker = %self.version.name, "work was still going on {} s after its version was replaced", RETIRED_GRACE.as_secs());
+                    break;
+                }
+            }
+        }
+        self.shut_down();
+        while self.load.connections.load(Ordering::Acquire) > 0 {
+            self.load.became_idle.notified().await;
+        }
+    }
+
+    /// Drops the isolate; what it had not finished is failed.
+    pub(crate) fn shut_down(&self) {
+        if let State::Running(isolate) = self.isolate.replace(State::Gone) {
+            isolate.invocations().stop_all(&"the worker was shut down".into());
+            isolate.wake();
+        }
+        self.changed.notify_waiters();
+    }
+
+    fn note_invocations(&self, invocations: &Invocations) {
+        let left = invocations.len();
+        self.load.invocations.store(left, Ordering::Release);
+        if left == 0 {
+            self.load.became_idle.notify_waiters();
+        }
+    }
+}
+
+/// Keeps a connection counted. See [`Host::connection`].
+pub struct ConnectionGuard(Rc<Host>);
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.0.load.connections.fetch_sub(1, Ordering::Release);
+        self.0.load.became_idle.notify_waiters();
+    }
+}
+
+/// A handler call in flight. Dropping it releases the invocation.
+struct Call {
+    invocations: Rc<Invocations>,
+    id: InvocationId,
+    host: Rc<Host>,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.invocations.release(self.id);
+        if let State::Running(isolate) = &*self.host.isolate.borrow() {
+            self.host.note_invocations(&self.invocations);
+            if self.invocations.has_notices() {
+                isolate.wake();
+            }
+        }
+    }
+}

@@ -1,0 +1,394 @@
+use std::cell::RefCell;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use aerostack_bindings::{CallObserver, Calls, ErrorKind};
+use aerostack_platform::{InvocationId, Invocations, WorkerLog};
+use deno_core::error::{CoreError, CoreErrorKind, JsError};
+use deno_core::futures::task::AtomicWaker;
+use deno_core::{JsRuntime, PollEventLoopOptions, RuntimeOptions, v8};
+
+use crate::limits::{BufferQuota, Guard, StopReason};
+use crate::loader::GraphLoader;
+use crate::worker::{EnvValue, WorkerVersion};
+
+/// Longest a single binding call may take; a handler's own limit is shorter or the client gave up long before.
+const BINDING_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Why a version of a worker cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The main module threw, or exports nothing usable.
+    #[error("{}", .0.exception_message)]
+    Exception(Box<JsError>),
+    /// The main module broke a limit while it was evaluated.
+    #[error("the main module {0}")]
+    Stopped(String),
+    /// The engine refused.
+    #[error("cannot load the worker: {0}")]
+    Engine(String),
+    /// No thread for the isolate.
+    #[error("cannot start an isolate thread")]
+    Thread(#[source] std::io::Error),
+    /// The thread ended before it said anything.
+    #[error("the isolate thread ended while it was starting")]
+    ThreadDied,
+}
+
+/// A V8 isolate with a worker loaded into it. Lives and dies on one thread.
+pub(crate) struct Isolate {
+    handlers: Handlers,
+    context: v8::Global<v8::Context>,
+    pointer: v8::UnsafeRawIsolatePtr,
+    invocations: Rc<Invocations>,
+    waker: Arc<AtomicWaker>,
+    guard: Arc<Guard>,
+    log: Arc<dyn WorkerLog>,
+    // Last: the handles above belong to it.
+    runtime: RefCell<JsRuntime>,
+}
+
+/// The functions of `createHandlers` in js/platform/handlers.ts.
+struct Handlers {
+    fetch: v8::Global<v8::Function>,
+    abort: v8::Global<v8::Function>,
+    finish: v8::Global<v8::Function>,
+}
+
+/// How long the parts of an isolate's start took.
+#[derive(Debug, Clone, Copy)]
+pub struct TimedStart {
+    /// From the snapshot to a usable runtime, our `start` included.
+    pub runtime: Duration,
+    /// The worker's modules, compiled and evaluated.
+    pub modules: Duration,
+}
+
+/// Starts one isolate on the calling thread, times it and drops it. For benches; needs a tokio runtime.
+pub async fn measure_start(version: &WorkerVersion) -> Result<TimedStart, LoadError> {
+    let started = Instant::now();
+    let (runtime, prepared) = prepare(version)?;
+    let runtime_ready = started.elapsed();
+    let isolate = load_main(version, runtime, prepared).await?;
+    let modules = started.elapsed() - runtime_ready;
+    drop(isolate);
+    Ok(TimedStart { runtime: runtime_ready, modules })
+}
+
+impl Isolate {
+    /// Creates an isolate from the snapshot and loads the worker's modules into it.
+    pub(crate) async fn load(version: &WorkerVersion) -> Result<Self, LoadError> {
+        let (runtime, prepared) = prepare(version)?;
+        load_main(version, runtime, prepared).await
+    }
+
+    pub(crate) fn invocations(&self) -> &Rc<Invocations> {
+        &self.invocations
+    }
+
+    /// Lets the event loop run once more soon.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Calls the `fetch` handler and runs it to its first real wait. When it needs none, the invocation is settled when this
+    /// returns, and the event loop had no part in it (embedding notes, section 4.2).
+    pub(crate) fn call_fetch(&self, invocation: InvocationId, method: &str, has_body: bool) {
+        self.call(&self.handlers.fetch, |scope| {
+            let method = v8::String::new_from_one_byte(scope, method.as_bytes(), v8::NewStringType::Internalized);
+            [
+                v8::Number::new(scope, invocation.number() as f64).into(),
+                method.expect("methods are shorter than V8's string limit").into(),
+                v8::Boolean::new(scope, has_body).into(),
+            ]
+        });
+        self.wake();
+    }
+
+    /// One turn of the event loop. Ready when the isolate was stopped and must be replaced.
+    pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<StopReason> {
+        if let Some(reason) = self.guard.stopped() {
+            return Poll::Ready(reason);
+        }
+        let turn = {
+            let _entered = self.guard.enter();
+            self.runtime.borrow_mut().poll_event_loop(context, PollEventLoopOptions::default())
+        };
+        if let Some(reason) = self.guard.stopped() {
+            return Poll::Ready(reason);
+        }
+        match turn {
+            Poll::Ready(Ok(())) => {
+                // Nothing is left that could settle a pending promise.
+                self.invocations.fail_hung();
+            }
+            Poll::Ready(Err(error)) => {
+                if let CoreErrorKind::Js(error) = error.as_kind() {
+                    self.log.uncaught(None, error);
+                } else {
+                    tracing::error!(%error, "the event loop failed");
+                }
+                context.waker().wake_by_ref();
+            }
+            Poll::Pending => {}
+        }
+        for id in self.invocations.take_aborted() {
+            self.call(&self.handlers.abort, |scope| [v8::Number::new(scope, id.number() as f64).into()]);
+            self.wake();
+        }
+        for id in self.invocations.take_forgotten() {
+            self.call(&self.handlers.finish, |scope| [v8::Number::new(scope, id.number() as f64).into()]);
+        }
+        Poll::Pending
+    }
+
+    /// Calls one of the platform's own functions, then runs the microtasks it queued. They catch what user code throws.
+    fn call<const N: usize>(
+        &self,
+        function: &v8::Global<v8::Function>,
+        arguments: impl for<'s> FnOnce(&mut v8::PinScope<'s, '_>) -> [v8::Local<'s, v8::Value>; N],
+    ) {
+        let _entered = self.guard.enter();
+        // SAFETY: the pointer is that of `self.runtime`'s isolate, which lives as long as `self` and on this thread.
+        let mut isolate = unsafe { v8::Isolate::from_raw_isolate_ptr(self.pointer) };
+        v8::scope!(let handle_scope, &mut isolate);
+        let context = v8::Local::new(handle_scope, &self.context);
+        let scope = &mut v8::ContextScope::new(handle_scope, context);
+        let scope: &mut v8::PinScope = scope;
+        {
+            v8::tc_scope!(let scope, scope);
+            let function = v8::Local::new(scope, function);
+            let receiver = v8::undefined(scope).into();
+            let arguments = arguments(scope);
+            function.call(scope, receiver, &arguments);
+            // Only a termination gets here, and a stopped isolate is not used again; without the reset the next call crashes.
+            scope.reset();
+        }
+        scope.perform_microtask_checkpoint();
+    }
+}
+
+/// An isolate before it knows its worker.
+struct Prepared {
+    handlers: v8::Global<v8::Object>,
+    invocations: Rc<Invocations>,
+    guard: Arc<Guard>,
+    waker: Arc<AtomicWaker>,
+}
+
+fn prepare(version: &WorkerVersion) -> Result<(JsRuntime, Prepared), LoadError> {
+    let limits = &version.limits;
+    let params = v8::CreateParams::default()
+        .heap_limits(0, limits.heap_bytes)
+        .array_buffer_allocator(BufferQuota::allocator(limits.array_buffer_bytes))
+        .allow_atomics_wait(false);
+    let loader = GraphLoader { graph: version.graph.clone(), code_cache: version.code_cache.clone() };
+    let mut runtime = JsRuntime::try_new(RuntimeOptions {
+        startup_snapshot: Some(aerostack_snapshot::SNAPSHOT),
+        residual_lazy_js_sources: aerostack_snapshot::RESIDUAL_SCRIPTS,
+        extensions: aerostack_platform::extensions(),
+        module_loader: Some(Rc::new(loader)),
+        create_params: Some(params),
+        ..RuntimeOptions::default()
+    })
+    .map_err(|error| engine_error(&error))?;
+    runtime
+        .lazy_init_extensions(aerostack_platform::arguments(&version.web))
+        .map_err(|error| LoadError::Engine(error.to_string()))?;
+
+    let waker = runtime.op_state().borrow().waker.clone();
+    let watchdog_waker = waker.clone();
+    let guard = Guard::watch(
+        limits.clone(),
+        runtime.v8_isolate().thread_safe_handle(),
+        Arc::new(move || watchdog_waker.wake()),
+    );
+    let heap_guard = guard.clone();
+    runtime.add_near_heap_limit_callback(move |current, _| heap_guard.near_heap_limit(current));
+
+    let invocations = Rc::new(Invocations::default());
+    {
+        // SAFETY: the pointer is used on this thread while the runtime lives; the observer goes when its state goes.
+        let pointer = unsafe { runtime.v8_isolate().as_raw_isolate_ptr() };
+        let observer = Attribution { isolate: pointer, context: runtime.main_context(), invocations: invocations.clone() };
+        let state = runtime.op_state();
+        let mut state = state.borrow_mut();
+        state.put(invocations.clone());
+        state.put::<Arc<dyn WorkerLog>>(version.log.clone());
+        state.put(Calls::new(Rc::new(observer), BINDING_DEADLINE));
+        version.web.install(&mut state);
+        (version.install)(&mut state);
+    }
+    let handlers = start(&mut runtime)?;
+    Ok((runtime, Prepared { handlers, invocations, guard, waker }))
+}
+
+/// Runs `start` of js/platform/bootstrap.ts, which takes everything of the engine away from user code.
+fn start(runtime: &mut JsRuntime) -> Result<v8::Global<v8::Object>, LoadError> {
+    let context = runtime.main_context();
+    deno_core::scope!(scope, runtime);
+    let local = v8::Local::new(scope, context);
+    // As on Workers: no `eval`, no `new Function`.
+    local.set_allow_generation_from_strings(false);
+    let global = local.global(scope);
+    let name = v8::String::new(scope, "bootstrap").expect("a short string");
+    let start = global.get(scope, name.into()).and_then(|value| v8::Local::<v8::Function>::try_from(value).ok());
+    let start = start.ok_or_else(|| LoadError::Engine("the snapshot has no `bootstrap`".to_owned()))?;
+    v8::tc_scope!(let scope, scope);
+    let receiver = v8::undefined(scope).into();
+    let handlers = start.call(scope, receiver, &[]).and_then(|value| v8::Local::<v8::Object>::try_from(value).ok());
+    match handlers {
+        Some(handlers) => Ok(v8::Global::new(scope, handlers)),
+        None => Err(caught(scope)),
+    }
+}
+
+async fn load_main(version: &WorkerVersion, mut runtime: JsRuntime, prepared: Prepared) -> Result<Isolate, LoadError> {
+    let Prepared { handlers, invocations, guard, waker } = prepared;
+    bind_env(&mut runtime, &handlers, version)?;
+    let loaded = {
+        let mut evaluation = pin!(evaluate(version, &mut runtime, &handlers));
+        std::future::poll_fn(|context| {
+            let turn = {
+                let _entered = guard.enter();
+                evaluation.as_mut().poll(context)
+            };
+            match guard.stopped() {
+                Some(reason) => Poll::Ready(Err(LoadError::Stopped(version.limits.describe(reason)))),
+                None => turn,
+            }
+        })
+        .await
+    };
+    loaded?;
+    let handlers = {
+        deno_core::scope!(scope, &mut runtime);
+        let object = v8::Local::new(scope, &handlers);
+        Handlers {
+            fetch: method(scope, object, "fetch"),
+            abort: method(scope, object, "abort"),
+            finish: method(scope, object, "finish"),
+        }
+    };
+    let context = runtime.main_context();
+    // SAFETY: kept beside the runtime it belongs to, on the same thread.
+    let pointer = unsafe { runtime.v8_isolate().as_raw_isolate_ptr() };
+    Ok(Isolate {
+        handlers,
+        context,
+        pointer,
+        invocations,
+        waker,
+        guard,
+        log: version.log.clone(),
+        runtime: RefCell::new(runtime),
+    })
+}
+
+/// Evaluates the main module, top-level await included, and registers its default export.
+async fn evaluate(
+    version: &WorkerVersion,
+    runtime: &mut JsRuntime,
+    handlers: &v8::Global<v8::Object>,
+) -> Result<(), LoadError> {
+    let main = runtime.load_main_es_module(&version.graph.main).await.map_err(|error| engine_error(&error))?;
+    let evaluation = runtime.mod_evaluate(main);
+    runtime
+        .with_event_loop_promise(evaluation, PollEventLoopOptions::default())
+        .await
+        .map_err(|error| engine_error(&error))?;
+    let namespace = runtime.get_module_namespace(main).map_err(|error| engine_error(&error))?;
+    deno_core::scope!(scope, runtime);
+    let namespace = v8::Local::new(scope, namespace).into();
+    let object = v8::Local::new(scope, handlers);
+    call_method(scope, object, "register", &[namespace])
+}
+
+/// Puts variables and bindings on `env`, before any user code runs.
+fn bind_env(
+    runtime: &mut JsRuntime,
+    handlers: &v8::Global<v8::Object>,
+    version: &WorkerVersion,
+) -> Result<(), LoadError> {
+    deno_core::scope!(scope, runtime);
+    let object = v8::Local::new(scope, handlers);
+    let mut triples: Vec<v8::Local<v8::Value>> = Vec::with_capacity(version.env.len() * 3);
+    for entry in &version.env {
+        let too_long = || LoadError::Engine(format!("the value of {} is too long for V8", entry.name));
+        let (kind, value): (&str, v8::Local<v8::Value>) = match &entry.value {
+            EnvValue::Binding { kind, index } => (kind, v8::Integer::new_from_unsigned(scope, *index).into()),
+            EnvValue::Json(json) => {
+                let text = v8::String::new(scope, &json.to_string()).ok_or_else(too_long)?;
+                ("value", v8::json::parse(scope, text).ok_or_else(too_long)?)
+            }
+        };
+        triples.push(v8::String::new(scope, &entry.name).ok_or_else(too_long)?.into());
+        triples.push(v8::String::new(scope, kind).ok_or_else(too_long)?.into());
+        triples.push(value);
+    }
+    call_method(scope, object, "bind", &triples)
+}
+
+fn call_method<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    object: v8::Local<'s, v8::Object>,
+    name: &str,
+    arguments: &[v8::Local<'s, v8::Value>],
+) -> Result<(), LoadError> {
+    let function = method(scope, object, name);
+    v8::tc_scope!(let scope, scope);
+    let function = v8::Local::new(scope, function);
+    match function.call(scope, object.into(), arguments) {
+        Some(_) => Ok(()),
+        None => Err(caught(scope)),
+    }
+}
+
+fn method<'s>(scope: &mut v8::PinScope<'s, '_>, object: v8::Local<'s, v8::Object>, name: &str) -> v8::Global<v8::Function> {
+    let key = v8::String::new(scope, name).expect("a short string");
+    let value = object.get(scope, key.into()).and_then(|value| v8::Local::<v8::Function>::try_from(value).ok());
+    v8::Global::new(scope, value.expect("createHandlers returns every function this crate names"))
+}
+
+fn caught(scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>>>) -> LoadError {
+    match scope.exception() {
+        Some(exception) => LoadError::Exception(JsError::from_v8_exception(scope, exception)),
+        None => LoadError::Engine("the script was stopped".to_owned()),
+    }
+}
+
+fn engine_error(error: &CoreError) -> LoadError {
+    match error.as_kind() {
+        CoreErrorKind::Js(error) => LoadError::Exception(error.clone()),
+        _ => LoadError::Engine(error.to_string()),
+    }
+}
+
+/// Adds each binding call to the invocation it was made for.
+struct Attribution {
+    isolate: v8::UnsafeRawIsolatePtr,
+    context: v8::Global<v8::Context>,
+    invocations: Rc<Invocations>,
+}
+
+impl CallObserver for Attribution {
+    fn started(&self, kind: &'static str) {
+        // SAFETY: called from an op, so on the isolate's thread and while it lives.
+        let mut isolate = unsafe { v8::Isolate::from_raw_isolate_ptr(self.isolate) };
+        v8::scope!(let handle_scope, &mut isolate);
+        let context = v8::Local::new(handle_scope, &self.context);
+        let scope = &mut v8::ContextScope::new(handle_scope, context);
+        let context = scope.get_continuation_preserved_embedder_data();
+        let Ok(number) = v8::Local::<v8::Number>::try_from(context) else { return };
+        if let Some(id) = InvocationId::from_number(number.value() as u64) {
+            self.invocations.add_cost(id, kind);
+        }
+    }
+
+    fn finished(&self, kind: &'static str, binding: &str, op: &'static str, took: Duration, error: Option<ErrorKind>) {
+        tracing::trace!(kind, binding, op, ?took, ?error, "binding call");
+    }
+}

@@ -1,0 +1,36 @@
+//! Isolates: the only crate that owns a `JsRuntime`.
+//!
+//! * [`initialise`] sets V8 up, on the main thread, before any other thread exists.
+//! * A [`Worker`] is a program that can be replaced while it runs; each [`WorkerVersion`] of it is loaded into its own
+//!   isolate threads.
+//! * A [`Host`] is one isolate thread seen from inside: connections live on it and call handlers directly. From outside,
+//!   [`Worker::fetch`] hops there.
+
+mod engine;
+mod host;
+mod isolate;
+mod limits;
+mod loader;
+mod remote;
+mod report;
+mod thread;
+mod worker;
+
+pub use aerostack_platform::{
+    ConsoleLevel, Costs, Failure, InvocationId, RequestBody, Response, ResponseBody, WebOptions, WorkerLog,
+};
+pub use deno_core::error::{JsError, JsStackFrame};
+/// A chunk of a response body.
+pub use deno_core::BufView as Chunk;
+/// The state an isolate's ops look in.
+pub use deno_core::OpState;
+/// Runs a future that need not be `Send` on the current thread's runtime.
+pub use deno_core::unsync::spawn as spawn_local;
+pub use engine::initialise;
+pub use host::{Answer, ConnectionGuard, FetchRequest, Host};
+pub use isolate::{LoadError, TimedStart, measure_start};
+pub use limits::{Limits, StopReason};
+pub use remote::{RemoteAnswer, RemoteBody, RemoteRequest};
+pub use report::{ErrorReport, ReportFrame};
+pub use thread::{IsolateThread, ThreadLoad};
+pub use worker::{EnvEntry, EnvValue, InstallBindings, Worker, WorkerParts, WorkerVersion};

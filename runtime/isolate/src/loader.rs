@@ -1,0 +1,125 @@
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aerostack_modules::{Graph, Module, ModuleKind};
+use deno_core::{
+    ModuleLoadOptions, ModuleLoadReferrer, ModuleLoadResponse, ModuleLoader, ModuleSource, ModuleSourceCode,
+    ModuleSpecifier, ModuleType, RequestedModuleType, ResolutionKind, SourceCodeCacheInfo,
+};
+use deno_error::JsErrorBox;
+
+/// Compiled code of one worker version, shared by its isolates: the first compiles, the others reuse.
+#[derive(Default)]
+pub(crate) struct CodeCache(Mutex<HashMap<String, (u64, Arc<[u8]>)>>);
+
+impl CodeCache {
+    fn get(&self, specifier: &str, hash: u64) -> Option<Arc<[u8]>> {
+        let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.get(specifier).filter(|(cached, _)| *cached == hash).map(|(_, data)| data.clone())
+    }
+
+    fn put(&self, specifier: &str, hash: u64, data: &[u8]) {
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.insert(specifier.to_owned(), (hash, data.into()));
+    }
+}
+
+/// Serves one worker version's modules, and nothing else, to V8.
+pub(crate) struct GraphLoader {
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) code_cache: Arc<CodeCache>,
+}
+
+impl GraphLoader {
+    fn source(&self, specifier: &ModuleSpecifier, requested: &RequestedModuleType) -> Result<ModuleSource, JsErrorBox> {
+        let Some(module) = self.graph.module(specifier) else {
+            return Err(JsErrorBox::type_error(format!("Cannot find module \"{specifier}\"")));
+        };
+        if *requested == RequestedModuleType::Json {
+            let text = String::from_utf8_lossy(module.code.as_bytes()).into_owned();
+            return Ok(ModuleSource::new(ModuleType::Json, ModuleSourceCode::String(text.into()), specifier, None));
+        }
+        let code = javascript_of(module);
+        let mut hasher = DefaultHasher::new();
+        code.hash(&mut hasher);
+        let hash = hasher.finish();
+        let data = self.code_cache.get(specifier.as_str(), hash).map(|data| Cow::Owned(data.to_vec()));
+        let cache = SourceCodeCacheInfo { hash, data };
+        let code = ModuleSourceCode::String(code.to_string().into());
+        Ok(ModuleSource::new(ModuleType::JavaScript, code, specifier, Some(cache)))
+    }
+}
+
+/// The module as JavaScript; binary kinds carry their bytes as base64.
+fn javascript_of(module: &Module) -> Arc<str> {
+    if let Some(code) = module.as_javascript() {
+        return code;
+    }
+    let base64 = base64_encode(module.code.as_bytes());
+    let value = match module.kind {
+        ModuleKind::Wasm => format!("new WebAssembly.Module(Uint8Array.fromBase64(\"{base64}\"))"),
+        _ => format!("Uint8Array.fromBase64(\"{base64}\").buffer"),
+    };
+    format!("export default {value};\n").into()
+}
+
+fn base64_encode(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let group = chunk.iter().enumerate().fold(0u32, |group, (index, byte)| group | u32::from(*byte) << (16 - 8 * index));
+        for digit in 0..4 {
+            let sextet = (group >> (18 - 6 * digit)) & 63;
+            text.push(if digit <= chunk.len() { char::from(ALPHABET[sextet as usize]) } else { '=' });
+        }
+    }
+    text
+}
+
+impl ModuleLoader for GraphLoader {
+    fn resolve(&self, specifier: &str, referrer: &str, kind: ResolutionKind) -> Result<ModuleSpecifier, JsErrorBox> {
+        if matches!(kind, ResolutionKind::MainModule) {
+            return ModuleSpecifier::parse(specifier).map_err(JsErrorBox::from_err);
+        }
+        let referrer = ModuleSpecifier::parse(referrer).map_err(JsErrorBox::from_err)?;
+        self.graph.resolve(specifier, &referrer).map_err(|error| JsErrorBox::type_error(error.to_string()))
+    }
+
+    fn load(
+        &self,
+        specifier: &ModuleSpecifier,
+        _referrer: Option<&ModuleLoadReferrer>,
+        options: ModuleLoadOptions,
+    ) -> ModuleLoadResponse {
+        ModuleLoadResponse::Sync(self.source(specifier, &options.requested_module_type))
+    }
+
+    fn code_cache_ready(&self, specifier: ModuleSpecifier, hash: u64, data: &[u8]) -> Pin<Box<dyn Future<Output = ()>>> {
+        self.code_cache.put(specifier.as_str(), hash, data);
+        Box::pin(std::future::ready(()))
+    }
+
+    // Residual scripts of the platform, compiled at their first use.
+    fn get_code_cache(&self, specifier: &ModuleSpecifier, source: &str) -> Option<SourceCodeCacheInfo> {
+        let mut hasher = DefaultHasher::new();
+        source.hash(&mut hasher);
+        let hash = hasher.finish();
+        let data = self.code_cache.get(specifier.as_str(), hash).map(|data| Cow::Owned(data.to_vec()));
+        Some(SourceCodeCacheInfo { hash, data })
+    }
+
+    fn get_source_map(&self, file_name: &str) -> Option<Cow<'_, [u8]>> {
+        let module = self.graph.module(&ModuleSpecifier::parse(file_name).ok()?)?;
+        let map = module.source_map.as_ref()?;
+        Some(Cow::Owned(map.json().as_bytes().to_vec()))
+    }
+
+    fn source_map_source_exists(&self, source_url: &str) -> Option<bool> {
+        let url = ModuleSpecifier::parse(source_url).ok()?;
+        Some(self.graph.module(&url).is_some())
+    }
+}

@@ -1,0 +1,141 @@
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::host::Host;
+use crate::isolate::LoadError;
+use crate::worker::WorkerVersion;
+
+/// Work to be done on an isolate's thread.
+pub(crate) type Task = Box<dyn FnOnce(&Rc<Host>) + Send>;
+
+/// One OS thread with one isolate and one current-thread tokio runtime, seen from outside.
+pub struct IsolateThread {
+    tasks: mpsc::UnboundedSender<Task>,
+    load: Arc<ThreadLoad>,
+    version: Arc<WorkerVersion>,
+}
+
+/// How much an isolate thread has to do.
+#[derive(Debug, Default)]
+pub struct ThreadLoad {
+    /// Connections that live on the thread.
+    pub connections: AtomicUsize,
+    /// Handlers that have not answered, and answers and `waitUntil` work that have not ended.
+    pub invocations: AtomicUsize,
+    pub(crate) became_idle: Notify,
+}
+
+impl ThreadLoad {
+    /// Connections and invocations together.
+    pub fn total(&self) -> usize {
+        self.connections.load(Ordering::Relaxed) + self.invocations.load(Ordering::Relaxed)
+    }
+}
+
+/// V8 uses up to 3 MiB (see `engine.rs`); native recursion in JSON, regular expressions and wasm needs room beyond.
+const STACK_BYTES: usize = 8 * 1024 * 1024;
+
+impl IsolateThread {
+    /// Starts a thread, creates an isolate and loads the version into it.
+    pub async fn start(version: Arc<WorkerVersion>, index: usize) -> Result<Self, LoadError> {
+        let (tasks, inbox) = mpsc::unbounded_channel();
+        let (loaded, outcome) = oneshot::channel();
+        let load = Arc::new(ThreadLoad::default());
+        let host_load = load.clone();
+        let loading = version.clone();
+        std::thread::Builder::new()
+            .name(format!("{}-{index}", version.name))
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .event_interval(61)
+                    .global_queue_interval(31)
+                    .max_blocking_threads(32)
+                    .build()
+                    .expect("a current-thread runtime can be built");
+                runtime.block_on(run(loading, host_load, inbox, loaded));
+                drop(runtime);
+                // V8 and the allocator keep what the isolate used; give it back (embedding notes, section 5.3).
+                // SAFETY: mi_collect has no preconditions.
+                unsafe { libmimalloc_sys::mi_collect(true) };
+            })
+            .map_err(LoadError::Thread)?;
+        outcome.await.unwrap_or_else(|_| Err(LoadError::ThreadDied))?;
+        Ok(Self { tasks, load, version })
+    }
+
+    /// The version loaded here.
+    pub fn version(&self) -> &Arc<WorkerVersion> {
+        &self.version
+    }
+
+    /// How much the thread has to do.
+    pub fn load(&self) -> &Arc<ThreadLoad> {
+        &self.load
+    }
+
+    /// Runs `task` on the thread. False when the thread has ended.
+    pub fn run(&self, task: impl FnOnce(&Rc<Host>) + Send + 'static) -> bool {
+        self.tasks.send(Box::new(task)).is_ok()
+    }
+
+    /// Lets the thread end once nothing is left to do on it. Connections on it stay usable: their requests go to the
+    /// worker's current version.
+    pub fn retire(&self) {
+        self.run(|host| host.retire());
+    }
+
+    /// Waits until no invocation is left on the thread.
+    pub async fn idle(&self) {
+        loop {
+            let became_idle = self.load.became_idle.notified();
+            if self.load.invocations.load(Ordering::Acquire) == 0 || self.tasks.is_closed() {
+                return;
+            }
+            tokio::select! {
+                () = became_idle => {}
+                () = self.tasks.closed() => {}
+            }
+        }
+    }
+}
+
+async fn run(
+    version: Arc<WorkerVersion>,
+    load: Arc<ThreadLoad>,
+    mut inbox: mpsc::UnboundedReceiver<Task>,
+    loaded: oneshot::Sender<Result<(), LoadError>>,
+) {
+    let host = match Host::load(version, load).await {
+        Ok(host) => host,
+        Err(error) => {
+            let _ = loaded.send(Err(error));
+            return;
+        }
+    };
+    if loaded.send(Ok(())).is_err() {
+        return;
+    }
+    let driver = host.clone();
+    deno_core::unsync::spawn(async move { driver.drive().await });
+    loop {
+        tokio::select! {
+            task = inbox.recv() => match task {
+                Some(task) => task(&host),
+                // Nobody can send any more: the worker was replaced, or the process ends.
+                None => host.retire(),
+            },
+            () = host.finished() => break,
+        }
+        if inbox.is_closed() && inbox.is_empty() {
+            host.retire();
+            host.finished().await;
+            break;
+        }
+    }
+    host.shut_down();
+}

@@ -1,0 +1,160 @@
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aerostack_modules::{Graph, Url};
+use aerostack_platform::{Failure, WebOptions, WorkerLog};
+use deno_core::OpState;
+
+use crate::isolate::LoadError;
+use crate::limits::Limits;
+use crate::loader::CodeCache;
+use crate::remote::{self, RemoteAnswer, RemoteRequest};
+use crate::thread::IsolateThread;
+
+/// Puts the drivers of a worker's bindings into the state of a new isolate, where their ops find them.
+pub type InstallBindings = Arc<dyn Fn(&mut OpState) + Send + Sync>;
+
+/// One name on `env`.
+#[derive(Debug, Clone)]
+pub struct EnvEntry {
+    /// The name, for example `DB`.
+    pub name: String,
+    /// What it is.
+    pub value: EnvValue,
+}
+
+/// What a name on `env` is.
+#[derive(Debug, Clone)]
+pub enum EnvValue {
+    /// A variable or a secret.
+    Json(serde_json::Value),
+    /// A binding: its kind as `js/platform/handlers.ts` knows it, and its place in the list the kind's ops look in.
+    Binding {
+        /// For example `database`.
+        kind: &'static str,
+        /// The index in the ops' state.
+        index: u32,
+    },
+}
+
+/// One version of a worker: everything an isolate needs to run it. Shared by its isolates, never changed.
+pub struct WorkerVersion {
+    /// The worker's name, for log lines.
+    pub name: String,
+    /// The folder of its aerostack.toml; paths are printed relative to it.
+    pub root: PathBuf,
+    /// Its modules.
+    pub graph: Arc<Graph>,
+    /// What is on `env`.
+    pub env: Vec<EnvEntry>,
+    /// Opens the bindings' side of the isolate.
+    pub install: InstallBindings,
+    /// What an isolate may use up.
+    pub limits: Limits,
+    /// Where console output and uncaught errors go.
+    pub log: Arc<dyn WorkerLog>,
+    /// What outbound connections trust.
+    pub web: WebOptions,
+    pub(crate) code_cache: Arc<CodeCache>,
+}
+
+/// The parts of a [`WorkerVersion`] that are given.
+pub struct WorkerParts {
+    /// See [`WorkerVersion::name`].
+    pub name: String,
+    /// See [`WorkerVersion::root`].
+    pub root: PathBuf,
+    /// See [`WorkerVersion::graph`].
+    pub graph: Arc<Graph>,
+    /// See [`WorkerVersion::env`].
+    pub env: Vec<EnvEntry>,
+    /// See [`WorkerVersion::install`].
+    pub install: InstallBindings,
+    /// See [`WorkerVersion::limits`].
+    pub limits: Limits,
+    /// See [`WorkerVersion::log`].
+    pub log: Arc<dyn WorkerLog>,
+    /// See [`WorkerVersion::web`].
+    pub web: WebOptions,
+}
+
+impl WorkerVersion {
+    /// A version ready to be loaded.
+    pub fn new(parts: WorkerParts) -> Arc<Self> {
+        let WorkerParts { name, root, graph, env, install, limits, log, web } = parts;
+        Arc::new(Self { name, root, graph, env, install, limits, log, web, code_cache: Arc::default() })
+    }
+
+    /// A module's path as it is printed: relative to the project.
+    pub fn display_path(&self, url: &Url) -> Option<String> {
+        let path = url.to_file_path().ok()?;
+        Some(path.strip_prefix(&self.root).unwrap_or(&path).display().to_string())
+    }
+}
+
+/// A worker whose version can be replaced while requests are in flight.
+pub struct Worker {
+    name: String,
+    current: RwLock<Arc<[Arc<IsolateThread>]>>,
+}
+
+impl Worker {
+    /// Loads a version into `isolates` threads. Fails with what the first of them failed with.
+    pub async fn start(version: Arc<WorkerVersion>, isolates: usize) -> Result<Self, LoadError> {
+        let name = version.name.clone();
+        Ok(Self { name, current: RwLock::new(start_threads(version, isolates).await?) })
+    }
+
+    /// The worker's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Loads another version and lets it take over. The old one finishes what it has begun; on an error it simply goes on.
+    pub async fn replace(&self, version: Arc<WorkerVersion>, isolates: usize) -> Result<(), LoadError> {
+        let threads = start_threads(version, isolates).await?;
+        let retired = std::mem::replace(&mut *self.current.write().unwrap_or_else(PoisonError::into_inner), threads);
+        for thread in retired.iter() {
+            thread.retire();
+        }
+        Ok(())
+    }
+
+    /// The current version.
+    pub fn version(&self) -> Arc<WorkerVersion> {
+        self.least_busy().version().clone()
+    }
+
+    /// The threads of the current version.
+    pub fn threads(&self) -> Arc<[Arc<IsolateThread>]> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The thread with the fewest connections and requests.
+    pub fn least_busy(&self) -> Arc<IsolateThread> {
+        let threads = self.threads();
+        let least = threads.iter().min_by_key(|thread| thread.load().total());
+        least.expect("a worker has at least one isolate").clone()
+    }
+
+    /// Calls the `fetch` handler from any thread.
+    pub async fn fetch(&self, request: RemoteRequest) -> Result<RemoteAnswer, Failure> {
+        remote::fetch(&self.least_busy(), request).await
+    }
+
+    /// Stops taking new work and waits until everything begun is over, `waitUntil` included.
+    pub async fn drain(&self) {
+        for thread in self.threads().iter() {
+            thread.retire();
+            thread.idle().await;
+        }
+    }
+}
+
+async fn start_threads(version: Arc<WorkerVersion>, isolates: usize) -> Result<Arc<[Arc<IsolateThread>]>, LoadError> {
+    let mut threads = Vec::with_capacity(isolates);
+    for index in 0..isolates.max(1) {
+        threads.push(Arc::new(IsolateThread::start(version.clone(), index).await?));
+    }
+    Ok(threads.into())
+}

@@ -1,0 +1,200 @@
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use deno_core::{AsyncRefCell, AsyncResult, BufView, CancelHandle, CancelTryFuture, RcRef, Resource};
+use deno_error::JsErrorBox;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+
+use crate::{InvocationId, Invocations};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Incoming = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
+
+/// The body of a request on its way into an isolate.
+pub enum RequestBody {
+    /// There is none.
+    Empty,
+    /// It has arrived whole.
+    Full(Bytes),
+    /// It is still arriving; `arrived` came before the rest.
+    Streaming {
+        /// The chunks read so far.
+        arrived: VecDeque<Bytes>,
+        /// What is still to come.
+        rest: Incoming,
+    },
+}
+
+/// A request body that JavaScript pulls from. Reading is the back-pressure: nothing is read ahead.
+pub(crate) struct RequestBodyResource {
+    source: AsyncRefCell<RequestBodySource>,
+    cancel: CancelHandle,
+}
+
+struct RequestBodySource {
+    arrived: VecDeque<Bytes>,
+    rest: Incoming,
+}
+
+impl RequestBodyResource {
+    pub(crate) fn new(arrived: VecDeque<Bytes>, rest: Incoming) -> Self {
+        Self { source: AsyncRefCell::new(RequestBodySource { arrived, rest }), cancel: CancelHandle::default() }
+    }
+
+    async fn next_chunk(self: Rc<Self>, limit: usize) -> Result<BufView, JsErrorBox> {
+        let mut source = RcRef::map(&self, |this| &this.source).borrow_mut().await;
+        loop {
+            if let Some(mut chunk) = source.arrived.pop_front() {
+                if chunk.len() > limit {
+                    let rest = chunk.split_off(limit);
+                    source.arrived.push_front(rest);
+                }
+                if chunk.is_empty() {
+                    continue;
+                }
+                return Ok(BufView::from(chunk));
+            }
+            match source.rest.frame().await {
+                None => return Ok(BufView::empty()),
+                Some(Err(error)) => return Err(JsErrorBox::type_error(format!("request body: {error}"))),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        source.arrived.push_back(data);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Resource for RequestBodyResource {
+    fn name(&self) -> Cow<'_, str> {
+        "requestBody".into()
+    }
+
+    fn read(self: Rc<Self>, limit: usize) -> AsyncResult<BufView> {
+        let cancel = RcRef::map(&self, |this| &this.cancel);
+        Box::pin(self.next_chunk(limit).try_or_cancel(cancel))
+    }
+
+    fn close(self: Rc<Self>) {
+        self.cancel.cancel();
+    }
+}
+
+/// The body of a response on its way out of an isolate.
+///
+/// A stream is pulled chunk by chunk from the isolate as the connection takes it; dropping it cancels the stream.
+pub enum ResponseBody {
+    /// There is none.
+    Empty,
+    /// All of it.
+    Full(Option<BufView>),
+    /// A resource of the isolate that yields chunks until an empty one.
+    Stream(StreamBody),
+}
+
+/// See [`ResponseBody::Stream`].
+pub struct StreamBody {
+    resource: Rc<dyn Resource>,
+    reading: RefCell<Option<AsyncResult<BufView>>>,
+    invocations: Rc<Invocations>,
+    invocation: InvocationId,
+    ended: bool,
+}
+
+const CHUNK_BYTES: usize = 64 * 1024;
+
+impl ResponseBody {
+    pub(crate) fn stream(resource: Rc<dyn Resource>, invocations: Rc<Invocations>, invocation: InvocationId) -> Self {
+        Self::Stream(StreamBody { resource, reading: RefCell::new(None), invocations, invocation, ended: false })
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = BufView;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream(stream) => stream.poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty | Self::Full(None) => true,
+            Self::Full(Some(bytes)) => bytes.is_empty(),
+            Self::Stream(stream) => stream.ended,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty | Self::Full(None) => SizeHint::with_exact(0),
+            Self::Full(Some(bytes)) => SizeHint::with_exact(bytes.remaining() as u64),
+            Self::Stream(stream) => {
+                let (lower, upper) = stream.resource.size_hint();
+                let mut hint = SizeHint::new();
+                hint.set_lower(lower);
+                if let Some(upper) = upper {
+                    hint.set_upper(upper);
+                }
+                hint
+            }
+        }
+    }
+}
+
+impl StreamBody {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<BufView>, BoxError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if let Err(reason) = self.invocations.watch_stream(self.invocation, context) {
+            self.end(false);
+            return Poll::Ready(Some(Err(reason.into())));
+        }
+        let reading = self.reading.get_mut();
+        let read = reading.get_or_insert_with(|| self.resource.clone().read(CHUNK_BYTES));
+        let outcome = ready!(read.as_mut().poll(context));
+        *reading = None;
+        match outcome {
+            Ok(chunk) if chunk.is_empty() => {
+                self.end(true);
+                Poll::Ready(None)
+            }
+            Ok(chunk) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
+            Err(error) => {
+                self.end(false);
+                Poll::Ready(Some(Err(error.to_string().into())))
+            }
+        }
+    }
+
+    fn end(&mut self, complete: bool) {
+        self.ended = true;
+        *self.reading.get_mut() = None;
+        self.resource.clone().close();
+        self.invocations.stream_ended(self.invocation, complete);
+    }
+}
+
+impl Drop for StreamBody {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(false);
+        }
+    }
+}

@@ -1,0 +1,346 @@
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use deno_core::error::JsError;
+use http::request::Parts;
+use slab::Slab;
+
+use crate::{RequestBody, ResponseBody};
+
+/// The answer of a handler.
+pub type Response = http::Response<ResponseBody>;
+
+/// Names one call of a handler inside one isolate. Never used twice, so that a request kept past its end reads nothing of a
+/// later one. JavaScript holds it as a number: the slot in the low 20 bits, above them how often slots were given out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct InvocationId(u64);
+
+const SLOT_BITS: u32 = 20;
+
+impl InvocationId {
+    /// The number JavaScript holds, or `None` for 0, which stands for "no invocation".
+    pub fn from_number(number: u64) -> Option<Self> {
+        (number != 0).then_some(Self(number))
+    }
+
+    /// The number JavaScript holds.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    fn slot(self) -> usize {
+        (self.0 & ((1 << SLOT_BITS) - 1)) as usize
+    }
+}
+
+impl fmt::Display for InvocationId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.0)
+    }
+}
+
+/// Why an invocation has no answer.
+#[derive(Debug, Clone)]
+pub enum Failure {
+    /// The handler threw, or returned something that is no answer. Frames are source-mapped.
+    Exception(Arc<JsError>),
+    /// The event loop ran dry and the handler's promise is still pending.
+    Hung,
+    /// The isolate was stopped; the text names the limit and the key that raises it.
+    Stopped(Arc<str>),
+}
+
+/// How many calls of each binding an invocation made, for the request line.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Costs(Vec<(&'static str, u32)>);
+
+impl Costs {
+    /// Counts one call of a kind of binding.
+    pub fn add(&mut self, kind: &'static str) {
+        match self.0.iter_mut().find(|(name, _)| *name == kind) {
+            Some((_, count)) => *count += 1,
+            None => self.0.push((kind, 1)),
+        }
+    }
+
+    /// Kinds in the order of their first call, with the number of calls.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        self.0.iter().copied()
+    }
+}
+
+/// One call of a handler: what it was given, what it has answered so far.
+pub struct Invocation {
+    number: u64,
+    pub(crate) request: Parts,
+    pub(crate) url: String,
+    pub(crate) body: RequestBody,
+    outcome: Outcome,
+    wait_until: u32,
+    /// The caller has taken the outcome, or is gone.
+    released: bool,
+    stream: Stream,
+    watches_cancel: bool,
+    passes_through: bool,
+    costs: Costs,
+}
+
+enum Outcome {
+    Pending(Option<Waker>),
+    Settled(Box<Result<Response, Failure>>),
+    Taken,
+}
+
+/// A streamed answer on its way out of the isolate.
+enum Stream {
+    /// There is none, or it has left.
+    Idle,
+    /// Chunks still leave; the waker is whoever waits for the next one.
+    Flowing(Option<Waker>),
+    /// The isolate was stopped under it; the text says why.
+    Cut(Arc<str>),
+}
+
+/// All invocations of one isolate that are not over. Lives on the isolate's thread.
+#[derive(Default)]
+pub struct Invocations {
+    slots: RefCell<Slab<Invocation>>,
+    issued: Cell<u64>,
+    /// Ended invocations whose `request.signal` JavaScript still holds in a table.
+    to_forget: RefCell<Vec<InvocationId>>,
+    /// Invocations whose client left.
+    to_abort: RefCell<Vec<InvocationId>>,
+}
+
+impl Invocations {
+    /// Adds an invocation. `url` is absolute.
+    pub fn begin(&self, request: Parts, url: String, body: RequestBody) -> InvocationId {
+        let issued = self.issued.get() + 1;
+        self.issued.set(issued);
+        let mut slots = self.slots.borrow_mut();
+        let entry = slots.vacant_entry();
+        let number = (issued << SLOT_BITS) | entry.key() as u64;
+        entry.insert(Invocation {
+            number,
+            request,
+            url,
+            body,
+            outcome: Outcome::Pending(None),
+            wait_until: 0,
+            released: false,
+            stream: Stream::Idle,
+            watches_cancel: false,
+            passes_through: false,
+            costs: Costs::default(),
+        });
+        InvocationId(number)
+    }
+
+    /// Runs `read` on an invocation that is not over.
+    pub(crate) fn with<T>(&self, id: InvocationId, read: impl FnOnce(&mut Invocation) -> T) -> Option<T> {
+        let mut slots = self.slots.borrow_mut();
+        let invocation = slots.get_mut(id.slot()).filter(|invocation| invocation.number == id.0)?;
+        Some(read(invocation))
+    }
+
+    /// Settles an invocation; the first outcome stands, later ones are ignored (returns false).
+    pub fn settle(&self, id: InvocationId, outcome: Result<Response, Failure>) -> bool {
+        // What is not stored is dropped only after the slots are free again: dropping a streamed answer comes back here.
+        let mut outcome = Some(outcome);
+        let waker = self.with(id, |invocation| {
+            let Outcome::Pending(waker) = &mut invocation.outcome else { return None };
+            let waker = waker.take();
+            let outcome = outcome.take()?;
+            if matches!(&outcome, Ok(response) if matches!(response.body(), ResponseBody::Stream(_))) {
+                invocation.stream = Stream::Flowing(None);
+            }
+            invocation.outcome = Outcome::Settled(Box::new(outcome));
+            Some(waker)
+        });
+        let Some(Some(waker)) = waker else { return false };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
+    /// Waits for the outcome. Polled by whoever called the handler.
+    pub fn poll_outcome(&self, id: InvocationId, context: &mut Context<'_>) -> Poll<Result<Response, Failure>> {
+        let outcome = self.with(id, |invocation| {
+            match &mut invocation.outcome {
+                Outcome::Pending(waker) => {
+                    *waker = Some(context.waker().clone());
+                    return Poll::Pending;
+                }
+                Outcome::Settled(_) | Outcome::Taken => {}
+            }
+            match std::mem::replace(&mut invocation.outcome, Outcome::Taken) {
+                Outcome::Settled(outcome) => Poll::Ready(*outcome),
+                Outcome::Pending(_) | Outcome::Taken => Poll::Ready(Err(Failure::Hung)),
+            }
+        });
+        outcome.unwrap_or(Poll::Ready(Err(Failure::Hung)))
+    }
+
+    /// The caller needs the invocation no longer: it has its answer, or the client left before there was one.
+    pub fn release(&self, id: InvocationId) {
+        let untaken = self.with(id, |invocation| {
+            invocation.released = true;
+            std::mem::replace(&mut invocation.outcome, Outcome::Taken)
+        });
+        let Some(untaken) = untaken else { return };
+        if matches!(untaken, Outcome::Pending(_)) && self.with(id, |invocation| invocation.watches_cancel) == Some(true) {
+            self.to_abort.borrow_mut().push(id);
+        }
+        drop(untaken);
+        self.end_if_over(id);
+    }
+
+    /// Registers whoever waits for the next chunk of a streamed answer; an error once the isolate was stopped.
+    pub(crate) fn watch_stream(&self, id: InvocationId, context: &Context<'_>) -> Result<(), String> {
+        let watched = self.with(id, |invocation| match &mut invocation.stream {
+            Stream::Idle => Err("the stream is over".to_owned()),
+            Stream::Cut(reason) => Err(reason.to_string()),
+            Stream::Flowing(waker) => {
+                *waker = Some(context.waker().clone());
+                Ok(())
+            }
+        });
+        watched.unwrap_or_else(|| Err("the request is over".to_owned()))
+    }
+
+    /// The streamed body left the isolate, or its client did.
+    pub(crate) fn stream_ended(&self, id: InvocationId, complete: bool) {
+        let aborted = self.with(id, |invocation| {
+            invocation.stream = Stream::Idle;
+            !complete && invocation.watches_cancel
+        });
+        if aborted == Some(true) {
+            self.to_abort.borrow_mut().push(id);
+        }
+        self.end_if_over(id);
+    }
+
+    pub(crate) fn wait_until_began(&self, id: InvocationId) {
+        self.with(id, |invocation| invocation.wait_until += 1);
+    }
+
+    pub(crate) fn wait_until_ended(&self, id: InvocationId) {
+        self.with(id, |invocation| invocation.wait_until = invocation.wait_until.saturating_sub(1));
+        self.end_if_over(id);
+    }
+
+    pub(crate) fn watch_cancel(&self, id: InvocationId) {
+        self.with(id, |invocation| invocation.watches_cancel = true);
+    }
+
+    pub(crate) fn pass_through(&self, id: InvocationId) {
+        self.with(id, |invocation| invocation.passes_through = true);
+    }
+
+    /// Whether the handler asked for its exceptions to be passed on to an origin.
+    pub fn passes_through(&self, id: InvocationId) -> bool {
+        self.with(id, |invocation| invocation.passes_through).unwrap_or(false)
+    }
+
+    /// Counts a binding call.
+    pub fn add_cost(&self, id: InvocationId, kind: &'static str) {
+        self.with(id, |invocation| invocation.costs.add(kind));
+    }
+
+    /// What the invocation cost so far.
+    pub fn costs(&self, id: InvocationId) -> Costs {
+        self.with(id, |invocation| invocation.costs.clone()).unwrap_or_default()
+    }
+
+    /// Method and path, for log lines.
+    pub fn describe(&self, id: InvocationId) -> Option<String> {
+        self.with(id, |invocation| format!("{} {}", invocation.request.method, invocation.request.uri.path()))
+    }
+
+    /// Invocations that are not over, work of `waitUntil` included.
+    pub fn len(&self) -> usize {
+        self.slots.borrow().len()
+    }
+
+    /// Whether nothing is going on.
+    pub fn is_empty(&self) -> bool {
+        self.slots.borrow().is_empty()
+    }
+
+    /// Settles everything that waits for an answer and drops the rest: the isolate is gone, or about to go.
+    pub fn stop_all(&self, reason: &Arc<str>) {
+        for id in self.pending() {
+            self.settle(id, Err(Failure::Stopped(reason.clone())));
+        }
+        let mut slots = self.slots.borrow_mut();
+        for (_, invocation) in slots.iter_mut() {
+            invocation.wait_until = 0;
+            if let Stream::Flowing(waker) = &mut invocation.stream {
+                let waker = waker.take();
+                invocation.stream = Stream::Cut(reason.clone());
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+        }
+        slots.retain(|_, invocation| !invocation.is_over());
+    }
+
+    /// Fails what waits for an answer that can no longer come, and forgets `waitUntil` promises that can no longer settle.
+    /// Called when the event loop ran dry. Returns how many handlers were failed.
+    pub fn fail_hung(&self) -> usize {
+        let pending = self.pending();
+        for id in &pending {
+            self.settle(*id, Err(Failure::Hung));
+        }
+        let mut slots = self.slots.borrow_mut();
+        for (_, invocation) in slots.iter_mut() {
+            invocation.wait_until = 0;
+        }
+        slots.retain(|_, invocation| !invocation.is_over());
+        pending.len()
+    }
+
+    /// Invocations whose client left since the last call.
+    pub fn take_aborted(&self) -> Vec<InvocationId> {
+        std::mem::take(&mut *self.to_abort.borrow_mut())
+    }
+
+    /// Ended invocations that JavaScript should forget.
+    pub fn take_forgotten(&self) -> Vec<InvocationId> {
+        std::mem::take(&mut *self.to_forget.borrow_mut())
+    }
+
+    /// Whether the event loop has something to tell JavaScript.
+    pub fn has_notices(&self) -> bool {
+        !self.to_abort.borrow().is_empty() || !self.to_forget.borrow().is_empty()
+    }
+
+    fn pending(&self) -> Vec<InvocationId> {
+        let slots = self.slots.borrow();
+        let pending = slots.iter().filter(|(_, invocation)| matches!(invocation.outcome, Outcome::Pending(_)));
+        pending.map(|(_, invocation)| InvocationId(invocation.number)).collect()
+    }
+
+    fn end_if_over(&self, id: InvocationId) {
+        let Some((true, watched)) = self.with(id, |invocation| (invocation.is_over(), invocation.watches_cancel)) else {
+            return;
+        };
+        let ended = self.slots.borrow_mut().remove(id.slot());
+        drop(ended);
+        if watched {
+            self.to_forget.borrow_mut().push(id);
+        }
+    }
+}
+
+impl Invocation {
+    fn is_over(&self) -> bool {
+        self.released && self.wait_until == 0
+            && matches!(self.stream, Stream::Idle)
+            && !matches!(self.outcome, Outcome::Settled(_))
+    }
+}

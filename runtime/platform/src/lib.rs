@@ -1,0 +1,72 @@
+//! The extensions an isolate is made of.
+//!
+//! The web platform comes from the Deno crates of one release train; [`aerostack_platform`] adds the ops behind
+//! `js/platform`; each binding brings its own. The snapshot's build script and the isolate must name the same extensions in
+//! the same order, so the order is written down once, in [`extensions`].
+
+mod body;
+mod invocations;
+mod log;
+mod ops;
+mod web;
+
+pub use body::{RequestBody, ResponseBody};
+pub use invocations::{Costs, Failure, Invocation, InvocationId, Invocations, Response};
+pub use log::{ConsoleLevel, WorkerLog};
+pub use web::WebOptions;
+
+use deno_core::{Extension, ExtensionArguments};
+
+deno_core::extension!(
+    aerostack_platform,
+    deps = [deno_webidl, deno_web, deno_fetch, deno_crypto],
+    ops = [
+        ops::op_console_print,
+        ops::op_invocation_body,
+        ops::op_invocation_failed,
+        ops::op_invocation_header,
+        ops::op_invocation_headers,
+        ops::op_invocation_pass_through,
+        ops::op_invocation_respond_bytes,
+        ops::op_invocation_respond_empty,
+        ops::op_invocation_respond_stream,
+        ops::op_invocation_respond_text,
+        ops::op_invocation_url,
+        ops::op_invocation_wait_until_begin,
+        ops::op_invocation_wait_until_end,
+        ops::op_invocation_watch_cancel,
+        ops::op_report_uncaught,
+    ],
+    esm_entry_point = "ext:aerostack/platform/bootstrap.ts",
+    esm = ["ext:aerostack/platform/bootstrap.ts" = "../../js/platform/bootstrap.ts"],
+    lazy_loaded_js = [
+        "ext:aerostack/bindings/cache.ts" = "../../js/bindings/cache.ts",
+        "ext:aerostack/bindings/database.ts" = "../../js/bindings/database.ts",
+        "ext:aerostack/platform/console.ts" = "../../js/platform/console.ts",
+        "ext:aerostack/platform/handlers.ts" = "../../js/platform/handlers.ts",
+        "ext:deno_net/02_tls.js" = "../../js/platform/net_tls.js",
+    ],
+);
+
+/// Every extension of an isolate, in the order the snapshot was baked with. Those with options still want
+/// [`arguments`].
+pub fn extensions() -> Vec<Extension> {
+    vec![
+        deno_webidl::deno_webidl::init(),
+        deno_web::deno_web::lazy_init(),
+        deno_fetch::deno_fetch::lazy_init(),
+        deno_crypto::deno_crypto::lazy_init(),
+        aerostack_database::ops::aerostack_database::init(),
+        aerostack_cache::ops::aerostack_cache::init(),
+        aerostack_platform::init(),
+    ]
+}
+
+/// The options of the extensions that [`extensions`] leaves open, for one isolate.
+pub fn arguments(options: &WebOptions) -> Vec<ExtensionArguments> {
+    vec![
+        deno_web::deno_web::args(deno_web::BlobStore::default_arc(), None, false, deno_web::InMemoryBroadcastChannel::default()),
+        deno_fetch::deno_fetch::args(web::fetch_options(options)),
+        deno_crypto::deno_crypto::args(None),
+    ]
+}

@@ -1,0 +1,288 @@
+//! The ops behind `js/platform`. Each names its invocation by number; one that is over answers with an error.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use deno_core::error::{JsError, ResourceError};
+use deno_core::{BufView, JsBuffer, OpState, ResourceId, op2, v8};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::body::RequestBodyResource;
+use crate::{ConsoleLevel, Failure, InvocationId, Invocations, RequestBody, Response, ResponseBody, WorkerLog};
+
+/// Up to this size a response body is copied out of V8; above, the buffer itself travels to the socket.
+const COPY_BYTES: usize = 64 * 1024;
+
+#[derive(Debug, thiserror::Error, deno_error::JsError)]
+pub(crate) enum InvocationError {
+    #[class(type)]
+    #[error("the request is over: it can no longer be read")]
+    Over,
+    #[class(range)]
+    #[error("invalid status {0}")]
+    Status(u32),
+    #[class(type)]
+    #[error("invalid response header: {0}")]
+    Header(String),
+    #[class(inherit)]
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
+}
+
+#[op2]
+#[string]
+pub(crate) fn op_invocation_url(state: &mut OpState, #[number] invocation: u64) -> Result<String, InvocationError> {
+    read(state, invocation, |invocation| invocation.url.clone())
+}
+
+#[op2]
+pub(crate) fn op_invocation_header<'s>(
+    state: &mut OpState,
+    scope: &mut v8::PinScope<'s, '_>,
+    #[number] invocation: u64,
+    #[string] name: Cow<'_, str>,
+) -> Result<v8::Local<'s, v8::Value>, InvocationError> {
+    let joined = read(state, invocation, |invocation| {
+        let mut values = invocation.request.headers.get_all(name.as_ref()).iter();
+        let first = values.next()?;
+        // Cookies are joined as RFC 9113 section 8.2.3 says, everything else as the fetch standard does.
+        let separator: &[u8] = if name.eq_ignore_ascii_case("cookie") { b"; " } else { b", " };
+        let mut joined = Cow::Borrowed(first.as_bytes());
+        for value in values {
+            let joined = joined.to_mut();
+            joined.extend_from_slice(separator);
+            joined.extend_from_slice(value.as_bytes());
+        }
+        Some(joined.into_owned())
+    })?;
+    Ok(match joined {
+        Some(value) => latin1(scope, &value).into(),
+        None => v8::null(scope).into(),
+    })
+}
+
+#[op2]
+pub(crate) fn op_invocation_headers<'s>(
+    state: &mut OpState,
+    scope: &mut v8::PinScope<'s, '_>,
+    #[number] invocation: u64,
+) -> Result<v8::Local<'s, v8::Array>, InvocationError> {
+    let invocations = state.borrow::<Rc<Invocations>>().clone();
+    let id = InvocationId::from_number(invocation).ok_or(InvocationError::Over)?;
+    let flat = invocations
+        .with(id, |invocation| {
+            let headers = &invocation.request.headers;
+            let mut flat = Vec::with_capacity(headers.len() * 2);
+            for (name, value) in headers {
+                flat.push(latin1(scope, name.as_str().as_bytes()).into());
+                flat.push(latin1(scope, value.as_bytes()).into());
+            }
+            flat
+        })
+        .ok_or(InvocationError::Over)?;
+    Ok(v8::Array::new_with_elements(scope, &flat))
+}
+
+/// The body: bytes when it has arrived whole, else the id of a resource to read it from.
+#[op2]
+pub(crate) fn op_invocation_body<'s>(
+    state: &mut OpState,
+    scope: &mut v8::PinScope<'s, '_>,
+    #[number] invocation: u64,
+) -> Result<v8::Local<'s, v8::Value>, InvocationError> {
+    let body = read(state, invocation, |invocation| std::mem::replace(&mut invocation.body, RequestBody::Empty))?;
+    match body {
+        RequestBody::Empty => Ok(bytes_to_v8(scope, Bytes::new())),
+        RequestBody::Full(bytes) => Ok(bytes_to_v8(scope, bytes)),
+        RequestBody::Streaming { arrived, rest } => {
+            let resource = state.resource_table.add(RequestBodyResource::new(arrived, rest));
+            Ok(v8::Integer::new_from_unsigned(scope, resource).into())
+        }
+    }
+}
+
+#[op2(fast)]
+pub(crate) fn op_invocation_respond_empty(
+    state: &mut OpState,
+    #[number] invocation: u64,
+    #[smi] status: u32,
+    #[string(onebyte)] headers: Cow<[u8]>,
+) -> Result<(), InvocationError> {
+    respond(state, invocation, status, &headers, ResponseBody::Empty)
+}
+
+#[op2(fast)]
+pub(crate) fn op_invocation_respond_text(
+    state: &mut OpState,
+    #[number] invocation: u64,
+    #[smi] status: u32,
+    #[string(onebyte)] headers: Cow<[u8]>,
+    #[string] body: String,
+) -> Result<(), InvocationError> {
+    respond(state, invocation, status, &headers, ResponseBody::Full(Some(BufView::from(Bytes::from(body)))))
+}
+
+#[op2]
+pub(crate) fn op_invocation_respond_bytes(
+    state: &mut OpState,
+    #[number] invocation: u64,
+    #[smi] status: u32,
+    #[string(onebyte)] headers: Cow<[u8]>,
+    #[buffer] body: JsBuffer,
+) -> Result<(), InvocationError> {
+    let body =
+        if body.len() <= COPY_BYTES { BufView::from(Bytes::copy_from_slice(&body)) } else { BufView::from(body) };
+    respond(state, invocation, status, &headers, ResponseBody::Full(Some(body)))
+}
+
+#[op2(fast)]
+pub(crate) fn op_invocation_respond_stream(
+    state: &mut OpState,
+    #[number] invocation: u64,
+    #[smi] status: u32,
+    #[string(onebyte)] headers: Cow<[u8]>,
+    #[smi] resource: ResourceId,
+) -> Result<(), InvocationError> {
+    let resource = state.resource_table.take_any(resource)?;
+    let id = InvocationId::from_number(invocation).ok_or(InvocationError::Over)?;
+    let invocations = state.borrow::<Rc<Invocations>>().clone();
+    let body = ResponseBody::stream(resource, invocations, id);
+    respond(state, invocation, status, &headers, body)
+}
+
+/// The handler threw, rejected, or returned something that is no answer.
+#[op2(fast)]
+pub(crate) fn op_invocation_failed<'s>(
+    state: Rc<RefCell<OpState>>,
+    scope: &mut v8::PinScope<'s, '_>,
+    #[number] invocation: u64,
+    error: v8::Local<'s, v8::Value>,
+) {
+    // The conversion reads `error.stack`, which may run user code: no borrow of the state is held here.
+    let error = JsError::from_v8_exception(scope, error);
+    let (invocations, log) = {
+        let state = state.borrow();
+        (state.borrow::<Rc<Invocations>>().clone(), state.borrow::<Arc<dyn WorkerLog>>().clone())
+    };
+    let Some(id) = InvocationId::from_number(invocation) else { return };
+    let error = Arc::new(*error);
+    if !invocations.settle(id, Err(Failure::Exception(error.clone()))) {
+        log.uncaught(invocations.describe(id).as_deref(), &error);
+    }
+}
+
+#[op2(fast)]
+pub(crate) fn op_invocation_wait_until_begin(state: &mut OpState, #[number] invocation: u64) {
+    with_invocations(state, invocation, Invocations::wait_until_began);
+}
+
+#[op2(fast)]
+pub(crate) fn op_invocation_wait_until_end(state: &mut OpState, #[number] invocation: u64) {
+    with_invocations(state, invocation, Invocations::wait_until_ended);
+}
+
+#[op2(fast)]
+pub(crate) fn op_invocation_watch_cancel(state: &mut OpState, #[number] invocation: u64) {
+    with_invocations(state, invocation, Invocations::watch_cancel);
+}
+
+#[op2(fast)]
+pub(crate) fn op_invocation_pass_through(state: &mut OpState, #[number] invocation: u64) {
+    with_invocations(state, invocation, Invocations::pass_through);
+}
+
+#[op2(fast)]
+pub(crate) fn op_console_print(
+    state: &mut OpState,
+    #[number] invocation: u64,
+    #[smi] level: u32,
+    #[string] message: Cow<'_, str>,
+) {
+    let message = message.strip_suffix('\n').unwrap_or(&message);
+    let log = state.borrow::<Arc<dyn WorkerLog>>().clone();
+    let request = describe(state, invocation);
+    log.console(request.as_deref(), ConsoleLevel::from_number(level), message);
+}
+
+#[op2(fast)]
+pub(crate) fn op_report_uncaught<'s>(
+    state: Rc<RefCell<OpState>>,
+    scope: &mut v8::PinScope<'s, '_>,
+    #[number] invocation: u64,
+    error: v8::Local<'s, v8::Value>,
+    is_rejection: bool,
+) {
+    let mut error = JsError::from_v8_exception(scope, error);
+    if is_rejection && let Some(rest) = error.exception_message.strip_prefix("Uncaught ") {
+        error.exception_message = format!("Uncaught (in promise) {rest}");
+    }
+    let (log, request) = {
+        let state = state.borrow();
+        (state.borrow::<Arc<dyn WorkerLog>>().clone(), describe(&state, invocation))
+    };
+    log.uncaught(request.as_deref(), &error);
+}
+
+fn read<T>(
+    state: &OpState,
+    invocation: u64,
+    read: impl FnOnce(&mut crate::Invocation) -> T,
+) -> Result<T, InvocationError> {
+    let id = InvocationId::from_number(invocation).ok_or(InvocationError::Over)?;
+    state.borrow::<Rc<Invocations>>().with(id, read).ok_or(InvocationError::Over)
+}
+
+/// Method and path of an invocation that is not over.
+fn describe(state: &OpState, invocation: u64) -> Option<String> {
+    state.borrow::<Rc<Invocations>>().describe(InvocationId::from_number(invocation)?)
+}
+
+fn with_invocations(state: &OpState, invocation: u64, change: impl FnOnce(&Invocations, InvocationId)) {
+    if let Some(id) = InvocationId::from_number(invocation) {
+        change(state.borrow::<Rc<Invocations>>(), id);
+    }
+}
+
+/// `headers` is `name\nvalue\n` repeated, Latin-1: the fetch standard keeps line feeds out of both.
+fn respond(
+    state: &OpState,
+    invocation: u64,
+    status: u32,
+    headers: &[u8],
+    body: ResponseBody,
+) -> Result<(), InvocationError> {
+    let status_code = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+    let status_code = status_code.ok_or(InvocationError::Status(status))?;
+    let mut response = Response::new(body);
+    *response.status_mut() = status_code;
+    parse_headers(headers, response.headers_mut())?;
+    let id = InvocationId::from_number(invocation).ok_or(InvocationError::Over)?;
+    let invocations = state.borrow::<Rc<Invocations>>().clone();
+    invocations.settle(id, Ok(response));
+    Ok(())
+}
+
+fn parse_headers(headers: &[u8], into: &mut HeaderMap) -> Result<(), InvocationError> {
+    let mut lines = headers.split(|byte| *byte == b'\n');
+    while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
+        let invalid = || InvocationError::Header(String::from_utf8_lossy(name).into_owned());
+        let name = HeaderName::from_bytes(name).map_err(|_| invalid())?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| invalid())?;
+        into.append(name, value);
+    }
+    Ok(())
+}
+
+fn latin1<'s>(scope: &mut v8::PinScope<'s, '_>, bytes: &[u8]) -> v8::Local<'s, v8::String> {
+    v8::String::new_from_one_byte(scope, bytes, v8::NewStringType::Normal).expect("headers are shorter than V8's string limit")
+}
+
+fn bytes_to_v8<'s>(scope: &mut v8::PinScope<'s, '_>, bytes: Bytes) -> v8::Local<'s, v8::Value> {
+    let length = bytes.len();
+    let store = v8::ArrayBuffer::new_backing_store_from_bytes(Vec::from(bytes).into_boxed_slice()).make_shared();
+    let buffer = v8::ArrayBuffer::with_backing_store(scope, &store);
+    v8::Uint8Array::new(scope, buffer, 0, length).expect("the view covers its own buffer").into()
+}

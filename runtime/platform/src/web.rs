@@ -1,0 +1,72 @@
+use std::sync::{Arc, OnceLock};
+
+use deno_core::OpState;
+use deno_error::JsErrorBox;
+use deno_permissions::{
+    PermissionDescriptorParser, Permissions, PermissionsContainer, PermissionsOptions, RuntimePermissionDescriptorParser,
+};
+use deno_tls::RootCertStoreProvider;
+use deno_tls::rustls::RootCertStore;
+use sys_traits::impls::RealSys;
+
+/// What an isolate's web platform may reach, shared by all isolates of the process.
+#[derive(Clone)]
+pub struct WebOptions {
+    roots: Arc<LazyRoots>,
+}
+
+impl WebOptions {
+    /// Trusts the Mozilla roots and, where given, the PEM certificates in `extra_roots` (the convention of `SSL_CERT_FILE`).
+    pub fn new(extra_roots: Option<std::path::PathBuf>) -> Self {
+        Self { roots: Arc::new(LazyRoots { extra_roots, store: OnceLock::new() }) }
+    }
+
+    /// Puts what deno_fetch looks for into a new isolate's state: only the network may be reached, nothing else of the host.
+    pub fn install(&self, state: &mut OpState) {
+        let parser: Arc<dyn PermissionDescriptorParser> = Arc::new(RuntimePermissionDescriptorParser::new(RealSys));
+        let options = PermissionsOptions { allow_net: Some(Vec::new()), prompt: false, ..PermissionsOptions::default() };
+        let permissions = Permissions::from_options(parser.as_ref(), &options).expect("an empty allow list always parses");
+        state.put(PermissionsContainer::new(parser, permissions));
+    }
+}
+
+pub(crate) fn fetch_options(options: &WebOptions) -> deno_fetch::Options {
+    deno_fetch::Options {
+        root_cert_store_provider: Some(options.roots.clone()),
+        request_builder_hook: Some(drop_browser_headers),
+        ..deno_fetch::Options::default()
+    }
+}
+
+/// deno_fetch adds `accept-language: *` as a browser would; Workers do not.
+fn drop_browser_headers(request: &mut http::Request<deno_fetch::ReqBody>) -> Result<(), JsErrorBox> {
+    let headers = request.headers_mut();
+    if headers.get(http::header::ACCEPT_LANGUAGE).is_some_and(|value| value == "*") {
+        headers.remove(http::header::ACCEPT_LANGUAGE);
+    }
+    Ok(())
+}
+
+/// Root certificates parsed at the first TLS connection, once a process.
+struct LazyRoots {
+    extra_roots: Option<std::path::PathBuf>,
+    store: OnceLock<RootCertStore>,
+}
+
+impl RootCertStoreProvider for LazyRoots {
+    fn get_or_try_init(&self) -> Result<&RootCertStore, JsErrorBox> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let mut store = deno_tls::create_default_root_cert_store();
+        if let Some(path) = &self.extra_roots {
+            let unreadable =
+                |error: String| JsErrorBox::generic(format!("cannot read certificates from {}: {error}", path.display()));
+            let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
+            let certificates = deno_tls::load_certs(&mut std::io::BufReader::new(file))
+                .map_err(|error| unreadable(error.to_string()))?;
+            store.add_parsable_certificates(certificates);
+        }
+        Ok(self.store.get_or_init(|| store))
+    }
+}

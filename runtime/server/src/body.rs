@@ -1,0 +1,126 @@
+use std::cell::Cell;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use aerostack_isolate::{Chunk, RemoteBody, ResponseBody};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of any answer of the server.
+pub(crate) enum ServerBody {
+    /// From an isolate on this thread.
+    Local(ResponseBody),
+    /// From an isolate on another thread.
+    Remote(RemoteBody),
+    /// The server's own words.
+    Full(Cell<Option<Bytes>>),
+}
+
+impl From<Bytes> for ServerBody {
+    fn from(bytes: Bytes) -> Self {
+        Self::Full(Cell::new((!bytes.is_empty()).then_some(bytes)))
+    }
+}
+
+impl Body for ServerBody {
+    type Data = Chunk;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Chunk>, BoxError>>> {
+        match &mut *self {
+            Self::Local(body) => Pin::new(body).poll_frame(context),
+            Self::Remote(body) => Pin::new(body)
+                .poll_frame(context)
+                .map(|frame| frame.map(|frame| frame.map(|frame| frame.map_data(Chunk::from)))),
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(Chunk::from(bytes))))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Local(body) => body.is_end_stream(),
+            Self::Remote(body) => body.is_end_stream(),
+            Self::Full(bytes) => length(bytes) == 0,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Local(body) => body.size_hint(),
+            Self::Remote(body) => body.size_hint(),
+            Self::Full(bytes) => SizeHint::with_exact(length(bytes)),
+        }
+    }
+}
+
+fn length(bytes: &Cell<Option<Bytes>>) -> u64 {
+    let taken = bytes.take();
+    let length = taken.as_ref().map_or(0, Bytes::len) as u64;
+    bytes.set(taken);
+    length
+}
+
+/// A request body that ends with an error past a length, or after a pause.
+pub(crate) struct GuardedBody {
+    incoming: Incoming,
+    left: u64,
+    limit: u64,
+    pause: Duration,
+    paused: Option<Pin<Box<tokio::time::Sleep>>>,
+    too_long: Arc<AtomicBool>,
+}
+
+impl GuardedBody {
+    /// `too_long` is set when more than `limit` bytes arrive.
+    pub(crate) fn new(incoming: Incoming, limit: u64, pause: Duration, too_long: Arc<AtomicBool>) -> Self {
+        Self { incoming, left: limit, limit, pause, paused: None, too_long }
+    }
+}
+
+impl Body for GuardedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(context) {
+            Poll::Ready(frame) => {
+                self.paused = None;
+                let Some(frame) = frame else { return Poll::Ready(None) };
+                let frame = frame.map_err(|error| BoxError::from(format!("the client stopped sending: {error}")))?;
+                let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+                if length > self.left {
+                    self.too_long.store(true, Ordering::Relaxed);
+                    return Poll::Ready(Some(Err(body_too_long(self.limit).into())));
+                }
+                self.left -= length;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Pending => {
+                let pause = self.pause;
+                let paused = self.paused.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+                if paused.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Some(Err(format!("no data arrived for {} s", pause.as_secs()).into())));
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+pub(crate) fn body_too_long(limit: u64) -> String {
+    format!("request body exceeds {} MB: raise limits.request_body_mb", limit / (1024 * 1024))
+}

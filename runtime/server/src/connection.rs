@@ -1,0 +1,322 @@
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use aerostack_isolate::{Costs, Failure, FetchRequest, Host, RequestBody, Worker, WorkerVersion, spawn_local};
+use bytes::{Bytes, BytesMut};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tower::ServiceExt;
+
+use crate::acceptor::{OpenConnection, is_http2};
+use crate::admin::ADMIN_PREFIX;
+use crate::body::{GuardedBody, ServerBody, body_too_long};
+use crate::error_page::{self, plain};
+use crate::rewind::Rewind;
+use crate::routes::Route;
+use crate::{FinishedRequest, Shared, stopped};
+
+/// Bodies up to this size are read before the handler is called when they are there already, and handed over as bytes.
+const SMALL_BODY_BYTES: u64 = 64 * 1024;
+
+/// Serves a connection on the thread of the isolate it is for.
+pub(crate) async fn serve(
+    io: Rewind,
+    host: Rc<Host>,
+    home: Arc<Worker>,
+    shared: Arc<Shared>,
+    peer: SocketAddr,
+    open: OpenConnection,
+) {
+    let _open = open;
+    let _counted = host.connection();
+    let speaks_http2 = is_http2(io.first_bytes());
+    let peer_address = HeaderValue::try_from(peer.ip().to_string()).expect("an address is a valid header value");
+    let mut shutdown = shared.shutdown.clone();
+    let limits = shared.limits.clone();
+    let connection = Rc::new(Connection { host, home, shared, peer_address });
+    let service = service_fn(move |request| {
+        let connection = connection.clone();
+        async move { Ok::<_, Infallible>(connection.answer(request).await) }
+    });
+    let io = TokioIo::new(io);
+    let served = if speaks_http2 {
+        let mut served = pin!(
+            http2::Builder::new(LocalExecutor)
+                .timer(TokioTimer::new())
+                .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+                .serve_connection(io, service)
+        );
+        tokio::select! {
+            biased;
+            ended = served.as_mut() => ended,
+            () = stopped(&mut shutdown) => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        }
+    } else {
+        let mut served = pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(limits.header_timeout)
+                .max_buf_size(limits.header_bytes)
+                .serve_connection(io, service)
+        );
+        tokio::select! {
+            biased;
+            ended = served.as_mut() => ended,
+            () = stopped(&mut shutdown) => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "connection ended with an error");
+    }
+}
+
+/// Serves a connection whose first request is for no worker: admin routes, and paths nothing is mounted at.
+pub(crate) async fn serve_admin(io: Rewind, shared: &Arc<Shared>, peer: SocketAddr, open: OpenConnection) {
+    let _open = open;
+    let mut shutdown = shared.shutdown.clone();
+    let routing = shared.clone();
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        let shared = routing.clone();
+        async move { Ok::<_, Infallible>(answer_from_afar(request, &shared).await) }
+    });
+    let mut served = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(shared.limits.header_timeout)
+            .serve_connection(TokioIo::new(io), TowerToHyperService::new(service))
+    );
+    let served = tokio::select! {
+        biased;
+        ended = served.as_mut() => ended,
+        () = stopped(&mut shutdown) => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "admin connection ended with an error");
+    }
+}
+
+/// A request on an admin connection: no isolate lives on this thread.
+async fn answer_from_afar(request: Request<Incoming>, shared: &Shared) -> Response<axum::body::Body> {
+    if request.uri().path().starts_with(ADMIN_PREFIX) {
+        let Ok(response) = shared.admin.clone().oneshot(request.map(axum::body::Body::new)).await;
+        return response;
+    }
+    let mut response = Response::new(axum::body::Body::from(if shared.routes.find(request.uri().path()).is_some() {
+        "a connection that began with an admin request serves admin requests only\n".to_owned()
+    } else {
+        format!("no worker is mounted at {}\n", request.uri().path())
+    }));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    // The next request may be for a worker: let it come on a connection of its own.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// A connection on an isolate's thread.
+struct Connection {
+    host: Rc<Host>,
+    home: Arc<Worker>,
+    shared: Arc<Shared>,
+    peer_address: HeaderValue,
+}
+
+impl Connection {
+    async fn answer(&self, request: Request<Incoming>) -> Response<ServerBody> {
+        let started = Instant::now();
+        let (parts, body) = request.into_parts();
+        let (method, uri) = (parts.method.clone(), parts.uri.clone());
+        let (response, costs) = self.route(parts, body).await;
+        self.shared.log.answered(&FinishedRequest {
+            method: method.as_str(),
+            path: uri.path(),
+            status: response.status(),
+            took: started.elapsed(),
+            costs: &costs,
+        });
+        response
+    }
+
+    async fn route(&self, mut parts: Parts, body: Incoming) -> (Response<ServerBody>, Costs) {
+        let path = parts.uri.path();
+        if path.starts_with(ADMIN_PREFIX) {
+            let request = Request::from_parts(parts, axum::body::Body::new(body));
+            return (self.ask_admin(request).await, Costs::default());
+        }
+        let Some(route) = self.shared.routes.find(path) else {
+            let text = format!("no worker is mounted at {path}");
+            return (plain(StatusCode::NOT_FOUND, &text), Costs::default());
+        };
+        let url = match request_url(&parts, &route) {
+            Ok(url) => url,
+            Err(problem) => return (plain(StatusCode::BAD_REQUEST, problem), Costs::default()),
+        };
+        let too_long = Arc::new(AtomicBool::new(false));
+        let body = match self.read_body(body, &too_long).await {
+            Ok(body) => body,
+            Err(refused) => return (refused, Costs::default()),
+        };
+        if !parts.headers.contains_key("cf-connecting-ip") {
+            parts.headers.insert("cf-connecting-ip", self.peer_address.clone());
+        }
+        let accept: Option<HeaderValue> = parts.headers.get(header::ACCEPT).cloned();
+        let line = (parts.method.clone(), parts.uri.clone());
+        let request = FetchRequest { parts, url, body };
+        let is_home = Arc::ptr_eq(&route.worker, &self.home) && !self.host.is_retired();
+        let outcome = if is_home {
+            let answered = self.host.fetch(request).await;
+            answered.map(|answer| (answer.response.map(ServerBody::Local), answer.costs))
+        } else {
+            let answered = route.worker.fetch(request).await;
+            answered.map(|answer| (answer.response.map(ServerBody::Remote), answer.costs))
+        };
+        match outcome {
+            Ok(answered) => answered,
+            Err(_) if too_long.load(Ordering::Relaxed) => (self.body_too_long(), Costs::default()),
+            Err(failure) => {
+                let version = if is_home { self.host.version().clone() } else { route.worker.version() };
+                (self.failed(&failure, &version, accept, &line.0, &line.1), Costs::default())
+            }
+        }
+    }
+
+    fn failed(
+        &self,
+        failure: &Failure,
+        version: &WorkerVersion,
+        accept: Option<HeaderValue>,
+        method: &http::Method,
+        uri: &Uri,
+    ) -> Response<ServerBody> {
+        self.shared.log.failed(&format!("{method} {}", uri.path()), failure, version);
+        let mut headers = HeaderMap::new();
+        if let Some(accept) = accept {
+            headers.insert(header::ACCEPT, accept);
+        }
+        error_page::answer(failure, version, &headers)
+    }
+
+    async fn ask_admin(&self, request: Request<axum::body::Body>) -> Response<ServerBody> {
+        let Ok(response) = self.shared.admin.clone().oneshot(request).await;
+        let (head, body) = response.into_parts();
+        let bytes = body.collect().await.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
+        Response::from_parts(head, ServerBody::from(bytes))
+    }
+
+    /// Takes a small body that is there already as a whole, so that the handler need not wait for it; others stream.
+    async fn read_body(&self, body: Incoming, too_long: &Arc<AtomicBool>) -> Result<RequestBody, Response<ServerBody>> {
+        if body.is_end_stream() {
+            return Ok(RequestBody::Empty);
+        }
+        let limits = &self.shared.limits;
+        let announced = body.size_hint().exact();
+        if announced.is_some_and(|length| length > limits.body_bytes) {
+            return Err(self.body_too_long());
+        }
+        let mut body = GuardedBody::new(body, limits.body_bytes, limits.body_timeout, too_long.clone());
+        let mut arrived = VecDeque::new();
+        if announced.is_some_and(|length| length <= SMALL_BODY_BYTES) {
+            loop {
+                if body.is_end_stream() {
+                    return Ok(RequestBody::Full(concatenate(arrived)));
+                }
+                // hyper reads the body only once somebody asked for it: ask, let the connection have a turn, look again.
+                let frame = tokio::select! {
+                    biased;
+                    frame = body.frame() => frame,
+                    () = tokio::task::yield_now() => break,
+                };
+                match frame {
+                    None => return Ok(RequestBody::Full(concatenate(arrived))),
+                    Some(Ok(frame)) => arrived.extend(frame.into_data().ok()),
+                    Some(Err(error)) => return Err(plain(StatusCode::BAD_REQUEST, &error.to_string())),
+                }
+            }
+        }
+        Ok(RequestBody::Streaming { arrived, rest: body.boxed_unsync() })
+    }
+
+    fn body_too_long(&self) -> Response<ServerBody> {
+        let mut response = plain(StatusCode::PAYLOAD_TOO_LARGE, &body_too_long(self.shared.limits.body_bytes));
+        // The rest of the body is not read: the connection cannot be used again.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+}
+
+fn concatenate(mut chunks: VecDeque<Bytes>) -> Bytes {
+    if chunks.len() <= 1 {
+        return chunks.pop_front().unwrap_or_default();
+    }
+    let mut whole = BytesMut::new();
+    for chunk in chunks {
+        whole.extend_from_slice(&chunk);
+    }
+    whole.freeze()
+}
+
+/// The URL the handler sees: the host the client named, the path without the route's prefix, normalised as the URL standard
+/// says.
+fn request_url(parts: &Parts, route: &Route) -> Result<String, &'static str> {
+    let host = match parts.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => match parts.headers.get(header::HOST) {
+            Some(host) => host.to_str().map_err(|_| "invalid Host header")?,
+            None if parts.version < Version::HTTP_11 => "localhost",
+            None => return Err("the request has no Host header"),
+        },
+    };
+    let is_plain_host = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b':');
+    let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let path = route.inner_path(path);
+    let path = if path.starts_with('/') { path } else { "/".into() };
+    let mut url = String::with_capacity(7 + host.len() + path.len());
+    url.push_str("http://");
+    url.push_str(host);
+    url.push_str(&path);
+    let is_plain = !host.is_empty()
+        && host.bytes().all(is_plain_host)
+        && !host.ends_with(":80")
+        && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'=' | b'&' | b'?'));
+    if is_plain {
+        return Ok(url);
+    }
+    match aerostack_modules::Url::parse(&url) {
+        Ok(parsed) if parsed.username().is_empty() && parsed.password().is_none() => Ok(parsed.into()),
+        _ => Err("invalid Host header or path"),
+    }
+}
+
+/// Runs HTTP/2 streams on the connection's own thread.
+#[derive(Clone, Copy)]
+struct LocalExecutor;
+
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future<Output = ()> + 'static,
+{
+    fn execute(&self, stream: F) {
+        spawn_local(stream);
+    }
+}

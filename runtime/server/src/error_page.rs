@@ -1,0 +1,111 @@
+//! What the client sees when a handler failed: a page for browsers, plain text for everybody else.
+
+use std::fmt::Write;
+
+use aerostack_isolate::{ErrorReport, Failure, WorkerVersion};
+use aerostack_modules::FrameStyle;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use crate::body::ServerBody;
+
+/// The text of contract section 10, "Hung promise".
+const HUNG: &str = "The Workers runtime canceled this request because it detected that your Worker's code had hung and would \
+                    never generate a response. Refer to: https://developers.cloudflare.com/workers/observability/errors/";
+
+pub(crate) fn answer(failure: &Failure, version: &WorkerVersion, request_headers: &HeaderMap) -> Response<ServerBody> {
+    let status = match failure {
+        Failure::Exception(_) | Failure::Hung => StatusCode::INTERNAL_SERVER_ERROR,
+        Failure::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let report = match failure {
+        Failure::Exception(error) => Some(ErrorReport::new(error, version)),
+        Failure::Hung | Failure::Stopped(_) => None,
+    };
+    let text = match (failure, &report) {
+        (Failure::Stopped(reason), _) => format!("Worker {} {reason}", version.name),
+        (_, Some(report)) => report.stack_text(),
+        _ => HUNG.to_owned(),
+    };
+    if accepts_html(request_headers) {
+        let code_frame = report.as_ref().and_then(|report| report.code_frame(FrameStyle::Plain));
+        return html(status, &page(status, &text, code_frame.as_deref()));
+    }
+    plain(status, &text)
+}
+
+/// An answer in the server's own words.
+pub(crate) fn plain(status: StatusCode, text: &str) -> Response<ServerBody> {
+    with_type(status, format!("{text}\n"), "text/plain; charset=utf-8")
+}
+
+fn html(status: StatusCode, page: &str) -> Response<ServerBody> {
+    with_type(status, page.to_owned(), "text/html; charset=utf-8")
+}
+
+fn with_type(status: StatusCode, text: String, content_type: &'static str) -> Response<ServerBody> {
+    let mut response = Response::new(ServerBody::from(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// Only who asks for HTML by name gets it: curl's `*/*` reads better as text.
+fn accepts_html(headers: &HeaderMap) -> bool {
+    headers.get_all(header::ACCEPT).iter().any(|value| value.to_str().is_ok_and(|value| value.contains("text/html")))
+}
+
+fn page(status: StatusCode, text: &str, code_frame: Option<&str>) -> String {
+    let (message, stack) = text.split_once('\n').unwrap_or((text, ""));
+    let mut page = String::from(HEAD);
+    let _ = write!(page, "<p class=status>{status}</p><h1>{}</h1>", Escaped(message));
+    if let Some(frame) = code_frame {
+        // The frame's first line repeats the message.
+        let frame = frame.split_once('\n').map_or(frame, |(_, rest)| rest);
+        let _ = write!(page, "<pre class=frame>{}</pre>", Escaped(frame));
+    }
+    if !stack.is_empty() {
+        let _ = write!(page, "<pre>{}</pre>", Escaped(stack));
+    }
+    page.push_str(FOOT);
+    page
+}
+
+const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>Error</title><style>\
+:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:3rem 1.5rem}\
+h1{font-size:1.35rem;margin:.25rem 0 1.5rem;overflow-wrap:anywhere}.status{color:#c2410c;font-weight:600;margin:0}\
+pre{background:#8881;border-radius:.5rem;overflow:auto;padding:1rem;font:14px/1.5 ui-monospace,monospace}\
+.frame{border-left:4px solid #c2410c}footer{color:#888;font-size:.85rem}</style><main>";
+const FOOT: &str = "</main><footer>aerostack shows this page to browsers; other clients get plain text.</footer></html>\n";
+
+/// Text that is safe between tags.
+struct Escaped<'a>(&'a str);
+
+impl std::fmt::Display for Escaped<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                '&' => formatter.write_str("&amp;")?,
+                '<' => formatter.write_str("&lt;")?,
+                '>' => formatter.write_str("&gt;")?,
+                '"' => formatter.write_str("&quot;")?,
+                _ => formatter.write_char(character)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::page;
+
+    #[test]
+    fn an_error_message_cannot_inject_markup_into_the_page() {
+        let page = page(StatusCode::INTERNAL_SERVER_ERROR, "Error: <script>alert(1)</script>\n    at <b>", Some("x\n<i>"));
+        assert!(!page.contains("<script>") && !page.contains("<b>") && !page.contains("<i>"), "{page}");
+        assert!(page.contains("&lt;script&gt;"));
+    }
+}
