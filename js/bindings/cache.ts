@@ -1,1 +1,402 @@
-(function () { return { createCache: () => ({}) }; })();
+// The objects behind `env.CACHE`: Workers KV, as the Cloudflare contract (section 2) describes it.
+//
+// Here are the overloads, the coercions of arguments and the TypeErrors; sizes, lifetimes and the texts of `KV ... failed`
+// are on the Rust side. The two calls that matter most, `get(key)` and `put(key, text)`, are one op each.
+
+(function () {
+const { core, primordials } = __bootstrap;
+const {
+  op_cache_check_cache_ttl,
+  op_cache_check_value_length,
+  op_cache_delete,
+  op_cache_get,
+  op_cache_get_bytes,
+  op_cache_get_entry,
+  op_cache_get_many,
+  op_cache_list,
+  op_cache_put_bytes,
+  op_cache_put_text,
+} = core.ops;
+const {
+  ArrayBufferIsView,
+  ArrayBufferPrototypeGetByteLength,
+  ArrayIsArray,
+  ArrayPrototypePush,
+  DataViewPrototypeGetBuffer,
+  DataViewPrototypeGetByteLength,
+  DataViewPrototypeGetByteOffset,
+  Error,
+  JSONParse,
+  JSONStringify,
+  Map,
+  MapPrototypeSet,
+  MathTrunc,
+  Number,
+  NumberIsFinite,
+  ObjectDefineProperty,
+  Promise,
+  PromisePrototypeThen,
+  PromiseReject,
+  Symbol,
+  SymbolToStringTag,
+  TypeError,
+  TypedArrayPrototypeGetBuffer,
+  TypedArrayPrototypeGetByteLength,
+  TypedArrayPrototypeGetByteOffset,
+  TypedArrayPrototypeGetSymbolToStringTag,
+  TypedArrayPrototypeSet,
+  TypedArrayPrototypeSlice,
+  Uint8Array,
+} = primordials;
+
+const MAX_VALUE_BYTES = 26214400;
+
+// How `bindings/cache/src/ops.rs` numbers the kinds of expiry.
+const EXPIRES_NEVER = 0;
+const EXPIRES_AFTER = 1;
+const EXPIRES_AT = 2;
+
+const NOT_A_VALUE = "KV put() accepts only strings, ArrayBuffers, ArrayBufferViews, and ReadableStreams as values.";
+const UNKNOWN_TYPE = 'Unknown response type. Possible types are "text", "arrayBuffer", "json", and "stream".';
+
+const construct = Symbol("construct");
+
+// Only some workers pass streams to a cache.
+const streams = () => core.loadExtScript("ext:deno_web/06_streams.js");
+
+// Strings are what nearly every caller passes; anything else is coerced, as KV does it.
+const toText = (value: unknown): string => typeof value === "string" ? value : `${value}`;
+
+function toKey(key: unknown): string {
+  const name = toText(key);
+  const problem = problemOfKey(name);
+  if (problem !== undefined) {
+    throw new TypeError(problem);
+  }
+  return name;
+}
+
+function problemOfKey(key: string): string | undefined {
+  switch (key) {
+    case "":
+      return "Key name cannot be empty.";
+    case ".":
+      return '"." is not allowed as a key name.';
+    case "..":
+      return '".." is not allowed as a key name.';
+    default:
+      return undefined;
+  }
+}
+
+function toInteger(value: unknown): number {
+  const number = Number(value);
+  if (!NumberIsFinite(number)) {
+    return 0;
+  }
+  if (number < -2147483648 || number > 2147483647) {
+    throw new TypeError("Value out of range. Must be between -2147483648 and 2147483647 (inclusive).");
+  }
+  return MathTrunc(number);
+}
+
+const toOptionalText = (value: unknown): string => value === undefined || value === null ? "" : toText(value);
+
+// What get() was asked for: the name of a type, or options. An empty type is none.
+function readType(options: any, isBulk: boolean): string {
+  if (options === undefined || options === null) {
+    return "";
+  }
+  if (typeof options !== "object") {
+    return toText(options);
+  }
+  const { type, cacheTtl } = options;
+  if (cacheTtl !== undefined) {
+    op_cache_check_cache_ttl(isBulk, toInteger(cacheTtl));
+  }
+  return type === undefined ? "" : toText(type);
+}
+
+const parseOrNull = (text: string | null) => text === null ? null : JSONParse(text);
+
+async function getOne(cache: number, key: unknown, options: unknown) {
+  const name = toKey(key);
+  switch (readType(options, false)) {
+    case "":
+    case "text":
+      return await op_cache_get(cache, name);
+    case "json":
+      return parseOrNull(await op_cache_get(cache, name));
+    case "arrayBuffer":
+      return await op_cache_get_bytes(cache, name);
+    case "stream": {
+      const bytes = await op_cache_get_bytes(cache, name);
+      return bytes === null ? null : streamOf(bytes);
+    }
+    default:
+      // KV looks at the type only once there is a value.
+      if (await op_cache_get_bytes(cache, name) === null) {
+        return null;
+      }
+      throw new TypeError(UNKNOWN_TYPE);
+  }
+}
+
+async function getOneWithMetadata(cache: number, key: unknown, options: unknown) {
+  const name = toKey(key);
+  const type = readType(options, false);
+  const isText = type === "" || type === "text" || type === "json";
+  const entry = await op_cache_get_entry(cache, name, isText);
+  if (entry === null) {
+    return { value: null, metadata: null, cacheStatus: null };
+  }
+  let value = entry[0];
+  if (type === "json") {
+    value = JSONParse(value);
+  } else if (type === "stream") {
+    value = streamOf(value);
+  } else if (!isText && type !== "arrayBuffer") {
+    throw new TypeError(UNKNOWN_TYPE);
+  }
+  return { value, metadata: parseOrNull(entry[1]), cacheStatus: null };
+}
+
+// The values and metadata of several keys, as `visit(key, value, metadata)` in the order of the keys.
+async function getMany(
+  cache: number,
+  keys: unknown[],
+  options: unknown,
+  visit: (key: string, value: unknown, metadata: unknown) => void,
+) {
+  const names: string[] = [];
+  for (let place = 0; place < keys.length; place++) {
+    ArrayPrototypePush(names, toText(keys[place]));
+  }
+  const type = readType(options, true);
+  const found = await op_cache_get_many(cache, names, type);
+  for (let place = 0; place < names.length; place++) {
+    let value = found[2 * place];
+    if (type === "json") {
+      try {
+        value = parseOrNull(value);
+      } catch {
+        throw new Error(
+          "KV GET_BULK failed: 400 At least one of the requested keys corresponds to a non-json value",
+        );
+      }
+    }
+    visit(names[place], value, parseOrNull(found[2 * place + 1]));
+  }
+}
+
+async function getManyValues(cache: number, keys: unknown[], options: unknown) {
+  const values = new Map();
+  await getMany(cache, keys, options, (key, value) => MapPrototypeSet(values, key, value));
+  return values;
+}
+
+async function getManyWithMetadata(cache: number, keys: unknown[], options: unknown) {
+  const values = new Map();
+  await getMany(cache, keys, options, (key, value, metadata) => {
+    MapPrototypeSet(values, key, value === null ? null : { value, metadata, cacheStatus: null });
+  });
+  return values;
+}
+
+// Of the memory that `value` stands for, without a copy, or undefined where it is no buffer.
+function bytesOf(value: any): Uint8Array | undefined {
+  if (ArrayBufferIsView(value)) {
+    const name = TypedArrayPrototypeGetSymbolToStringTag(value);
+    if (name === "Uint8Array") {
+      return value;
+    }
+    return name === undefined
+      ? new Uint8Array(
+        DataViewPrototypeGetBuffer(value),
+        DataViewPrototypeGetByteOffset(value),
+        DataViewPrototypeGetByteLength(value),
+      )
+      : new Uint8Array(
+        TypedArrayPrototypeGetBuffer(value),
+        TypedArrayPrototypeGetByteOffset(value),
+        TypedArrayPrototypeGetByteLength(value),
+      );
+  }
+  return core.isArrayBuffer(value) ? new Uint8Array(value, 0, ArrayBufferPrototypeGetByteLength(value)) : undefined;
+}
+
+function streamOf(bytes: ArrayBuffer): ReadableStream {
+  const { ReadableStream, readableByteStreamControllerClose, readableByteStreamControllerEnqueue } = streams();
+  return new ReadableStream({
+    __proto__: null,
+    type: "bytes",
+    start(controller: unknown) {
+      if (ArrayBufferPrototypeGetByteLength(bytes) > 0) {
+        readableByteStreamControllerEnqueue(controller, new Uint8Array(bytes));
+      }
+      readableByteStreamControllerClose(controller);
+    },
+  });
+}
+
+// The next chunk of a stream, in a box without prototype so that no chunk is taken for a promise; null at its end.
+function readChunk(reader: unknown): Promise<{ chunk: unknown } | null> {
+  return new Promise((resolve: (read: { chunk: unknown } | null) => void, reject: (error: unknown) => void) => {
+    streams().readableStreamDefaultReaderRead(reader, {
+      __proto__: null,
+      chunkSteps: (chunk: unknown) => resolve({ __proto__: null, chunk } as unknown as { chunk: unknown }),
+      closeSteps: () => resolve(null),
+      errorSteps: reject,
+    });
+  });
+}
+
+async function collect(stream: unknown): Promise<Uint8Array> {
+  const { acquireReadableStreamDefaultReader, isReadableStreamLocked, readableStreamReaderGenericCancel } = streams();
+  if (isReadableStreamLocked(stream)) {
+    throw new TypeError("This ReadableStream is currently locked to a reader.");
+  }
+  const reader = acquireReadableStreamDefaultReader(stream);
+  let chunks: Uint8Array[] = [];
+  let length = 0;
+  for (let read = await readChunk(reader); read !== null; read = await readChunk(reader)) {
+    const bytes = bytesOf(read.chunk);
+    if (bytes === undefined) {
+      const error = new TypeError("This ReadableStream did not return bytes.");
+      PromisePrototypeThen(readableStreamReaderGenericCancel(reader, error), undefined, () => {});
+      throw error;
+    }
+    length += TypedArrayPrototypeGetByteLength(bytes);
+    if (length <= MAX_VALUE_BYTES) {
+      // The writer of the stream may use its memory again.
+      ArrayPrototypePush(chunks, TypedArrayPrototypeSlice(bytes));
+    } else {
+      // The error tells how long the stream was, so it is read to its end, but no longer kept.
+      chunks = [];
+    }
+  }
+  op_cache_check_value_length(length);
+  if (chunks.length === 1) {
+    return chunks[0];
+  }
+  const whole = new Uint8Array(length);
+  let position = 0;
+  for (let place = 0; place < chunks.length; place++) {
+    TypedArrayPrototypeSet(whole, chunks[place], position);
+    position += TypedArrayPrototypeGetByteLength(chunks[place]);
+  }
+  return whole;
+}
+
+async function putOne(cache: number, key: unknown, value: any, options: any) {
+  const name = toKey(key);
+  let kind = EXPIRES_NEVER;
+  let expiry = 0;
+  let metadata = "";
+  if (options !== undefined && options !== null) {
+    const given = options.metadata;
+    if (options.expiration !== undefined) {
+      kind = EXPIRES_AT;
+      expiry = toInteger(options.expiration);
+    }
+    if (options.expirationTtl !== undefined) {
+      kind = EXPIRES_AFTER;
+      expiry = toInteger(options.expirationTtl);
+    }
+    if (given !== undefined && given !== null) {
+      // JSON has no text for functions and symbols.
+      metadata = JSONStringify(given) ?? "";
+    }
+  }
+  if (typeof value !== "function" && (typeof value !== "object" || value === null)) {
+    await op_cache_put_text(cache, name, toText(value), kind, expiry, metadata);
+    return;
+  }
+  const bytes = bytesOf(value);
+  if (bytes !== undefined) {
+    await op_cache_put_bytes(cache, name, bytes, kind, expiry, metadata);
+    return;
+  }
+  if (!streams().isReadableStream(value)) {
+    throw new TypeError(NOT_A_VALUE);
+  }
+  await op_cache_put_bytes(cache, name, await collect(value), kind, expiry, metadata);
+}
+
+// What a key does not have, its object does not have either. Literals, because an assignment could meet a user's setter.
+function listedKey(name: string, expiration: number | null, json: string | null) {
+  if (json === null) {
+    return expiration === null ? { name } : { name, expiration };
+  }
+  const metadata = JSONParse(json);
+  return expiration === null ? { name, metadata } : { name, expiration, metadata };
+}
+
+async function listKeys(cache: number, options: any) {
+  let prefix = "";
+  let limit = 0;
+  let cursor = "";
+  if (options !== undefined && options !== null) {
+    prefix = toOptionalText(options.prefix);
+    cursor = toOptionalText(options.cursor);
+    limit = options.limit === undefined ? 0 : toInteger(options.limit);
+  }
+  const page = await op_cache_list(cache, prefix, limit, cursor);
+  const keys: unknown[] = [];
+  for (let place = 1; place < page.length; place += 3) {
+    ArrayPrototypePush(keys, listedKey(page[place], page[place + 1], page[place + 2]));
+  }
+  return page[0] === null
+    ? { keys, list_complete: true, cacheStatus: null }
+    : { keys, list_complete: false, cursor: page[0], cacheStatus: null };
+}
+
+class KvNamespace {
+  #cache: number;
+
+  constructor(key: symbol, cache: number) {
+    if (key !== construct) {
+      throw new TypeError("Illegal constructor");
+    }
+    this.#cache = cache;
+  }
+
+  get(key: any, options?: unknown) {
+    const cache = this.#cache;
+    if (typeof key === "string" && (options === undefined || options === "text")) {
+      const problem = problemOfKey(key);
+      return problem === undefined ? op_cache_get(cache, key) : PromiseReject(new TypeError(problem));
+    }
+    return ArrayIsArray(key) ? getManyValues(cache, key, options) : getOne(cache, key, options);
+  }
+
+  getWithMetadata(key: any, options?: unknown) {
+    const cache = this.#cache;
+    return ArrayIsArray(key)
+      ? getManyWithMetadata(cache, key, options)
+      : getOneWithMetadata(cache, key, options);
+  }
+
+  put(key: unknown, value: unknown, options?: unknown) {
+    return putOne(this.#cache, key, value, options);
+  }
+
+  list(options?: unknown) {
+    return listKeys(this.#cache, options);
+  }
+
+  async delete(key: unknown) {
+    await op_cache_delete(this.#cache, toKey(key));
+  }
+}
+
+ObjectDefineProperty(KvNamespace.prototype, SymbolToStringTag, {
+  __proto__: null,
+  value: "KvNamespace",
+  configurable: true,
+});
+
+const createCache = (index: number) => new KvNamespace(construct, index);
+
+return { createCache };
+})();

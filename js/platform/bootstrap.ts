@@ -216,7 +216,6 @@ function start() {
       reportUncaught(uncaught.error, false);
     }
   });
-  event.setEventTargetData(globalThis);
   performance.setTimeOrigin();
 
   const handlers = createHandlers();

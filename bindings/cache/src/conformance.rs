@@ -217,8 +217,22 @@ fn a_listing_is_in_the_order_of_bytes(place: &Place) -> Result<(), Failed> {
     block_on(async {
         let driver = place.driver();
         // U+FFFD comes before U+1F600 in UTF-8 and after it in UTF-16.
-        let sorted =
-            ["!", "\", ", ", ", "A", "B", "a", "a!", "aa", "b", "\u{e9}", "\u{4e2d}", "\u{fffd}", "\u{1f600}", "\u{10ffff}"];
+        let sorted = [
+            "!",
+            "\", ",
+            ", ",
+            "A",
+            "B",
+            "a",
+            "a!",
+            "aa",
+            "b",
+            "\u{e9}",
+            "\u{4e2d}",
+            "\u{fffd}",
+            "\u{1f600}",
+            "\u{10ffff}",
+        ];
         for name in sorted.iter().rev() {
             driver.put(name, Entry::lasting("value")).await?;
         }
@@ -242,9 +256,18 @@ fn a_listing_is_in_the_order_of_bytes(place: &Place) -> Result<(), Failed> {
 fn a_prefix_is_literal_and_case_sensitive(place: &Place) -> Result<(), Failed> {
     block_on(async {
         let driver = place.driver();
-        for name in
-            ["key\\_%1", "key\\_%2", "key\\a", "KEY1", "key1", "k", "\u{10ffff}", "\u{10ffff}a", "\u{d7ff}a", "\u{e000}"]
-        {
+        for name in [
+            "key\\_%1",
+            "key\\_%2",
+            "key\\a",
+            "KEY1",
+            "key1",
+            "k",
+            "\u{10ffff}",
+            "\u{10ffff}a",
+            "\u{d7ff}a",
+            "\u{e000}",
+        ] {
             driver.put(name, Entry::lasting("value")).await?;
         }
         assert_eq!(names(&*driver, "key\\_%").await?, ["key\\_%1", "key\\_%2"]);
@@ -264,11 +287,8 @@ fn a_listing_tells_metadata_and_expiry(place: &Place) -> Result<(), Failed> {
         driver.put("b", Entry::lasting("2")).await?;
         let listing = driver.list("", 10, None).await?;
         assert!(listing.complete);
-        let told: Vec<_> = listing
-            .keys
-            .iter()
-            .map(|key| (key.name.as_str(), key.metadata.as_deref(), key.expires_at))
-            .collect();
+        let told: Vec<_> =
+            listing.keys.iter().map(|key| (key.name.as_str(), key.metadata.as_deref(), key.expires_at)).collect();
         assert_eq!(told, [("a", Some("0"), Some(START + 500)), ("b", None, None)]);
         Ok(())
     })

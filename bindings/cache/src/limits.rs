@@ -72,7 +72,11 @@ pub fn check_key(operation: Operation, key: &str) -> Result<()> {
         return Ok(());
     }
     let length = key.len();
-    refuse(operation, 414, format_args!("UTF-8 encoded length of {length} exceeds key length limit of {MAX_KEY_BYTES}."))
+    refuse(
+        operation,
+        414,
+        format_args!("UTF-8 encoded length of {length} exceeds key length limit of {MAX_KEY_BYTES}."),
+    )
 }
 
 /// The second at which an entry written at `now` (seconds since the UNIX epoch) expires.
@@ -156,22 +160,14 @@ pub fn bulk_form(name: &str) -> Result<BulkForm> {
     match name {
         "" | "text" => Ok(BulkForm::Text),
         "json" => Ok(BulkForm::Json),
-        _ => refuse(
-            Operation::GetBulk,
-            400,
-            format_args!("\"{name}\" is not a valid type. Use \"json\" or \"text\""),
-        ),
+        _ => refuse(Operation::GetBulk, 400, format_args!("\"{name}\" is not a valid type. Use \"json\" or \"text\"")),
     }
 }
 
 /// Refuses too many keys, too few, and keys that name nothing.
 pub fn check_bulk_keys(keys: &[String]) -> Result<()> {
     if keys.len() > MAX_BULK_KEYS {
-        return refuse(
-            Operation::GetBulk,
-            400,
-            format_args!("You can request a maximum of {MAX_BULK_KEYS} keys"),
-        );
+        return refuse(Operation::GetBulk, 400, format_args!("You can request a maximum of {MAX_BULK_KEYS} keys"));
     }
     if keys.is_empty() {
         return refuse(Operation::GetBulk, 400, format_args!("You must request a minimum of 1 key"));
@@ -211,9 +207,7 @@ pub fn list_limit(limit: i32) -> Result<usize> {
         return refuse(
             Operation::Get,
             400,
-            format_args!(
-                "Invalid key_count_limit of {limit}. Please specify an integer less than {MAX_LIST_KEYS}."
-            ),
+            format_args!("Invalid key_count_limit of {limit}. Please specify an integer less than {MAX_LIST_KEYS}."),
         );
     }
     Ok(usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(MAX_LIST_KEYS as usize))

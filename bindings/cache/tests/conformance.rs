@@ -15,7 +15,8 @@ const WRITE_TO: &str = "AEROSTACK_TEST_CACHE_WRITE_TO";
 
 fn main() -> ExitCode {
     if let Some(path) = std::env::var_os(WRITE_TO) {
-        block_on(open(Path::new(&path), Arc::new(SystemClock)).put("key", Entry::lasting("theirs"))).expect("the put goes through");
+        block_on(open(Path::new(&path), Arc::new(SystemClock)).put("key", Entry::lasting("theirs")))
+            .expect("the put goes through");
         return ExitCode::SUCCESS;
     }
     let arguments = Arguments::from_args();

@@ -90,10 +90,16 @@ impl WorkerLog for WorkerLines {
         if let Some(request) = request {
             let _ = write!(text, " {}", paint.paint(Role::Quiet, &printable(request)));
         }
-        let mut lines = message.split('\n');
-        let _ = write!(text, " {}", printable(lines.next().unwrap_or_default()));
+        let root = self.version.get().and_then(Weak::upgrade).map(|version| format!("file://{}/", version.root.display()));
+        // Stacks of logged errors: the runtime's own frames say nothing to the user, and paths read better without the root.
+        let is_own_frame = |line: &&str| !(line.trim_start().starts_with("at ") && line.contains("(ext:"));
+        let mut lines = message.split('\n').filter(is_own_frame).map(|line| match &root {
+            Some(root) => printable(&line.replace(root.as_str(), "")),
+            None => printable(line),
+        });
+        let _ = write!(text, " {}", lines.next().unwrap_or_default());
         for line in lines {
-            let _ = write!(text, "\n    {}", printable(line));
+            let _ = write!(text, "\n    {line}");
         }
         self.terminal.line(text);
     }

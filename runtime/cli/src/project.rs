@@ -85,7 +85,7 @@ impl Project {
             env.push(bound(&binding.binding, "cache", caches.len()));
             let clock = Arc::new(aerostack_bindings::SystemClock);
             let min_ttl_seconds = u64::from(binding.min_ttl);
-            caches.push(NamedCache { name: binding.binding.clone(), driver, clock, min_ttl_seconds });
+            caches.push(Arc::new(NamedCache { name: binding.binding.clone(), driver, clock, min_ttl_seconds }));
             bindings.push(info);
         }
         let (databases, caches) = (Databases(databases), Caches(caches));

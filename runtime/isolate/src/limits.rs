@@ -47,8 +47,10 @@ impl Limits {
     }
 }
 
-/// Heap granted past the limit so that the stop can be carried out; an isolate that got here is never used again.
-const HEAP_HEADROOM_BYTES: usize = 64 * 1024 * 1024;
+/// Heap granted past the limit, each time V8 asks, so that the stop can be carried out; an isolate that got here is never used
+/// again. Large, because a built-in that is growing one huge array sees the stop only when it returns, and V8 ends the whole
+/// process when it may not grow on.
+const HEAP_HEADROOM_BYTES: usize = 1024 * 1024 * 1024;
 
 /// What the watchdog knows of one isolate. Shared between the isolate's thread and the watchdog's.
 pub(crate) struct Guard {

@@ -72,10 +72,12 @@ impl ErrorReport {
         if let Some(cause) = &self.cause {
             let _ = write!(text, "\nCaused by: {}", cause.stack_text().trim_start_matches("Uncaught "));
         }
-        if let Some(hint) = hint(&self.message) {
-            let _ = write!(text, "\nhint: {hint}");
-        }
         text
+    }
+
+    /// What to do about it, for errors that newcomers meet first.
+    pub fn hint(&self) -> Option<&'static str> {
+        hint(&self.message)
     }
 }
 

@@ -24,7 +24,10 @@ pub(crate) fn answer(failure: &Failure, version: &WorkerVersion, request_headers
     };
     let text = match (failure, &report) {
         (Failure::Stopped(reason), _) => format!("Worker {} {reason}", version.name),
-        (_, Some(report)) => report.stack_text(),
+        (_, Some(report)) => match report.hint() {
+            Some(hint) => format!("{}\nhint: {hint}", report.stack_text()),
+            None => report.stack_text(),
+        },
         _ => HUNG.to_owned(),
     };
     if accepts_html(request_headers) {

@@ -64,20 +64,19 @@ pub(super) fn a_reader_never_goes_back_in_time(place: &Place) -> Result<(), Fail
     let (one, two) = (place.driver(), place.driver());
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let readers: Vec<_> = [&one, &two, &one]
-            .into_iter()
-            .map(|driver| scope.spawn(|| block_on(watch(&**driver, &done))))
-            .collect();
+        let readers: Vec<_> =
+            [&one, &two, &one].into_iter().map(|driver| scope.spawn(|| block_on(watch(&**driver, &done)))).collect();
         let writers: Vec<_> = [(&one, "key0"), (&one, "key1"), (&two, "key2")]
             .into_iter()
             .map(|(driver, key)| scope.spawn(move || block_on(count_up(&**driver, key))))
             .collect();
-        let outcomes: Vec<_> = writers.into_iter().map(|writer| writer.join().expect("no writer panics")).collect();
+        let outcomes: Vec<_> = writers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        // Ahead of any judgement, or the readers would go on for ever.
         done.store(true, Ordering::Release);
         for reader in readers {
             reader.join().expect("no reader panics")?;
         }
-        outcomes.into_iter().collect()
+        outcomes.into_iter().try_for_each(|outcome| outcome.expect("no writer panics"))
     })
 }
 

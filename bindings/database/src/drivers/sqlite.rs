@@ -26,6 +26,7 @@ mod errors;
 mod functions;
 mod guard;
 mod pool;
+mod setup;
 mod statement;
 mod text;
 

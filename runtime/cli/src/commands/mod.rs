@@ -1,14 +1,42 @@
 //! One file a verb; the folder mirrors the command line.
 
 pub(crate) mod cache;
+mod choice;
 pub(crate) mod db;
 pub(crate) mod dev;
+mod table;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use aerostack_config::{Colour, ConfigErrors, Loaded, ProcessEnvironment};
+use aerostack_config::{Colour, Config, ConfigErrors, Loaded, ProcessEnvironment};
 use aerostack_telemetry::{Paint, Role};
+use anyhow::Context as _;
+
+/// The arguments that say which project, and where its state is.
+#[derive(clap::Args)]
+pub(crate) struct ProjectArguments {
+    /// The config file, or the folder that holds it
+    #[arg(long, short, value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Folder for local state (databases, caches); `.aerostack` beside the config by default
+    #[arg(long, value_name = "FOLDER")]
+    persist_to: Option<PathBuf>,
+}
+
+impl ProjectArguments {
+    /// Reads the config as [`load_config`] does, and says where the state is.
+    pub(crate) fn open(&self) -> anyhow::Result<(Config, PathBuf)> {
+        let config = load_config(self.config.as_deref())?.config;
+        let state_folder = match &self.persist_to {
+            Some(folder) => {
+                std::path::absolute(folder).with_context(|| format!("{} is no path", folder.display()))?
+            }
+            None => config.dev.persist_to.clone(),
+        };
+        Ok((config, state_folder))
+    }
+}
 
 /// An error that has been printed with all it has to say; only the exit code is left.
 #[derive(Debug)]
@@ -45,6 +73,22 @@ pub(crate) fn say(text: &str) {
 pub(crate) fn output(text: &str) {
     // A reader that left (`| head`) is no error.
     let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// The bytes of a file, or of standard input where the path is `-`.
+pub(crate) fn read_input(path: &Path) -> anyhow::Result<Vec<u8>> {
+    if path != Path::new("-") {
+        return std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
+    Ok(bytes)
+}
+
+/// A path as a person in the current folder writes it.
+pub(crate) fn shown(path: &Path) -> String {
+    let current = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(current).unwrap_or(path).display().to_string()
 }
 
 /// Colour or not, on standard error.

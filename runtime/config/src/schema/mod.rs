@@ -136,7 +136,9 @@ mod tests {
 
     fn missing(keys: &[Key], readme: &str, path: &str, result: &mut Vec<String>) {
         for key in keys {
-            if key.support == Support::Read && !readme.contains(&format!("`{}`", key.name)) {
+            let is_there =
+                [format!("`{}`", key.name), format!("[{}]", key.name)].iter().any(|text| readme.contains(text));
+            if key.support == Support::Read && !is_there {
                 result.push(format!("{path}{}", key.name));
             }
             if let Below::Keys(below) | Below::Named(below) = key.below {

@@ -1,13 +1,16 @@
 //! Opening the file, and telling the user why it cannot be used.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aerostack_bindings::{Error, ErrorKind, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 /// The layout of the file. A file of a later one is refused.
 const LAYOUT: i64 = 1;
+
+/// How long opening waits for another process.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Without a row id, the key, the expiry and the metadata lie together in one tree in the order of the keys' bytes, and a long
 /// value beside it, where a listing does not come across it.
@@ -39,7 +42,7 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, error))?;
-    let layout = prepare(&connection).map_err(|error| cannot_open(path, error))?;
+    let layout = prepare_patiently(&connection).map_err(|error| cannot_open(path, error))?;
     match layout {
         Layout::Current => Ok(connection),
         Layout::WithoutWal => Err(no_shared_memory(path)),
@@ -80,8 +83,23 @@ enum Layout {
     WithoutWal,
 }
 
+/// While a new file is turned to WAL mode, SQLite refuses others at once instead of letting them wait.
+fn prepare_patiently(connection: &Connection) -> rusqlite::Result<Layout> {
+    connection.busy_timeout(OPEN_TIMEOUT)?;
+    let started = Instant::now();
+    loop {
+        match prepare(connection) {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && started.elapsed() < OPEN_TIMEOUT =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 fn prepare(connection: &Connection) -> rusqlite::Result<Layout> {
-    connection.busy_timeout(Duration::from_secs(30))?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Ok(Layout::WithoutWal);

@@ -135,8 +135,8 @@ impl Memory {
     }
 
     fn forget_everything(&self, now: Stamp) {
-        
-        
+        self.generation.fetch_add(1, Ordering::Release);
+        self.entries.invalidate_all();
         self.stamp.store(now.to_bits(), Ordering::Release);
     }
 
@@ -153,4 +153,129 @@ fn entry_bytes(entry: Option<&Entry>) -> usize {
 #[expect(clippy::borrowed_box, reason = "the type moka asks for")]
 fn weigh(key: &Box<str>, remembered: &Remembered) -> u32 {
     (key.len() + entry_bytes(remembered.entry.as_ref()) + OVERHEAD_BYTES) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::super::file;
+    use super::*;
+
+    /// A memory of a file with a connection of this process and one of somebody else.
+    struct Fixture {
+        ours: Connection,
+        theirs: Connection,
+        wal: WalIndex,
+        memory: Memory,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Fixture {
+        /// Memory knows the entry `old`, with the value `old`.
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let path = folder.path().join("cache.sqlite");
+            let (ours, theirs) = (file::open(&path).expect("the file opens"), file::open(&path).expect("and again"));
+            // SAFETY: the connection has read the file, and lives in the same struct.
+            let wal = unsafe { WalIndex::of(&ours) }.expect("shared memory");
+            let memory = Memory::new(1024 * 1024, wal.stamp());
+            let fixture = Self { ours, theirs, wal, memory, _folder: folder };
+            let before = fixture.memory.before_write(&fixture.wal);
+            commit(&fixture.ours, "old");
+            fixture.memory.after_write(&fixture.wal, before, Some(Change::Stored("old", Entry::lasting("old"))));
+            assert!(fixture.knows("old"));
+            fixture
+        }
+
+        fn knows(&self, key: &str) -> bool {
+            self.memory.recall(&self.wal, key).is_some()
+        }
+    }
+
+    fn commit(connection: &Connection, key: &str) {
+        connection.execute("INSERT INTO cache_entries VALUES (?1, NULL, NULL, x'')", [key]).expect("a commit");
+    }
+
+    #[test]
+    fn an_own_write_carries_the_memory_along() {
+        let fixture = Fixture::new();
+        let before = fixture.memory.before_write(&fixture.wal);
+        commit(&fixture.ours, "new");
+        assert!(!fixture.knows("old"), "between the commit and its outcome nobody knows whose it is");
+        fixture.memory.after_write(&fixture.wal, before, Some(Change::Removed("new")));
+        assert!(fixture.knows("old") && fixture.knows("new"));
+    }
+
+    #[test]
+    fn a_foreign_commit_beside_an_own_write_empties_the_memory() {
+        let fixture = Fixture::new();
+        let before = fixture.memory.before_write(&fixture.wal);
+        commit(&fixture.theirs, "foreign");
+        commit(&fixture.ours, "new");
+        fixture.memory.after_write(&fixture.wal, before, Some(Change::Removed("new")));
+        assert!(!fixture.knows("old") && !fixture.knows("new"));
+    }
+
+    #[test]
+    fn a_foreign_commit_is_not_taken_for_that_of_a_write_which_changed_nothing() {
+        let fixture = Fixture::new();
+        let before = fixture.memory.before_write(&fixture.wal);
+        commit(&fixture.theirs, "foreign");
+        fixture.memory.after_write(&fixture.wal, before, None);
+        assert!(!fixture.knows("old"));
+    }
+
+    #[test]
+    fn a_foreign_commit_before_an_own_write_empties_the_memory() {
+        let fixture = Fixture::new();
+        commit(&fixture.theirs, "foreign");
+        assert!(!fixture.knows("old"));
+        let before = fixture.memory.before_write(&fixture.wal);
+        fixture.memory.after_write(&fixture.wal, before, None);
+        assert!(!fixture.knows("old"));
+    }
+
+    #[test]
+    fn what_was_read_before_a_commit_is_not_remembered_after_it() {
+        for is_own in [false, true] {
+            let fixture = Fixture::new();
+            let before_read = fixture.wal.stamp();
+            if is_own {
+                let before = fixture.memory.before_write(&fixture.wal);
+                commit(&fixture.ours, "key");
+                fixture.memory.after_write(&fixture.wal, before, Some(Change::Stored("key", Entry::lasting("new"))));
+            } else {
+                commit(&fixture.theirs, "key");
+            }
+            fixture.memory.learn(&fixture.wal, before_read, "key", None);
+            let recalled = fixture.memory.recall(&fixture.wal, "key");
+            assert!(recalled.is_none_or(|known| known.0.is_some()), "that there is no key is out of date");
+        }
+    }
+
+    #[test]
+    fn a_read_beside_an_own_write_leaves_the_memory_to_the_write() {
+        let fixture = Fixture::new();
+        let before = fixture.memory.before_write(&fixture.wal);
+        commit(&fixture.ours, "new");
+        fixture.memory.learn(&fixture.wal, fixture.wal.stamp(), "unrelated", None);
+        fixture.memory.after_write(&fixture.wal, before, Some(Change::Stored("new", Entry::lasting(""))));
+        assert!(fixture.knows("old") && fixture.knows("new"));
+    }
+
+    #[test]
+    fn a_read_after_a_foreign_commit_starts_the_memory_anew() {
+        let fixture = Fixture::new();
+        commit(&fixture.theirs, "foreign");
+        fixture.memory.learn(&fixture.wal, fixture.wal.stamp(), "foreign", Some(&Entry::lasting("")));
+        assert!(fixture.knows("foreign") && !fixture.knows("old"));
+    }
+
+    #[test]
+    fn moving_the_log_to_the_file_changes_nothing() {
+        let fixture = Fixture::new();
+        fixture.theirs.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").expect("a checkpoint");
+        assert!(fixture.knows("old"));
+    }
 }

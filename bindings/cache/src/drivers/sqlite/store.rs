@@ -225,6 +225,11 @@ impl Store {
         claimed.then(|| MoveClaim(Arc::clone(self)))
     }
 
+    #[cfg(test)]
+    pub(super) fn log_frames_for_tests(&self) -> u32 {
+        self.wal.frames()
+    }
+
     fn checkpoint(&self) -> rusqlite::Result<()> {
         let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         keeper.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
@@ -245,16 +250,6 @@ impl Store {
         let committed = (COMMITS.get() != commits).then_some(change);
         self.memory.after_write(&self.wal, before, committed);
         outcome.map_err(|error| self.refusal("write", error, patience))
-    }
-
-    #[cfg(test)]
-    pub(super) fn write_with_for_tests(
-        &self,
-        change: Change<'_>,
-        statement: impl FnOnce() -> rusqlite::Result<usize>,
-    ) -> Attempt<usize> {
-        let writer = self.lock(&self.writer, Patience::None)?;
-        self.write(&writer, change, Patience::None, |_| statement())
     }
 
     /// Removes some rows whose time has come: a bounded piece of work, once a second at most unless there is more to do.
@@ -281,7 +276,9 @@ impl Store {
             .prepare_cached(EXPIRED)
             .and_then(|mut statement| {
                 statement
-                    .query_map(named_params! { ":now": now as i64, ":limit": PURGE_ROWS as i64 }, |row| row.get::<_, i64>(0))?
+                    .query_map(named_params! { ":now": now as i64, ":limit": PURGE_ROWS as i64 }, |row| {
+                        row.get::<_, i64>(0)
+                    })?
                     .collect::<rusqlite::Result<Vec<_>>>()
             })
             .map_err(|error| self.refusal("read", error, patience))?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::{Error, ErrorKind};
@@ -14,6 +14,7 @@ use super::counts::Profile;
 use super::errors::Failure;
 use super::functions::add_functions;
 use super::guard::{Guard, Patience};
+use super::setup::{Control, SETTINGS, prepare_file, spare_memory_statistics};
 use super::statement::{Effect, Output, Prepared};
 use super::text::{is_setting_pragma, skip_blank};
 use crate::driver::{Cell, Meta, Statement, StatementResult, Value};
@@ -54,23 +55,11 @@ pub(super) struct Connection {
     settings_changed: bool,
 }
 
-/// The statements that are ours, compiled once.
-struct Control {
-    begin: Prepared,
-    commit: Prepared,
-    rollback: Prepared,
-    page_count: Prepared,
-}
-
 const PARAMETERS_TOO_EARLY: &str =
     "When executing multiple SQL statements in a single call, only the last statement can have parameters.";
 
 /// How many statements a connection keeps compiled. A compiled statement is a few kilobytes.
 const KEPT_STATEMENTS: usize = 200;
-
-/// The settings that users may change for one call, as they are between calls.
-const SETTINGS: &str = "PRAGMA foreign_keys = ON; PRAGMA ignore_check_constraints = OFF; PRAGMA legacy_alter_table = OFF; \
-     PRAGMA recursive_triggers = OFF; PRAGMA reverse_unordered_selects = OFF; PRAGMA case_sensitive_like = OFF;";
 
 impl Connection {
     /// Opens a database file. Only [`Role::Writer`] and [`Role::Owner`] create it.
@@ -102,7 +91,7 @@ impl Connection {
             uses: 0,
             settings_changed: false,
         };
-        connection.control = Some(connection.compile_control()?);
+        connection.control = Some(Control::compile(connection.db(), role)?);
         match role {
             Role::Reader | Role::Writer => connection.harden()?,
             Role::Owner => connection.guard.authorize_with(&connection.inner, judge_owner)?,
@@ -237,27 +226,6 @@ impl Connection {
         set_limits(&self.inner)?;
         add_functions(&self.inner)?;
         self.guard.install(&self.inner)
-    }
-
-    fn compile_control(&self) -> rusqlite::Result<Control> {
-        let begin = match self.role {
-            Role::Reader => "BEGIN",
-            // Takes the write lock at once, so that a transaction never finds out halfway that it must start over.
-            Role::Writer | Role::Owner => "BEGIN IMMEDIATE",
-        };
-        let compile = |sql| {
-            // SAFETY: the connection outlives the statement, see the order of the fields.
-            match unsafe { Prepared::new(self.db(), sql) } {
-                Ok((Some(prepared), _)) => Ok(prepared),
-                _ => Err(rusqlite::Error::InvalidQuery),
-            }
-        };
-        Ok(Control {
-            begin: compile(begin)?,
-            commit: compile("COMMIT")?,
-            rollback: compile("ROLLBACK")?,
-            page_count: compile("PRAGMA page_count")?,
-        })
     }
 
     fn run_control(&mut self, pick: impl FnOnce(&mut Control) -> &mut Prepared) -> Result<Output, Failure> {
@@ -425,23 +393,6 @@ struct Before {
     last_row_id: i64,
 }
 
-/// Makes the file a database with a write-ahead log and returns its page size.
-fn prepare_file(connection: &rusqlite::Connection) -> rusqlite::Result<u32> {
-    if connection.is_readonly("main")? {
-        let code = ffi::Error::new(ffi::SQLITE_READONLY);
-        return Err(rusqlite::Error::SqliteFailure(code, Some("attempt to write a readonly database".to_owned())));
-    }
-    let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
-    if mode != "wal" {
-        connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-    }
-    connection.execute_batch(
-        "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8000; \
-         PRAGMA journal_size_limit = 67108864;",
-    )?;
-    connection.query_row("PRAGMA page_size", [], |row| row.get(0))
-}
-
 /// Puts the contract's words in place of SQLite's "not authorized" when a text steers a transaction.
 fn explain_refusal(role: Role, guard: &Guard, failure: Failure) -> Failure {
     if !guard.take_refused_transaction() || !matches!(failure, Failure::Refused(_)) {
@@ -456,14 +407,4 @@ fn explain_refusal(role: Role, guard: &Guard, failure: Failure) -> Failure {
 
 fn no_statement() -> Error {
     Error::new(ErrorKind::InvalidInput, "No SQL statements detected.")
-}
-
-/// Switches off SQLite's count of its memory, which takes a lock of the whole process at each allocation.
-fn spare_memory_statistics() {
-    static ONCE: Once = Once::new();
-    // SAFETY: the one argument has the type that this option takes. When something else in the process has started SQLite
-    // already, the call does nothing.
-    ONCE.call_once(|| unsafe {
-        ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0);
-    });
 }

@@ -1,0 +1,178 @@
+//! `aerostack db migrate`: numbered files of SQL that make the tables.
+
+use aerostack_config::DatabaseBinding;
+use aerostack_database::migrations::MigrationError;
+use anyhow::anyhow;
+use serde_json::{Value, json};
+
+use super::{counted, only_sqlite};
+use crate::commands::choice::{Opened, ResourceArguments};
+use crate::commands::table::{self, Cell};
+use crate::commands::{output, say, shown};
+use crate::drivers;
+
+/// `aerostack db migrate`
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Make the next migration: an empty numbered file to write SQL into
+    New(NewArguments),
+    /// Run the migrations that the database has not seen yet. `aerostack dev` does so by itself
+    Apply(ApplyArguments),
+    /// List the migrations, and when each was applied
+    List(ListArguments),
+}
+
+/// `aerostack db migrate new`
+#[derive(clap::Args)]
+#[command(after_help = "\
+Prints the path of the new file.
+
+Example:
+  aerostack db migrate new add_users")]
+pub(crate) struct NewArguments {
+    /// What it does, in a word or two: it becomes part of the file's name
+    name: String,
+    /// The database: its binding (DB) or its name; without it, the project's first
+    #[arg(long, value_name = "NAME")]
+    database: Option<String>,
+    #[command(flatten)]
+    resources: ResourceArguments,
+}
+
+/// `aerostack db migrate apply`
+#[derive(clap::Args)]
+#[command(after_help = "\
+Files run in the order of their names, each in one transaction: one that fails is undone whole, and those after it do not
+run. Prints the database and the name of each migration that was applied.
+
+Example:
+  aerostack db migrate apply")]
+pub(crate) struct ApplyArguments {
+    /// The database: its binding (DB) or its name; without it, all of the project
+    #[arg(long, value_name = "NAME")]
+    database: Option<String>,
+    #[command(flatten)]
+    resources: ResourceArguments,
+}
+
+/// `aerostack db migrate list`
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  aerostack db migrate list --json")]
+pub(crate) struct ListArguments {
+    /// The database: its binding (DB) or its name; without it, all of the project
+    #[arg(long, value_name = "NAME")]
+    database: Option<String>,
+    /// Print JSON instead of a table: a list of { database, binding, name, applied, applied_at }
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    resources: ResourceArguments,
+}
+
+pub(super) fn run(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::New(arguments) => create(arguments),
+        Command::Apply(arguments) => apply(arguments),
+        Command::List(arguments) => list(arguments),
+    }
+}
+
+fn create(arguments: &NewArguments) -> anyhow::Result<()> {
+    let project = arguments.resources.open()?;
+    let binding = project.one::<DatabaseBinding>(arguments.database.as_deref())?;
+    only_sqlite(binding)?;
+    let path = drivers::migrations(&project.state_folder, binding).create(&arguments.name).map_err(explained)?;
+    output(&shown(&path));
+    Ok(())
+}
+
+fn apply(arguments: &ApplyArguments) -> anyhow::Result<()> {
+    let project = arguments.resources.open()?;
+    for binding in migrated_databases(&project, arguments.database.as_deref())? {
+        let migrations = drivers::migrations(&project.state_folder, binding);
+        let database = &binding.database.state;
+        let applied = migrations.apply().map_err(explained)?;
+        for name in &applied {
+            output(&format!("{database}  {name}"));
+        }
+        let count = applied.len() as u64;
+        if count > 0 {
+            say(&format!("applied {} to {database}", counted(count, "migration")));
+        } else if migrations.list().map_err(explained)?.is_empty() {
+            say_there_are_none(binding);
+        } else {
+            say(&format!("nothing to do: {database} has seen all migrations in {}", shown(&binding.migrations_dir)));
+        }
+    }
+    Ok(())
+}
+
+fn list(arguments: &ListArguments) -> anyhow::Result<()> {
+    let project = arguments.resources.open()?;
+    let mut listed = Vec::new();
+    for binding in migrated_databases(&project, arguments.database.as_deref())? {
+        let migrations = drivers::migrations(&project.state_folder, binding).list().map_err(explained)?;
+        if migrations.is_empty() {
+            say_there_are_none(binding);
+        }
+        listed.extend(migrations.into_iter().map(|migration| (binding, migration)));
+    }
+    if arguments.json {
+        let list = listed.iter().map(|(binding, migration)| {
+            json!({
+                "database": binding.database.state,
+                "binding": binding.binding,
+                "name": migration.name,
+                "applied": migration.applied_at.is_some(),
+                "applied_at": migration.applied_at,
+            })
+        });
+        output(&list.collect::<Value>().to_string());
+    } else if !listed.is_empty() {
+        let rows: Vec<Vec<Cell>> = listed
+            .into_iter()
+            .map(|(binding, migration)| {
+                let (state, time) = match migration.applied_at {
+                    Some(time) => ("applied", time),
+                    None => ("pending", String::new()),
+                };
+                [binding.database.state.clone(), migration.name, state.to_owned(), time].map(Cell::Word).into()
+            })
+            .collect();
+        output(&table::render(&["database", "migration", "state", "applied at (UTC)"], &rows));
+    }
+    Ok(())
+}
+
+/// The bindings with migrations of their own: where two bindings share both the database and the migrations, the first.
+fn migrated_databases<'a>(project: &'a Opened<'_>, name: Option<&str>) -> anyhow::Result<Vec<&'a DatabaseBinding>> {
+    let mut databases: Vec<&DatabaseBinding> = Vec::new();
+    for binding in project.all::<DatabaseBinding>(name)? {
+        only_sqlite(binding)?;
+        let identity = |binding: &DatabaseBinding| {
+            (binding.database.state.clone(), binding.migrations_dir.clone(), binding.migrations_table.clone())
+        };
+        if databases.iter().all(|other| identity(other) != identity(binding)) {
+            databases.push(binding);
+        }
+    }
+    Ok(databases)
+}
+
+fn say_there_are_none(binding: &DatabaseBinding) {
+    let (database, folder) = (&binding.database.state, shown(&binding.migrations_dir));
+    say(&format!("no migrations for {database} in {folder}; `aerostack db migrate new <name>` makes one"));
+}
+
+/// The error on its own: its text holds that of its cause.
+fn explained(error: MigrationError) -> anyhow::Error {
+    match error {
+        MigrationError::Database(error) => error.into(),
+        MigrationError::Failed { .. } => {
+            anyhow!("{error}\n  help: the whole file was undone; `aerostack db migrate list` shows what is applied")
+        }
+        MigrationError::File { .. } | MigrationError::BadName { .. } => anyhow!("{error}"),
+    }
+}

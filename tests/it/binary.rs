@@ -1,0 +1,164 @@
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long the binary may take for anything.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A project in a temporary folder.
+pub struct TestProject {
+    folder: TempDir,
+}
+
+/// A finished run of the binary.
+#[derive(Debug)]
+pub struct Run {
+    /// Whether it exited with 0.
+    pub succeeded: bool,
+    /// Data.
+    pub stdout: String,
+    /// Talk.
+    pub stderr: String,
+}
+
+/// `aerostack dev`, running. Killed when dropped.
+pub struct Binary {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    lines: Arc<(Mutex<Vec<String>>, Condvar)>,
+}
+
+impl TestProject {
+    /// A project of files by path.
+    pub fn new(files: &[(&str, &str)]) -> Self {
+        let project = Self { folder: tempfile::tempdir().expect("a temporary folder can be made") };
+        for (path, text) in files {
+            project.write(path, text);
+        }
+        project
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a file has a folder")).expect("folders can be made");
+        std::fs::write(path, text).expect("a file can be written");
+    }
+
+    /// Runs the binary to its end.
+    pub fn run(&self, arguments: &[&str]) -> Run {
+        let output = command(self.path()).args(arguments).output().expect("the binary can be started");
+        Run {
+            succeeded: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Starts `aerostack dev` on a free port and waits until it is ready.
+    pub fn dev(&self) -> Binary {
+        self.dev_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub fn dev_with(&self, arguments: &[&str]) -> Binary {
+        let mut child = command(self.path())
+            .args(["dev", "--port", "0"])
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary can be started");
+        let lines = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
+        let collected = lines.clone();
+        let stderr = child.stderr.take().expect("standard error is piped");
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                collected.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                collected.1.notify_all();
+            }
+        });
+        let mut binary = Binary { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), lines };
+        let ready = binary.wait_for("ready http://localhost:");
+        let port = ready.split("localhost:").nth(1).and_then(|rest| rest.split(' ').next());
+        let port = port.and_then(|port| port.parse().ok()).expect("the ready line names the port");
+        binary.address.set_port(port);
+        binary
+    }
+}
+
+impl Binary {
+    /// Waits for a line of its output that contains `text`, and returns it.
+    pub fn wait_for(&self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let (lines, grown) = &*self.lines;
+        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(line) = lines.iter().find(|line| line.contains(text)) {
+                return line.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no line with {text:?}; the output was:\n{}", lines.join("\n"));
+            lines = grown.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// All of its output so far.
+    pub fn output(&self) -> String {
+        self.lines.0.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by name, as `kill -NAME`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -{name} failed");
+    }
+
+    /// Waits for the process to end; whether it exited with 0.
+    pub fn wait(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the child can be waited for") {
+                return status.success();
+            }
+            assert!(Instant::now() < deadline, "the process does not end; its output was:\n{}", self.output());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(binary_path());
+    command.current_dir(folder).env_remove("AEROSTACK_LOG").stdin(Stdio::null());
+    command
+}
+
+/// The release binary beside this test binary: `target/release/deps/it-...` and `target/release/aerostack`.
+fn binary_path() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let path = test.parent().and_then(Path::parent).expect("tests lie in target/release/deps").join("aerostack");
+    assert!(path.is_file(), "{} is not built: `./x test` builds it first", path.display());
+    path
+}

@@ -1,0 +1,29 @@
+//! What the tests are written with.
+//!
+//! [`TestWorker`] runs a worker's source in this process: a request in, a response out. [`TestServer`] puts one behind real
+//! HTTP on a free port. [`Binary`] runs the `aerostack` binary on a project in a temporary folder.
+
+mod binary;
+mod http_client;
+mod server;
+mod worker;
+
+pub use binary::{Binary, Run, TestProject};
+pub use http_client::{HttpAnswer, exchange, get, send};
+pub use server::TestServer;
+pub use worker::{TestWorker, WorkerAnswer, WorkerSetup, default_limits};
+
+use libtest_mimic::{Failed, Trial};
+
+/// A test that needs tokio, named as a sentence.
+pub fn test<F, T>(name: &str, body: F) -> Trial
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Future<Output = ()>,
+{
+    Trial::test(name.to_owned(), move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::from)?;
+        runtime.block_on(body());
+        Ok(())
+    })
+}

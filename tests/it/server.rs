@@ -1,0 +1,47 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use aerostack_isolate::{Failure, WorkerVersion};
+use aerostack_server::{ClientLimits, FinishedRequest, RequestLog, Route, RouteReach, Server, ServerOptions};
+use tokio::net::TcpListener;
+
+use crate::worker::{TestWorker, WorkerSetup};
+
+/// A [`TestWorker`] behind HTTP on a free port.
+pub struct TestServer {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The worker.
+    pub worker: TestWorker,
+    /// The server.
+    pub server: Server,
+}
+
+struct Silent;
+
+impl RequestLog for Silent {
+    fn answered(&self, _request: &FinishedRequest<'_>) {}
+    fn failed(&self, _request: &str, _failure: &Failure, _version: &WorkerVersion) {}
+}
+
+impl TestServer {
+    /// Serves a worker of one TypeScript file.
+    pub async fn start(source: &str) -> Self {
+        Self::of(WorkerSetup::of(source), ClientLimits::default()).await
+    }
+
+    /// Serves a worker.
+    pub async fn of(setup: WorkerSetup, limits: ClientLimits) -> Self {
+        let worker = setup.start().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let route = Route {
+            prefix: String::new(),
+            reach: RouteReach::Tree,
+            replacement: String::new(),
+            worker: worker.worker.clone(),
+        };
+        let options = ServerOptions { routes: vec![route], limits, log: Arc::new(Silent), admin_hosts: Vec::new() };
+        Self { address, worker, server: Server::start(listener, options) }
+    }
+}

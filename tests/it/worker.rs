@@ -1,0 +1,263 @@
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aerostack_bindings::{Clock, SystemClock};
+use aerostack_cache::NamedCache;
+use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions};
+use aerostack_cache::ops::Caches;
+use aerostack_database::Sqlite;
+use aerostack_database::ops::{Databases, NamedDatabase};
+use aerostack_isolate::{
+    ConsoleLevel, EnvEntry, EnvValue, Failure, FetchRequest, JsError, Limits, LoadError, OpState, RequestBody,
+    WebOptions, Worker, WorkerLog, WorkerParts, WorkerVersion,
+};
+use aerostack_modules::{Loader, MemoryReader};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use tempfile::TempDir;
+
+/// A worker that runs in this process, with a fresh `DB` and `CACHE`.
+pub struct TestWorker {
+    /// The worker itself.
+    pub worker: Arc<Worker>,
+    /// What it logged: `level: message` lines, and `uncaught: message` for errors nobody caught.
+    pub log: Arc<CollectedLog>,
+    _state: TempDir,
+}
+
+/// How a [`TestWorker`] is made.
+pub struct WorkerSetup {
+    /// Files by path below the project; `src/index.ts` is the main module.
+    pub files: Vec<(String, String)>,
+    /// Variables on `env`.
+    pub variables: Vec<(String, serde_json::Value)>,
+    /// Limits of its isolates.
+    pub limits: Limits,
+    /// SQL run on `DB` before the worker starts.
+    pub schema: String,
+    /// Isolate threads.
+    pub isolates: usize,
+    /// The cache's clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What a handler answered.
+#[derive(Debug)]
+pub struct WorkerAnswer {
+    /// The status.
+    pub status: u16,
+    /// Headers as `name: value`, in their order.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Collects what a worker logs.
+#[derive(Default)]
+pub struct CollectedLog(Mutex<Vec<String>>);
+
+/// Limits that no well-behaved test meets.
+pub fn default_limits() -> Limits {
+    Limits {
+        cpu: Duration::from_secs(30),
+        wall: Some(Duration::from_secs(60)),
+        heap_bytes: 128 * 1024 * 1024,
+        array_buffer_bytes: 128 * 1024 * 1024,
+    }
+}
+
+impl WorkerSetup {
+    /// A worker of one TypeScript file.
+    pub fn of(source: &str) -> Self {
+        Self {
+            files: vec![("src/index.ts".to_owned(), source.to_owned())],
+            variables: Vec::new(),
+            limits: default_limits(),
+            schema: String::new(),
+            isolates: 1,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Adds a file.
+    #[must_use]
+    pub fn file(mut self, path: &str, text: &str) -> Self {
+        self.files.push((path.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// Adds a variable.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Runs SQL on `DB` first.
+    #[must_use]
+    pub fn schema(mut self, sql: &str) -> Self {
+        self.schema.push_str(sql);
+        self
+    }
+
+    /// Changes the limits.
+    #[must_use]
+    pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut self.limits);
+        self
+    }
+
+    /// Starts it; the error is what `aerostack dev` would print.
+    pub async fn try_start(self) -> Result<TestWorker, LoadError> {
+        let state = tempfile::tempdir().expect("a temporary folder can be made");
+        let log = Arc::new(CollectedLog::default());
+        let isolates = self.isolates;
+        let version = self.version(&state, log.clone());
+        let worker = Arc::new(Worker::start(version, isolates).await?);
+        Ok(TestWorker { worker, log, _state: state })
+    }
+
+    /// Starts it.
+    pub async fn start(self) -> TestWorker {
+        match self.try_start().await {
+            Ok(worker) => worker,
+            Err(error) => panic!("the worker does not load: {error}"),
+        }
+    }
+
+    fn version(self, state: &TempDir, log: Arc<CollectedLog>) -> Arc<WorkerVersion> {
+        let database = state.path().join("db.sqlite");
+        let driver = Arc::new(Sqlite::open(&database).expect("a database can be opened"));
+        if !self.schema.is_empty() {
+            aerostack_database::script::execute(&database, &self.schema).expect("the schema is right");
+        }
+        let options =
+            SqliteOptions { name: "CACHE".into(), path: state.path().join("kv.sqlite"), memory_bytes: DEFAULT_MEMORY_BYTES };
+        let cache = Arc::new(SqliteCache::open(&options, self.clock.clone()).expect("a cache can be opened"));
+        let clock = self.clock.clone();
+        let install = Arc::new(move |state: &mut OpState| {
+            let cache =
+                NamedCache { name: "CACHE".into(), driver: cache.clone(), clock: clock.clone(), min_ttl_seconds: 60 };
+            state.put(Databases(vec![NamedDatabase { name: "DB".into(), driver: driver.clone() }]));
+            state.put(Caches(vec![Arc::new(cache)]));
+        });
+        let mut env: Vec<EnvEntry> = self
+            .variables
+            .iter()
+            .map(|(name, value)| EnvEntry { name: name.clone(), value: EnvValue::Json(value.clone()) })
+            .collect();
+        env.push(EnvEntry { name: "DB".into(), value: EnvValue::Binding { kind: "database", index: 0 } });
+        env.push(EnvEntry { name: "CACHE".into(), value: EnvValue::Binding { kind: "cache", index: 0 } });
+        let root = PathBuf::from("/project");
+        let files: Vec<(String, &str)> =
+            self.files.iter().map(|(path, text)| (format!("/project/{path}"), text.as_str())).collect();
+        let reader = MemoryReader::new(files.iter().map(|(path, text)| (path.as_str(), *text)));
+        let graph = Loader::new(root.clone(), reader).load_graph(&root.join("src/index.ts"));
+        let graph = match graph {
+            Ok(graph) => graph,
+            Err(errors) => panic!("{}", errors.render(aerostack_modules::FrameStyle::Plain)),
+        };
+        WorkerVersion::new(WorkerParts {
+            name: "test".to_owned(),
+            root,
+            graph: Arc::new(graph),
+            env,
+            install,
+            limits: self.limits,
+            log,
+            web: WebOptions::new(None),
+        })
+    }
+}
+
+impl TestWorker {
+    /// Starts a worker of one TypeScript file.
+    pub async fn start(source: &str) -> Self {
+        WorkerSetup::of(source).start().await
+    }
+
+    /// Calls the handler with `GET`.
+    pub async fn get(&self, path: &str) -> WorkerAnswer {
+        self.send(http::Request::get(path).body(Bytes::new()).expect("a valid request")).await
+    }
+
+    /// Calls the handler with `POST` and a text.
+    pub async fn post(&self, path: &str, body: &str) -> WorkerAnswer {
+        self.send(http::Request::post(path).body(Bytes::from(body.to_owned())).expect("a valid request")).await
+    }
+
+    /// Calls the handler; panics with the failure when it has no answer.
+    pub async fn send(&self, request: http::Request<Bytes>) -> WorkerAnswer {
+        match self.try_send(request).await {
+            Ok(answer) => answer,
+            Err(failure) => panic!("the handler failed: {failure:?}\nlog: {:?}", self.log.lines()),
+        }
+    }
+
+    /// Calls the handler.
+    pub async fn try_send(&self, request: http::Request<Bytes>) -> Result<WorkerAnswer, Failure> {
+        let (parts, body) = request.into_parts();
+        let url = format!("http://localhost{}", parts.uri);
+        let body = if body.is_empty() { RequestBody::Empty } else { RequestBody::Full(body) };
+        let answer = self.worker.fetch(FetchRequest { parts, url, body }).await?;
+        let (head, body) = answer.response.into_parts();
+        let body = body.collect().await.expect("the body arrives whole").to_bytes();
+        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        Ok(WorkerAnswer { status: head.status.as_u16(), headers, body })
+    }
+}
+
+impl WorkerAnswer {
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        match serde_json::from_slice(&self.body) {
+            Ok(json) => json,
+            Err(error) => panic!("{error}: {}", self.text()),
+        }
+    }
+
+    /// The first header of a name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl CollectedLog {
+    /// The lines so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until a line contains `text`, at most ten seconds.
+    pub async fn wait_for(&self, text: &str) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        while !self.lines().iter().any(|line| line.contains(text)) {
+            assert!(tokio::time::Instant::now() < deadline, "no line with {text:?} in {:?}", self.lines());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn push(&self, line: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+}
+
+impl WorkerLog for CollectedLog {
+    fn console(&self, request: Option<&str>, level: ConsoleLevel, message: &str) {
+        let request = request.map_or(String::new(), |request| format!(" [{request}]"));
+        let level = format!("{level:?}").to_lowercase();
+        self.push(format!("{level}{request}: {message}"));
+    }
+
+    fn uncaught(&self, request: Option<&str>, error: &JsError) {
+        let request = request.map_or(String::new(), |request| format!(" [{request}]"));
+        self.push(format!("uncaught{request}: {}", error.exception_message));
+    }
+}
