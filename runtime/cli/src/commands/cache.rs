@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::commands::choice::ResourceArguments;
 use crate::commands::table::{self, Cell};
-use crate::commands::{output, read_input, say};
+use crate::commands::{counted, output, read_input, say};
 use crate::drivers::Drivers;
 
 /// `aerostack cache`
@@ -49,9 +49,12 @@ pub(crate) struct GetArguments {
 
 /// `aerostack cache put`
 #[derive(clap::Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "aerostack cache put [OPTIONS] <KEY> <VALUE|--file <FILE>>",
+    after_help = "\
 Example:
-  aerostack cache put greeting hello --ttl 3600 --metadata '{\"lang\":\"en\"}'")]
+  aerostack cache put greeting hello --ttl 3600 --metadata '{\"lang\":\"en\"}'"
+)]
 pub(crate) struct PutArguments {
     /// The key
     #[arg(value_parser = key)]
@@ -158,9 +161,9 @@ async fn put(arguments: &PutArguments) -> anyhow::Result<()> {
         (None, None) => bail!("one of VALUE and --file is needed"),
     };
     let expiry = arguments.ttl.map_or(Expiry::Never, Expiry::After);
-    let length = value.len();
+    let length = counted(value.len() as u64, "byte");
     cache.put(&arguments.key, Bytes::from(value), expiry, arguments.metadata.clone()).await?;
-    say(&format!("stored {length} bytes under {:?} in {}", arguments.key, cache.name));
+    say(&format!("stored {length} under {:?} in {}", arguments.key, cache.name));
     Ok(())
 }
 
@@ -184,7 +187,7 @@ async fn list(arguments: &ListArguments) -> anyhow::Result<()> {
         return Ok(());
     }
     if page.keys.is_empty() {
-        say(&format!("no such keys in {}", cache.name));
+        say(&format!("no keys found in {}", cache.name));
         return Ok(());
     }
     let now = cache.clock.now_ms() / 1000;

@@ -9,15 +9,15 @@ use aerostack_database::{Cell, StatementResult};
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Map, Value, json};
 
-use super::{counted, only_sqlite};
+use super::only_sqlite;
 use crate::commands::choice::ResourceArguments;
-use crate::commands::{output, read_input, say, table};
+use crate::commands::{counted, output, read_input, say, table};
 use crate::drivers;
 use crate::logs::milliseconds;
 
 /// `aerostack db execute`
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(override_usage = USAGE, after_help = EXAMPLE)]
 pub(crate) struct Arguments {
     /// The database: its binding (DB) or its name; without it, the project's first
     #[arg(value_name = "DB")]
@@ -31,7 +31,9 @@ pub(crate) struct Arguments {
     resources: ResourceArguments,
 }
 
-const EXAMPLES: &str = "\
+const USAGE: &str = "aerostack db execute [OPTIONS] [DB] <--command <SQL>|--file <FILE>>";
+
+const EXAMPLE: &str = "\
 All statements run in one transaction: when one fails, nothing has happened. A running `aerostack dev` sees the result.
 
 Example:
@@ -86,6 +88,7 @@ fn explained(error: ScriptError, sql: &str, file: Option<&Path>, pending: usize)
     };
     let message = error.source.message();
     let place = match file {
+        Some(file) if file == Path::new("-") => format!("standard input:{line}: "),
         Some(file) => format!("{}:{line}: ", file.display()),
         None if sql.trim().contains('\n') => format!("line {line}: "),
         None => String::new(),
@@ -108,7 +111,8 @@ fn print_tables(results: &[StatementResult]) {
         let gap = if index == 0 { "" } else { "\n" };
         output(&format!("{gap}{}", table::render(&header, &rows)));
     }
-    let rows = results.iter().filter(|result| !result.columns.is_empty()).map(|result| result.rows().len() as u64).sum();
+    let rows =
+        results.iter().filter(|result| !result.columns.is_empty()).map(|result| result.rows().len() as u64).sum();
     let changes = results.iter().map(|result| result.meta.changes).sum();
     let seconds: f64 = results.iter().map(|result| result.meta.duration_ms / 1000.0).sum();
     say(&format!(

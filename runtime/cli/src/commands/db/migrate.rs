@@ -5,10 +5,10 @@ use aerostack_database::migrations::MigrationError;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use super::{counted, only_sqlite};
+use super::only_sqlite;
 use crate::commands::choice::{Opened, ResourceArguments};
 use crate::commands::table::{self, Cell};
-use crate::commands::{output, say, shown};
+use crate::commands::{counted, output, say, shown};
 use crate::drivers;
 
 /// `aerostack db migrate`
@@ -42,7 +42,7 @@ pub(crate) struct NewArguments {
 /// `aerostack db migrate apply`
 #[derive(clap::Args)]
 #[command(after_help = "\
-Files run in the order of their names, each in one transaction: one that fails is undone whole, and those after it do not
+Files run in the order of their names, each in one transaction: one that fails is undone whole, and those after it do not \
 run. Prints the database and the name of each migration that was applied.
 
 Example:
@@ -170,8 +170,14 @@ fn say_there_are_none(binding: &DatabaseBinding) {
 fn explained(error: MigrationError) -> anyhow::Error {
     match error {
         MigrationError::Database(error) => error.into(),
-        MigrationError::Failed { .. } => {
-            anyhow!("{error}\n  help: the whole file was undone; `aerostack db migrate list` shows what is applied")
+        MigrationError::Failed { file, line, source } => {
+            let line = line.map_or_else(String::new, |line| format!(":{line}"));
+            anyhow!(
+                "migration {}{line} failed: {}\n  help: the whole file was undone; `aerostack db migrate list` shows \
+                 what is applied",
+                shown(&file),
+                source.message()
+            )
         }
         MigrationError::File { .. } | MigrationError::BadName { .. } => anyhow!("{error}"),
     }

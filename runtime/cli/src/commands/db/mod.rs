@@ -36,8 +36,3 @@ fn only_sqlite(binding: &DatabaseBinding) -> anyhow::Result<()> {
         _ => Ok(()),
     }
 }
-
-/// `1 row`, `2 rows`
-fn counted(count: u64, thing: &str) -> String {
-    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
-}
