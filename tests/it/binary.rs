@@ -73,8 +73,12 @@ impl TestProject {
 
     /// The same with more arguments.
     pub fn dev_with(&self, arguments: &[&str]) -> Binary {
+        self.start(&[&["dev", "--port", "0"], arguments].concat())
+    }
+
+    /// Starts the binary and waits until it serves.
+    pub fn start(&self, arguments: &[&str]) -> Binary {
         let mut child = command(self.path())
-            .args(["dev", "--port", "0"])
             .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
@@ -89,10 +93,10 @@ impl TestProject {
             }
         });
         let mut binary = Binary { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), lines };
-        let ready = binary.wait_for("ready http://localhost:");
-        let port = ready.split("localhost:").nth(1).and_then(|rest| rest.split(' ').next());
-        let port = port.and_then(|port| port.parse().ok()).expect("the ready line names the port");
-        binary.address.set_port(port);
+        let ready = binary.wait_for("ready http://");
+        let address = ready.split("http://").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+        let address = address.replace("localhost", "127.0.0.1").replace("0.0.0.0", "127.0.0.1");
+        binary.address = address.parse().expect("the ready line names the address");
         binary
     }
 }
@@ -100,11 +104,21 @@ impl TestProject {
 impl Binary {
     /// Waits for a line of its output that contains `text`, and returns it.
     pub fn wait_for(&self, text: &str) -> String {
+        self.wait_for_after(0, text)
+    }
+
+    /// How many lines there are so far, for [`Binary::wait_for_after`].
+    pub fn line_count(&self) -> usize {
+        self.lines.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Waits for a line that contains `text`, past the first `skipped` lines.
+    pub fn wait_for_after(&self, skipped: usize, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         let (lines, grown) = &*self.lines;
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(line) = lines.iter().find(|line| line.contains(text)) {
+            if let Some(line) = lines.iter().skip(skipped).find(|line| line.contains(text)) {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());

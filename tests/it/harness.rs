@@ -4,11 +4,13 @@
 //! HTTP on a free port. [`Binary`] runs the `aerostack` binary on a project in a temporary folder.
 
 mod binary;
+mod connection;
 mod http_client;
 mod server;
 mod worker;
 
 pub use binary::{Binary, Run, TestProject};
+pub use connection::Connection;
 pub use http_client::{HttpAnswer, exchange, get, send};
 pub use server::TestServer;
 pub use worker::{TestWorker, WorkerAnswer, WorkerSetup, default_limits};

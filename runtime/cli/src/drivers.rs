@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aerostack_bindings::{BindingInfo, SystemClock};
-use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions};
 use aerostack_cache::CacheDriver;
+use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions};
 use aerostack_config::{CacheBinding, DatabaseBinding, DriverChoice};
 use aerostack_database::migrations::Migrations;
 use aerostack_database::{DatabaseDriver, Sqlite};
@@ -23,7 +23,10 @@ impl Drivers {
     }
 
     /// The database behind a binding, and its line in the start table.
-    pub(crate) fn database(&mut self, binding: &DatabaseBinding) -> anyhow::Result<(Arc<dyn DatabaseDriver>, BindingInfo)> {
+    pub(crate) fn database(
+        &mut self,
+        binding: &DatabaseBinding,
+    ) -> anyhow::Result<(Arc<dyn DatabaseDriver>, BindingInfo)> {
         only_sqlite("database", &binding.binding, &binding.driver)?;
         let driver = if let Some(driver) = self.databases.get(&binding.database.state) {
             driver.clone()

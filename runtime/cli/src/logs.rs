@@ -90,7 +90,8 @@ impl WorkerLog for WorkerLines {
         if let Some(request) = request {
             let _ = write!(text, " {}", paint.paint(Role::Quiet, &printable(request)));
         }
-        let root = self.version.get().and_then(Weak::upgrade).map(|version| format!("file://{}/", version.root.display()));
+        let root =
+            self.version.get().and_then(Weak::upgrade).map(|version| format!("file://{}/", version.root.display()));
         // Stacks of logged errors: the runtime's own frames say nothing to the user, and paths read better without the root.
         let is_own_frame = |line: &&str| !(line.trim_start().starts_with("at ") && line.contains("(ext:"));
         let mut lines = message.split('\n').filter(is_own_frame).map(|line| match &root {
@@ -141,5 +142,7 @@ pub(crate) fn milliseconds(took: Duration) -> String {
 
 /// Text from outside, unable to move the cursor of the terminal.
 fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() && character != '\t' { '\u{fffd}' } else { character }).collect()
+    text.chars()
+        .map(|character| if character.is_control() && character != '\t' { '\u{fffd}' } else { character })
+        .collect()
 }

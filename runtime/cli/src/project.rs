@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aerostack_bindings::BindingInfo;
-use aerostack_cache::ops::Caches;
 use aerostack_cache::NamedCache;
+use aerostack_cache::ops::Caches;
 use aerostack_config::{Config, VariableValue, Worker as WorkerConfig};
 use aerostack_database::ops::{Databases, NamedDatabase};
 use aerostack_isolate::{EnvEntry, EnvValue, Limits, OpState, WebOptions, WorkerParts, WorkerVersion};

@@ -213,7 +213,8 @@ fn prepare(version: &WorkerVersion) -> Result<(JsRuntime, Prepared), LoadError> 
     {
         // SAFETY: the pointer is used on this thread while the runtime lives; the observer goes when its state goes.
         let pointer = unsafe { runtime.v8_isolate().as_raw_isolate_ptr() };
-        let observer = Attribution { isolate: pointer, context: runtime.main_context(), invocations: invocations.clone() };
+        let observer =
+            Attribution { isolate: pointer, context: runtime.main_context(), invocations: invocations.clone() };
         let state = runtime.op_state();
         let mut state = state.borrow_mut();
         state.put(invocations.clone());
@@ -347,7 +348,11 @@ fn call_method<'s>(
     }
 }
 
-fn method<'s>(scope: &mut v8::PinScope<'s, '_>, object: v8::Local<'s, v8::Object>, name: &str) -> v8::Global<v8::Function> {
+fn method<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    object: v8::Local<'s, v8::Object>,
+    name: &str,
+) -> v8::Global<v8::Function> {
     let key = v8::String::new(scope, name).expect("a short string");
     let value = object.get(scope, key.into()).and_then(|value| v8::Local::<v8::Function>::try_from(value).ok());
     v8::Global::new(scope, value.expect("createHandlers returns every function this crate names"))

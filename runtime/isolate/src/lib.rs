@@ -19,11 +19,11 @@ mod worker;
 pub use aerostack_platform::{
     ConsoleLevel, Costs, Failure, InvocationId, RequestBody, Response, ResponseBody, WebOptions, WorkerLog,
 };
-pub use deno_core::error::{JsError, JsStackFrame};
 /// A chunk of a response body.
 pub use deno_core::BufView as Chunk;
 /// The state an isolate's ops look in.
 pub use deno_core::OpState;
+pub use deno_core::error::{JsError, JsStackFrame};
 /// Runs a future that need not be `Send` on the current thread's runtime.
 pub use deno_core::unsync::spawn as spawn_local;
 pub use engine::initialise;

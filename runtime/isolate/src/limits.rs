@@ -217,12 +217,8 @@ pub(crate) struct BufferQuota {
 impl BufferQuota {
     /// An allocator for one isolate; refuses with a RangeError in JavaScript once `limit` bytes are in use.
     pub(crate) fn allocator(limit: usize) -> v8::UniqueRef<v8::Allocator> {
-        static VTABLE: v8::RustAllocatorVtable<BufferQuota> = v8::RustAllocatorVtable {
-            allocate: allocate_zeroed,
-            allocate_uninitialized,
-            free,
-            drop: drop_quota,
-        };
+        static VTABLE: v8::RustAllocatorVtable<BufferQuota> =
+            v8::RustAllocatorVtable { allocate: allocate_zeroed, allocate_uninitialized, free, drop: drop_quota };
         let quota = Arc::new(Self { used: AtomicUsize::new(0), limit });
         // SAFETY: the pointer comes from Arc::into_raw and the vtable's drop gives it back.
         unsafe { v8::new_rust_allocator(Arc::into_raw(quota), &VTABLE) }

@@ -71,7 +71,8 @@ fn base64_encode(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let group = chunk.iter().enumerate().fold(0u32, |group, (index, byte)| group | u32::from(*byte) << (16 - 8 * index));
+        let group =
+            chunk.iter().enumerate().fold(0u32, |group, (index, byte)| group | u32::from(*byte) << (16 - 8 * index));
         for digit in 0..4 {
             let sextet = (group >> (18 - 6 * digit)) & 63;
             text.push(if digit <= chunk.len() { char::from(ALPHABET[sextet as usize]) } else { '=' });
@@ -98,7 +99,12 @@ impl ModuleLoader for GraphLoader {
         ModuleLoadResponse::Sync(self.source(specifier, &options.requested_module_type))
     }
 
-    fn code_cache_ready(&self, specifier: ModuleSpecifier, hash: u64, data: &[u8]) -> Pin<Box<dyn Future<Output = ()>>> {
+    fn code_cache_ready(
+        &self,
+        specifier: ModuleSpecifier,
+        hash: u64,
+        data: &[u8],
+    ) -> Pin<Box<dyn Future<Output = ()>>> {
         self.code_cache.put(specifier.as_str(), hash, data);
         Box::pin(std::future::ready(()))
     }

@@ -38,10 +38,11 @@ impl ErrorReport {
     /// Describes an error with source-mapped frames (deno_core has mapped them).
     pub fn new(error: &JsError, version: &WorkerVersion) -> Self {
         let own = |frame: &&JsStackFrame| frame.file_name.as_deref().is_some_and(|file| !file.starts_with("ext:"));
-        let frames = error.frames.iter().filter(own).map(|frame| ReportFrame {
-            function: function_name(frame),
-            location: location(frame, version),
-        });
+        let frames = error
+            .frames
+            .iter()
+            .filter(own)
+            .map(|frame| ReportFrame { function: function_name(frame), location: location(frame, version) });
         Self {
             message: error.exception_message.clone(),
             frames: frames.collect(),
@@ -84,7 +85,9 @@ impl ErrorReport {
 /// What to do about errors that newcomers meet first.
 fn hint(message: &str) -> Option<&'static str> {
     if message.contains("no such table") {
-        return Some("put CREATE TABLE statements into migrations/0001_name.sql; `aerostack dev` applies them at its start");
+        return Some(
+            "put CREATE TABLE statements into migrations/0001_name.sql; `aerostack dev` applies them at its start",
+        );
     }
     if message.contains("Code generation from strings disallowed") {
         return Some("`eval` and `new Function` are off, as on Workers");

@@ -191,7 +191,8 @@ impl Invocations {
             std::mem::replace(&mut invocation.outcome, Outcome::Taken)
         });
         let Some(untaken) = untaken else { return };
-        if matches!(untaken, Outcome::Pending(_)) && self.with(id, |invocation| invocation.watches_cancel) == Some(true) {
+        if matches!(untaken, Outcome::Pending(_)) && self.with(id, |invocation| invocation.watches_cancel) == Some(true)
+        {
             self.to_abort.borrow_mut().push(id);
         }
         drop(untaken);
@@ -326,7 +327,8 @@ impl Invocations {
     }
 
     fn end_if_over(&self, id: InvocationId) {
-        let Some((true, watched)) = self.with(id, |invocation| (invocation.is_over(), invocation.watches_cancel)) else {
+        let Some((true, watched)) = self.with(id, |invocation| (invocation.is_over(), invocation.watches_cancel))
+        else {
             return;
         };
         let ended = self.slots.borrow_mut().remove(id.slot());
@@ -339,7 +341,8 @@ impl Invocations {
 
 impl Invocation {
     fn is_over(&self) -> bool {
-        self.released && self.wait_until == 0
+        self.released
+            && self.wait_until == 0
             && matches!(self.stream, Stream::Idle)
             && !matches!(self.outcome, Outcome::Settled(_))
     }

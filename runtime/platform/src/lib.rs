@@ -65,7 +65,12 @@ pub fn extensions() -> Vec<Extension> {
 /// The options of the extensions that [`extensions`] leaves open, for one isolate.
 pub fn arguments(options: &WebOptions) -> Vec<ExtensionArguments> {
     vec![
-        deno_web::deno_web::args(deno_web::BlobStore::default_arc(), None, false, deno_web::InMemoryBroadcastChannel::default()),
+        deno_web::deno_web::args(
+            deno_web::BlobStore::default_arc(),
+            None,
+            false,
+            deno_web::InMemoryBroadcastChannel::default(),
+        ),
         deno_fetch::deno_fetch::args(web::fetch_options(options)),
         deno_crypto::deno_crypto::args(None),
     ]

@@ -277,7 +277,8 @@ fn parse_headers(headers: &[u8], into: &mut HeaderMap) -> Result<(), InvocationE
 }
 
 fn latin1<'s>(scope: &mut v8::PinScope<'s, '_>, bytes: &[u8]) -> v8::Local<'s, v8::String> {
-    v8::String::new_from_one_byte(scope, bytes, v8::NewStringType::Normal).expect("headers are shorter than V8's string limit")
+    v8::String::new_from_one_byte(scope, bytes, v8::NewStringType::Normal)
+        .expect("headers are shorter than V8's string limit")
 }
 
 fn bytes_to_v8<'s>(scope: &mut v8::PinScope<'s, '_>, bytes: Bytes) -> v8::Local<'s, v8::Value> {

@@ -3,7 +3,8 @@ use std::sync::{Arc, OnceLock};
 use deno_core::OpState;
 use deno_error::JsErrorBox;
 use deno_permissions::{
-    PermissionDescriptorParser, Permissions, PermissionsContainer, PermissionsOptions, RuntimePermissionDescriptorParser,
+    PermissionDescriptorParser, Permissions, PermissionsContainer, PermissionsOptions,
+    RuntimePermissionDescriptorParser,
 };
 use deno_tls::RootCertStoreProvider;
 use deno_tls::rustls::RootCertStore;
@@ -24,8 +25,10 @@ impl WebOptions {
     /// Puts what deno_fetch looks for into a new isolate's state: only the network may be reached, nothing else of the host.
     pub fn install(&self, state: &mut OpState) {
         let parser: Arc<dyn PermissionDescriptorParser> = Arc::new(RuntimePermissionDescriptorParser::new(RealSys));
-        let options = PermissionsOptions { allow_net: Some(Vec::new()), prompt: false, ..PermissionsOptions::default() };
-        let permissions = Permissions::from_options(parser.as_ref(), &options).expect("an empty allow list always parses");
+        let options =
+            PermissionsOptions { allow_net: Some(Vec::new()), prompt: false, ..PermissionsOptions::default() };
+        let permissions =
+            Permissions::from_options(parser.as_ref(), &options).expect("an empty allow list always parses");
         state.put(PermissionsContainer::new(parser, permissions));
     }
 }
@@ -60,8 +63,9 @@ impl RootCertStoreProvider for LazyRoots {
         }
         let mut store = deno_tls::create_default_root_cert_store();
         if let Some(path) = &self.extra_roots {
-            let unreadable =
-                |error: String| JsErrorBox::generic(format!("cannot read certificates from {}: {error}", path.display()));
+            let unreadable = |error: String| {
+                JsErrorBox::generic(format!("cannot read certificates from {}: {error}", path.display()))
+            };
             let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
             let certificates = deno_tls::load_certs(&mut std::io::BufReader::new(file))
                 .map_err(|error| unreadable(error.to_string()))?;

@@ -141,7 +141,9 @@ async fn hand_over(mut stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>,
         Ok(Ok(first_line)) if !first_line.is_empty() => first_line,
         Ok(_) => return,
         Err(_) => {
-            let _ = stream.write_all(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+            let _ = stream
+                .write_all(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .await;
             return;
         }
     };

@@ -1,9 +1,9 @@
 use axum::Router;
 use axum::extract::Request;
-use http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use http::{StatusCode, header};
 
 /// Where the server's own routes live; no worker ever sees them.
 pub(crate) const ADMIN_PREFIX: &str = "/_aerostack/";

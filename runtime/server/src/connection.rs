@@ -126,7 +126,7 @@ async fn answer_from_afar(request: Request<Incoming>, shared: &Shared) -> Respon
     let mut response = Response::new(axum::body::Body::from(if shared.routes.find(request.uri().path()).is_some() {
         "a connection that began with an admin request serves admin requests only\n".to_owned()
     } else {
-        format!("no worker is mounted at {}\n", request.uri().path())
+        shared.routes.nothing_at(request.uri().path()) + "\n"
     }));
     *response.status_mut() = StatusCode::NOT_FOUND;
     // The next request may be for a worker: let it come on a connection of its own.
@@ -165,8 +165,7 @@ impl Connection {
             return (self.ask_admin(request).await, Costs::default());
         }
         let Some(route) = self.shared.routes.find(path) else {
-            let text = format!("no worker is mounted at {path}");
-            return (plain(StatusCode::NOT_FOUND, &text), Costs::default());
+            return (plain(StatusCode::NOT_FOUND, &self.shared.routes.nothing_at(path)), Costs::default());
         };
         let url = match request_url(&parts, &route) {
             Ok(url) => url,
@@ -287,7 +286,8 @@ fn request_url(parts: &Parts, route: &Route) -> Result<String, &'static str> {
             None => return Err("the request has no Host header"),
         },
     };
-    let is_plain_host = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b':');
+    let is_plain_host =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b':');
     let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let path = route.inner_path(path);
     let path = if path.starts_with('/') { path } else { "/".into() };
@@ -298,7 +298,9 @@ fn request_url(parts: &Parts, route: &Route) -> Result<String, &'static str> {
     let is_plain = !host.is_empty()
         && host.bytes().all(is_plain_host)
         && !host.ends_with(":80")
-        && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'=' | b'&' | b'?'));
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'=' | b'&' | b'?'));
     if is_plain {
         return Ok(url);
     }

@@ -79,7 +79,8 @@ const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>Erro
 h1{font-size:1.35rem;margin:.25rem 0 1.5rem;overflow-wrap:anywhere}.status{color:#c2410c;font-weight:600;margin:0}\
 pre{background:#8881;border-radius:.5rem;overflow:auto;padding:1rem;font:14px/1.5 ui-monospace,monospace}\
 .frame{border-left:4px solid #c2410c}footer{color:#888;font-size:.85rem}</style><main>";
-const FOOT: &str = "</main><footer>aerostack shows this page to browsers; other clients get plain text.</footer></html>\n";
+const FOOT: &str =
+    "</main><footer>aerostack shows this page to browsers; other clients get plain text.</footer></html>\n";
 
 /// Text that is safe between tags.
 struct Escaped<'a>(&'a str);
@@ -107,7 +108,8 @@ mod tests {
 
     #[test]
     fn an_error_message_cannot_inject_markup_into_the_page() {
-        let page = page(StatusCode::INTERNAL_SERVER_ERROR, "Error: <script>alert(1)</script>\n    at <b>", Some("x\n<i>"));
+        let page =
+            page(StatusCode::INTERNAL_SERVER_ERROR, "Error: <script>alert(1)</script>\n    at <b>", Some("x\n<i>"));
         assert!(!page.contains("<script>") && !page.contains("<b>") && !page.contains("<i>"), "{page}");
         assert!(page.contains("&lt;script&gt;"));
     }

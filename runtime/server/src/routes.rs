@@ -45,6 +45,12 @@ impl Routes {
         routes.iter().find(|route| route.covers(path)).cloned()
     }
 
+    /// What to tell a client that asks for a path nothing is mounted at.
+    pub(crate) fn nothing_at(&self, path: &str) -> String {
+        let mounted: Vec<String> = self.all().iter().map(|route| format!("{}/", route.prefix)).collect();
+        format!("no worker is mounted at {path}\nmounted: {}", mounted.join(" "))
+    }
+
     /// All routes, longest prefix first.
     pub(crate) fn all(&self) -> Arc<[Arc<Route>]> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()

@@ -155,11 +155,14 @@ impl Dev {
                 let version = running.version();
                 version.graph.files().any(|file| changed.contains(file))
             });
-            let migrates = worker.bindings.databases.iter().any(|database| {
-                changed.iter().any(|path| path.starts_with(&database.migrations_dir))
-            });
+            let migrates = worker
+                .bindings
+                .databases
+                .iter()
+                .any(|database| changed.iter().any(|path| path.starts_with(&database.migrations_dir)));
             // A version that did not load has files the running one does not know: anything may have mended it.
-            if !config_changed && !concerned && !migrates && !changed.iter().any(|path| path.starts_with(&worker.root)) {
+            if !config_changed && !concerned && !migrates && !changed.iter().any(|path| path.starts_with(&worker.root))
+            {
                 continue;
             }
             match self.load_version(&worker, running).await {
@@ -315,7 +318,10 @@ impl Dev {
                     BindingState::Failed(reason) => paint.paint(Role::Bad, &format!("failed: {reason}")),
                 };
                 let summary = self.display(Path::new(&info.summary));
-                table.push_str(&format!("\n  {:<12} {:<10} {:<8} {:<48} {state}", info.name, info.kind, info.driver, summary));
+                table.push_str(&format!(
+                    "\n  {:<12} {:<10} {:<8} {:<48} {state}",
+                    info.name, info.kind, info.driver, summary
+                ));
             }
             self.terminal.line(table);
         }
@@ -324,7 +330,12 @@ impl Dev {
         }
         let url = format!("http://{}", display_address(address));
         let took = format!("in {}", milliseconds(took));
-        self.terminal.line(format!("{} {} {}", paint.paint(Role::Good, "ready"), paint.paint(Role::Strong, &url), paint.paint(Role::Quiet, &took)));
+        self.terminal.line(format!(
+            "{} {} {}",
+            paint.paint(Role::Good, "ready"),
+            paint.paint(Role::Strong, &url),
+            paint.paint(Role::Quiet, &took)
+        ));
     }
 }
 
@@ -340,7 +351,11 @@ fn bind(arguments: &Arguments, config: &Config) -> anyhow::Result<Bound> {
 
 /// What a person types into a browser: loopback has a name.
 fn display_address(address: std::net::SocketAddr) -> String {
-    if address.ip() == IpAddr::from([127, 0, 0, 1]) { format!("localhost:{}", address.port()) } else { address.to_string() }
+    if address.ip() == IpAddr::from([127, 0, 0, 1]) {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
+    }
 }
 
 fn environment_path(path: &Path) -> anyhow::Result<PathBuf> {

@@ -29,9 +29,7 @@ impl ProjectArguments {
     pub(crate) fn open(&self) -> anyhow::Result<(Config, PathBuf)> {
         let config = load_config(self.config.as_deref())?.config;
         let state_folder = match &self.persist_to {
-            Some(folder) => {
-                std::path::absolute(folder).with_context(|| format!("{} is no path", folder.display()))?
-            }
+            Some(folder) => std::path::absolute(folder).with_context(|| format!("{} is no path", folder.display()))?,
             None => config.dev.persist_to.clone(),
         };
         Ok((config, state_folder))

@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let sql = match (&arguments.source.command, file) {
         (Some(sql), _) => sql.clone(),
         (None, Some(file)) => {
-            String::from_utf8(read_input(file)?).with_context(|| format!("{} is not text in UTF-8", file.display()))?
+            String::from_utf8(read_input(file)?).with_context(|| format!("{} is not text in UTF-8", named(file)))?
         }
         (None, None) => bail!("one of --command and --file is needed"),
     };
@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         explained(error, &sql, file, pending)
     })?;
     if results.is_empty() {
-        bail!("there is no SQL statement in {}", file.map_or("--command".into(), Path::to_string_lossy));
+        bail!("there is no SQL statement in {}", file.map_or("--command".to_owned(), named));
     }
     if arguments.json {
         let results: Vec<Value> = results.iter().map(as_json).collect();
@@ -88,8 +88,7 @@ fn explained(error: ScriptError, sql: &str, file: Option<&Path>, pending: usize)
     };
     let message = error.source.message();
     let place = match file {
-        Some(file) if file == Path::new("-") => format!("standard input:{line}: "),
-        Some(file) => format!("{}:{line}: ", file.display()),
+        Some(file) => format!("{}:{line}: ", named(file)),
         None if sql.trim().contains('\n') => format!("line {line}: "),
         None => String::new(),
     };
@@ -101,6 +100,10 @@ fn explained(error: ScriptError, sql: &str, file: Option<&Path>, pending: usize)
         String::new()
     };
     anyhow!("{place}{message}{help}")
+}
+
+fn named(file: &Path) -> String {
+    if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
 }
 
 fn print_tables(results: &[StatementResult]) {
