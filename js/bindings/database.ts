@@ -19,6 +19,7 @@ const {
   StringPrototypePadStart,
   StringPrototypeSplit,
   StringPrototypeTrim,
+  Symbol,
   TypedArrayPrototypeGetLength,
   TypedArrayPrototypeSet,
   TypeError,
@@ -43,6 +44,13 @@ type OpResult = [
   rowsWritten: number,
   version: number,
 ];
+
+// Only code in this file makes statements, sessions and databases.
+const construct = Symbol("construct");
+
+function checkConstruct(key: unknown) {
+  if (key !== construct) throw new TypeError("Illegal constructor");
+}
 
 function framed(frame: string, message: string) {
   return new Error(`${frame}: ${message}`, { cause: new Error(message) });
@@ -222,7 +230,8 @@ class D1PreparedStatement {
   statement: string;
   params: Param[];
 
-  constructor(connection: Connection, statement: string, params: Param[]) {
+  constructor(key: symbol, connection: Connection, statement: string, params: Param[]) {
+    checkConstruct(key);
     this.#connection = connection;
     this.statement = statement;
     this.params = params;
@@ -231,7 +240,7 @@ class D1PreparedStatement {
   bind(...values: unknown[]) {
     const params: Param[] = [];
     for (let i = 0; i < values.length; i++) params[i] = toParam(values[i]);
-    return new D1PreparedStatement(this.#connection, this.statement, params);
+    return new D1PreparedStatement(construct, this.#connection, this.statement, params);
   }
 
   all() {
@@ -266,12 +275,13 @@ class D1PreparedStatement {
 class D1DatabaseSession {
   #connection: Connection;
 
-  constructor(connection: Connection) {
+  constructor(key: symbol, connection: Connection) {
+    checkConstruct(key);
     this.#connection = connection;
   }
 
   prepare(sql: string) {
-    return new D1PreparedStatement(this.#connection, String(sql), []);
+    return new D1PreparedStatement(construct, this.#connection, String(sql), []);
   }
 
   batch(statements: D1PreparedStatement[]) {
@@ -286,12 +296,13 @@ class D1DatabaseSession {
 class D1Database {
   #connection: Connection;
 
-  constructor(connection: Connection) {
+  constructor(key: symbol, connection: Connection) {
+    checkConstruct(key);
     this.#connection = connection;
   }
 
   prepare(sql: string) {
-    return new D1PreparedStatement(this.#connection, String(sql), []);
+    return new D1PreparedStatement(construct, this.#connection, String(sql), []);
   }
 
   batch(statements: D1PreparedStatement[]) {
@@ -328,12 +339,12 @@ class D1Database {
     const start = StringPrototypeTrim(given);
     if (start === "" && given !== "") throw framed("D1_SESSION_ERROR", "invalid bookmark or constraint");
     const isConstraint = start === "" || start === "first-unconstrained" || start === "first-primary";
-    return new D1DatabaseSession(new Connection(this.#connection.database, true, isConstraint ? null : start));
+    return new D1DatabaseSession(construct, new Connection(this.#connection.database, true, isConstraint ? null : start));
   }
 }
 
 function createDatabase(database: number) {
-  return new D1Database(new Connection(database, false, null));
+  return new D1Database(construct, new Connection(database, false, null));
 }
 
 return { createDatabase };

@@ -40,17 +40,22 @@ const headers = core.loadExtScript("ext:deno_fetch/20_headers.js");
 const formData = core.loadExtScript("ext:deno_fetch/21_formdata.js");
 const request = core.loadExtScript("ext:deno_fetch/23_request.js");
 const response = core.loadExtScript("ext:deno_fetch/23_response.js");
-const fetching = core.loadExtScript("ext:deno_fetch/26_fetch.js");
-const crypto = core.loadExtScript("ext:deno_crypto/00_crypto.js");
 const { console, reportUncaught } = core.loadExtScript("ext:aerostack/platform/console.ts");
 const { createHandlers } = core.loadExtScript("ext:aerostack/platform/handlers.ts");
 
-// Seldom used: compiled at their first use, outside the snapshot.
+// Not in every worker: compiled at their first use, outside the snapshot, which every isolate pays for.
 const lazy = (specifier: string) => () => core.loadExtScript(specifier);
 const urlPattern = lazy("ext:deno_web/01_urlpattern.js");
 const fileReader = lazy("ext:deno_web/10_filereader.js");
 const compression = lazy("ext:deno_web/14_compression.js");
 const eventSource = lazy("ext:deno_fetch/27_eventsource.js");
+const fetching = lazy("ext:deno_fetch/26_fetch.js");
+const crypto = lazy("ext:deno_crypto/00_crypto.js");
+
+// A plain function, as users and mocks expect; the standard gives it one required parameter.
+function fetch(input: RequestInfo, init: RequestInit | undefined = undefined) {
+  return fetching().fetch(input, init);
+}
 
 for (
   const name of [
@@ -130,8 +135,8 @@ core.defineGlobalProperties(globalThis, {
   CloseEvent: hidden(event.CloseEvent),
   CompressionStream: hiddenLazy((m) => m.CompressionStream, compression),
   CountQueuingStrategy: hidden(streams.CountQueuingStrategy),
-  Crypto: hidden(crypto.Crypto),
-  CryptoKey: hidden(crypto.CryptoKey),
+  Crypto: hiddenLazy((m) => m.Crypto, crypto),
+  CryptoKey: hiddenLazy((m) => m.CryptoKey, crypto),
   CustomEvent: hidden(event.CustomEvent),
   DOMException: hidden(DOMException),
   DecompressionStream: hiddenLazy((m) => m.DecompressionStream, compression),
@@ -162,7 +167,7 @@ core.defineGlobalProperties(globalThis, {
   ReadableStreamDefaultReader: hidden(streams.ReadableStreamDefaultReader),
   Request: hidden(request.Request),
   Response: hidden(response.Response),
-  SubtleCrypto: hidden(crypto.SubtleCrypto),
+  SubtleCrypto: hiddenLazy((m) => m.SubtleCrypto, crypto),
   TextDecoder: hidden(encoding.TextDecoder),
   TextDecoderStream: hidden(encoding.TextDecoderStream),
   TextEncoder: hidden(encoding.TextEncoder),
@@ -181,8 +186,8 @@ core.defineGlobalProperties(globalThis, {
   clearInterval: visible(timers.clearInterval),
   clearTimeout: visible(timers.clearTimeout),
   console: hidden(console),
-  crypto: core.propGetterOnly(() => crypto.crypto),
-  fetch: visible(fetching.fetch),
+  crypto: core.propGetterOnly(() => crypto().crypto),
+  fetch: visible(fetch),
   navigator: visible(new Navigator()),
   performance: visible(performance.performance),
   reportError: visible(event.reportError),
@@ -200,7 +205,7 @@ event.setEventTargetData(globalThis);
 
 // Run once in each isolate, before any user code. Returns what the runtime calls.
 function start() {
-  core.setWasmStreamingCallback(fetching.handleWasmStreaming);
+  core.setWasmStreamingCallback((source: unknown, rid: number) => fetching().handleWasmStreaming(source, rid));
   core.setReportExceptionCallback(event.reportException);
   core.setUnhandledPromiseRejectionHandler((promise: Promise<unknown>, reason: unknown) => {
     const rejection = new event.PromiseRejectionEvent("unhandledrejection", { cancelable: true, promise, reason });

@@ -1,6 +1,13 @@
 //! The one test binary that links V8.
 
 mod hello;
+mod recipes;
+mod limits;
+mod http;
+mod config_errors;
+mod binary_dev;
+mod bad_input;
+mod workers;
 
 fn main() {
     // On the main thread, before the test threads: see `initialise`.
@@ -8,5 +15,12 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let mut trials = Vec::new();
     hello::trials(&mut trials);
+    recipes::trials(&mut trials);
+    limits::trials(&mut trials);
+    http::trials(&mut trials);
+    config_errors::trials(&mut trials);
+    binary_dev::trials(&mut trials);
+    bad_input::trials(&mut trials);
+    workers::trials(&mut trials);
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -61,7 +61,7 @@ pub struct CollectedLog(Mutex<Vec<String>>);
 pub fn default_limits() -> Limits {
     Limits {
         cpu: Duration::from_secs(30),
-        wall: Some(Duration::from_secs(60)),
+        wall: Some(Duration::from_mins(1)),
         heap_bytes: 128 * 1024 * 1024,
         array_buffer_bytes: 128 * 1024 * 1024,
     }

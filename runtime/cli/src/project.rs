@@ -14,6 +14,7 @@ use aerostack_isolate::{EnvEntry, EnvValue, Limits, OpState, WebOptions, WorkerP
 use aerostack_modules::{DiskReader, FrameStyle, Loader, ModuleErrors};
 use aerostack_telemetry::Terminal;
 
+use crate::commands::with_causes;
 use crate::drivers::{self, Drivers};
 use crate::logs::WorkerLines;
 
@@ -120,14 +121,7 @@ impl BuildError {
     pub(crate) fn render(&self, style: FrameStyle) -> String {
         match self {
             Self::Modules(errors) => errors.render(style),
-            Self::Binding(error) => {
-                let mut text = format!("error: {error}");
-                for cause in error.chain().skip(1) {
-                    text.push_str("\n  caused by: ");
-                    text.push_str(&cause.to_string());
-                }
-                text
-            }
+            Self::Binding(error) => format!("error: {}", with_causes(error)),
         }
     }
 

@@ -26,7 +26,7 @@ pub fn locate(start: &Path, explicit: Option<&Path>, environment: &dyn Environme
     }
     Err(Diagnostic::error(format!("no aerostack.toml in {}", shown_path.display()))
         .help("an aerostack.toml with one line is enough for a worker in src/index.ts: `name = \"my-app\"`")
-        .help("`aerostack init` makes a whole project; a wrangler.toml, wrangler.json or wrangler.jsonc works too")
+        .help("a wrangler.toml, wrangler.json or wrangler.jsonc works too")
         .into())
 }
 

@@ -48,7 +48,7 @@ pub struct Host {
 }
 
 enum State {
-    Running(Isolate),
+    Running(Box<Isolate>),
     /// A stopped isolate is gone and its successor not there yet.
     Replacing,
     /// The successor could not be loaded.
@@ -63,7 +63,7 @@ impl Host {
         Ok(Rc::new(Self {
             version,
             load,
-            isolate: RefCell::new(State::Running(isolate)),
+            isolate: RefCell::new(State::Running(Box::new(isolate))),
             changed: Notify::new(),
             retired: Cell::new(false),
         }))
@@ -91,13 +91,10 @@ impl Host {
         let outcome = poll_fn(|context| call.invocations.poll_outcome(call.id, context));
         let response = match self.version.limits.wall {
             None => outcome.await?,
-            Some(limit) => match tokio::time::timeout(limit, outcome).await {
-                Ok(outcome) => outcome?,
-                Err(_) => {
-                    let reason = format!("exceeded wall time limit {} ms: raise limits.wall_ms", limit.as_millis());
-                    return Err(Failure::Stopped(reason.into()));
-                }
-            },
+            Some(limit) => tokio::time::timeout(limit, outcome).await.unwrap_or_else(|_| {
+                let reason = format!("exceeded wall time limit {} ms: raise limits.wall_ms", limit.as_millis());
+                Err(Failure::Stopped(reason.into()))
+            })?,
         };
         Ok(Answer { response, costs: call.invocations.costs(call.id) })
     }
@@ -151,7 +148,7 @@ impl Host {
         stopped.invocations().stop_all(&text);
         drop(stopped);
         let next = match Isolate::load(&self.version).await {
-            Ok(isolate) => State::Running(isolate),
+            Ok(isolate) => State::Running(Box::new(isolate)),
             Err(error) => {
                 tracing::error!(worker = %self.version.name, %error, "the isolate cannot be replaced");
                 State::Broken(format!("{text} (and the worker cannot be started again: {error})").into())

@@ -28,7 +28,7 @@ pub use deno_core::error::{JsError, JsStackFrame};
 pub use deno_core::unsync::spawn as spawn_local;
 pub use engine::initialise;
 pub use host::{Answer, ConnectionGuard, FetchRequest, Host};
-pub use isolate::{LoadError, TimedStart, measure_start};
+pub use isolate::LoadError;
 pub use limits::{Limits, StopReason};
 pub use remote::{RemoteAnswer, RemoteBody, RemoteRequest};
 pub use report::{ErrorReport, ReportFrame};

@@ -14,17 +14,23 @@ use deno_error::JsErrorBox;
 
 /// Compiled code of one worker version, shared by its isolates: the first compiles, the others reuse.
 #[derive(Default)]
-pub(crate) struct CodeCache(Mutex<HashMap<String, (u64, Arc<[u8]>)>>);
+pub(crate) struct CodeCache(Mutex<HashMap<String, CachedCode>>);
+
+/// What V8 made of a source, and the hash of that source.
+struct CachedCode {
+    hash: u64,
+    data: Arc<[u8]>,
+}
 
 impl CodeCache {
     fn get(&self, specifier: &str, hash: u64) -> Option<Arc<[u8]>> {
         let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.get(specifier).filter(|(cached, _)| *cached == hash).map(|(_, data)| data.clone())
+        cache.get(specifier).filter(|cached| cached.hash == hash).map(|cached| cached.data.clone())
     }
 
     fn put(&self, specifier: &str, hash: u64, data: &[u8]) {
         let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.insert(specifier.to_owned(), (hash, data.into()));
+        cache.insert(specifier.to_owned(), CachedCode { hash, data: data.into() });
     }
 }
 

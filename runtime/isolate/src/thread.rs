@@ -64,7 +64,7 @@ impl IsolateThread {
                 unsafe { libmimalloc_sys::mi_collect(true) };
             })
             .map_err(LoadError::Thread)?;
-        outcome.await.unwrap_or_else(|_| Err(LoadError::ThreadDied))?;
+        outcome.await.unwrap_or(Err(LoadError::ThreadDied))?;
         Ok(Self { tasks, load, version })
     }
 

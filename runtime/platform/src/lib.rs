@@ -53,13 +53,28 @@ deno_core::extension!(
 pub fn extensions() -> Vec<Extension> {
     vec![
         deno_webidl::deno_webidl::init(),
-        deno_web::deno_web::lazy_init(),
+        web_without_browser_parts(),
         deno_fetch::deno_fetch::lazy_init(),
         deno_crypto::deno_crypto::lazy_init(),
         aerostack_database::ops::aerostack_database::init(),
         aerostack_cache::ops::aerostack_cache::init(),
         aerostack_platform::init(),
     ]
+}
+
+/// deno_web without what only browsers have: geometry, images, style sheets, locks, broadcast channels. Every op and class is
+/// a function template that each new isolate pays for.
+fn web_without_browser_parts() -> Extension {
+    const SCRIPTS: &[&str] =
+        &["01_broadcast_channel.js", "16_image_data.js", "17_geometry.js", "18_css_stylesheet.js"];
+    let mut web = deno_web::deno_web::lazy_init();
+    web.objects.to_mut().retain(|class| class.name.0 == "Console");
+    web.ops.to_mut().retain(|op| {
+        !["op_geometry_", "op_lock_manager_", "op_broadcast_"].iter().any(|prefix| op.name.starts_with(prefix))
+    });
+    web.lazy_loaded_js_files.to_mut().retain(|file| !SCRIPTS.iter().any(|script| file.specifier.ends_with(script)));
+    web.lazy_loaded_esm_files.to_mut().clear();
+    web
 }
 
 /// The options of the extensions that [`extensions`] leaves open, for one isolate.

@@ -42,6 +42,7 @@ pub(crate) fn fetch_options(options: &WebOptions) -> deno_fetch::Options {
 }
 
 /// deno_fetch adds `accept-language: *` as a browser would; Workers do not.
+#[expect(clippy::unnecessary_wraps, reason = "the signature is deno_fetch's")]
 fn drop_browser_headers(request: &mut http::Request<deno_fetch::ReqBody>) -> Result<(), JsErrorBox> {
     let headers = request.headers_mut();
     if headers.get(http::header::ACCEPT_LANGUAGE).is_some_and(|value| value == "*") {

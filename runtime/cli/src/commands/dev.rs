@@ -1,6 +1,7 @@
 //! `aerostack dev`: serve the project in this folder and reload it on every save.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use aerostack_server::{ClientLimits, Route, RouteReach, Server, ServerOptions};
 use aerostack_telemetry::{Role, Terminal};
 use anyhow::Context as _;
 
-use crate::commands::{AlreadyPrinted, colour, load_config, paint};
+use crate::commands::{AlreadyPrinted, ProjectArguments, colour, paint};
 use crate::listen::{self, Bound, DEFAULT_PORT, Port};
 use crate::logs::{RequestLines, milliseconds, print_exception};
 use crate::project::{BuildError, Built, Project, unserved_sections};
@@ -29,12 +30,8 @@ pub(crate) struct Arguments {
     /// Address to listen on: loopback, unless others may reach this machine
     #[arg(long)]
     host: Option<IpAddr>,
-    /// Folder for local state (databases, caches); `.aerostack` beside the config by default
-    #[arg(long, value_name = "FOLDER")]
-    persist_to: Option<PathBuf>,
-    /// The config file, or the folder that holds it
-    #[arg(long, short, value_name = "PATH")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    project: ProjectArguments,
 }
 
 /// How long work that was begun may go on after Ctrl-C.
@@ -44,26 +41,27 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let started = Instant::now();
     // Before any other thread: see `initialise`.
     aerostack_isolate::initialise();
-    let config = load_config(arguments.config.as_deref())?.config;
+    let (config, state_folder) = arguments.project.open()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    runtime.block_on(serve(arguments, config, started))
+    runtime.block_on(serve(arguments, config, &state_folder, started))
 }
 
-async fn serve(arguments: &Arguments, config: Config, started: Instant) -> anyhow::Result<()> {
+async fn serve(
+    arguments: &Arguments,
+    config: Config,
+    state_folder: &Path,
+    started: Instant,
+) -> anyhow::Result<()> {
     let terminal = Terminal::start(paint());
     let filter = std::env::var("AEROSTACK_LOG").unwrap_or_else(|_| "warn".to_owned());
     aerostack_telemetry::install_tracing(&terminal, &filter);
     let environment = ProcessEnvironment::new()?;
-    let state_folder = match &arguments.persist_to {
-        Some(folder) => environment_path(folder)?,
-        None => config.dev.persist_to.clone(),
-    };
     let bound = bind(arguments, &config)?;
     let mut dev = Dev {
-        project: Project::new(&state_folder, terminal.clone()),
+        project: Project::new(state_folder, terminal.clone()),
         workers: HashMap::new(),
         config,
-        config_path: arguments.config.clone(),
+        config_path: arguments.project.config.clone(),
         terminal: terminal.clone(),
         broken_files: Vec::new(),
         environment,
@@ -318,10 +316,8 @@ impl Dev {
                     BindingState::Failed(reason) => paint.paint(Role::Bad, &format!("failed: {reason}")),
                 };
                 let summary = self.display(Path::new(&info.summary));
-                table.push_str(&format!(
-                    "\n  {:<12} {:<10} {:<8} {:<48} {state}",
-                    info.name, info.kind, info.driver, summary
-                ));
+                let _ =
+                    write!(table, "\n  {:<12} {:<10} {:<8} {summary:<48} {state}", info.name, info.kind, info.driver);
             }
             self.terminal.line(table);
         }
@@ -356,10 +352,6 @@ fn display_address(address: std::net::SocketAddr) -> String {
     } else {
         address.to_string()
     }
-}
-
-fn environment_path(path: &Path) -> anyhow::Result<PathBuf> {
-    std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))
 }
 
 /// Ctrl-C, or the polite signal of a supervisor.

@@ -18,7 +18,7 @@ use anyhow::Context as _;
 pub(crate) struct ProjectArguments {
     /// The config file, or the folder that holds it
     #[arg(long, short, value_name = "PATH")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Folder for local state (databases, caches); `.aerostack` beside the config by default
     #[arg(long, value_name = "FOLDER")]
     persist_to: Option<PathBuf>,
@@ -53,12 +53,20 @@ pub(crate) fn print_error(error: &anyhow::Error) {
     if error.is::<AlreadyPrinted>() {
         return;
     }
-    let mut text = format!("{}: {error}", paint().paint(Role::Bad, "error"));
-    for cause in error.chain().skip(1) {
-        text.push_str("\n  caused by: ");
-        text.push_str(&cause.to_string());
+    say(&format!("{}: {}", paint().paint(Role::Bad, "error"), with_causes(error)));
+}
+
+/// An error and its causes, each on its line. A cause that the text before it has told already is left out: errors of
+/// libraries repeat theirs.
+pub(crate) fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str("\n  caused by: ");
+            text.push_str(&cause);
+        }
     }
-    say(&text);
+    text
 }
 
 /// Prints a line of talk. Data goes to standard output, talk to standard error.
@@ -69,8 +77,12 @@ pub(crate) fn say(text: &str) {
 
 /// Prints a line of data.
 pub(crate) fn output(text: &str) {
-    // A reader that left (`| head`) is no error.
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    let Err(error) = writeln!(std::io::stdout().lock(), "{text}") else { return };
+    // A reader that left (`| head`) has had enough; a full disk has not had all.
+    if error.kind() != std::io::ErrorKind::BrokenPipe {
+        say(&format!("{}: cannot write to standard output: {error}", paint().paint(Role::Bad, "error")));
+        std::process::exit(1);
+    }
 }
 
 /// The bytes of a file, or of standard input where the path is `-`.

@@ -44,7 +44,7 @@ fn a_folder_without_a_config_is_an_error_that_says_what_to_write() {
     error: no aerostack.toml in app
      |
      = help: an aerostack.toml with one line is enough for a worker in src/index.ts: `name = "my-app"`
-     = help: `aerostack init` makes a whole project; a wrangler.toml, wrangler.json or wrangler.jsonc works too
+     = help: a wrangler.toml, wrangler.json or wrangler.jsonc works too
     "#);
 }
 
