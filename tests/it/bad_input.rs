@@ -287,7 +287,7 @@ fn slow_clients(trials: &mut Vec<Trial>) {
 
 fn wrong_handlers(trials: &mut Vec<Trial>) {
     let not_a_response = "Uncaught TypeError: Incorrect type for Promise: the Promise did not resolve to 'Response'.";
-    let cases: &[(&str, &str, &str)] = &[
+    let cases = [
         ("returns nothing", "return", not_a_response),
         ("returns a promise of nothing", "return Promise.resolve()", not_a_response),
         ("returns null", "return null", not_a_response),
@@ -419,7 +419,7 @@ fn wrong_handlers(trials: &mut Vec<Trial>) {
 fn runaway_handlers(trials: &mut Vec<Trial>) {
     let cpu = "Worker test exceeded CPU limit 100 ms: raise limits.cpu_ms";
     let memory = "Worker test exceeded memory limit 48 MB: raise limits.memory_mb";
-    let cases: &[(&str, &str, &str)] = &[
+    let cases = [
         ("loops forever", "for (;;) {}", cpu),
         ("loops forever behind a catch", "for (;;) { try { for (;;) {} } catch {} finally { for (;;) {} } }", cpu),
         ("loops forever after an await", "await 0; for (;;) {}", cpu),
@@ -449,7 +449,7 @@ fn runaway_handlers(trials: &mut Vec<Trial>) {
             let server = TestServer::of(setup, ClientLimits::default()).await;
             assert_eq!(get(server.address, "/next").await.text(), "call 1");
             let answer = get(server.address, "/").await;
-            assert_eq!((answer.status, answer.text().trim_end()), (503, *expected));
+            assert_eq!((answer.status, answer.text().trim_end()), (503, expected));
             // A new isolate: nothing of the old one's state is left.
             assert_eq!(get(server.address, "/next").await.text(), "call 1");
             wait_until_idle(&server).await;

@@ -18,6 +18,9 @@ use crate::worker::{EnvValue, WorkerVersion};
 /// Longest a single binding call may take; a handler's own limit is shorter or the client gave up long before.
 const BINDING_DEADLINE: Duration = Duration::from_mins(1);
 
+/// Turns of the event loop shorter than this are not counted against the CPU limit: counting would cost more than they do.
+const LONG_TURN: Duration = Duration::from_millis(1);
+
 /// Why a version of a worker cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -99,10 +102,12 @@ impl Isolate {
         if let Some(reason) = self.guard.stopped() {
             return Poll::Ready(reason);
         }
+        let started = Instant::now();
         let turn = {
             let _entered = self.guard.enter();
             self.runtime.borrow_mut().poll_event_loop(context, PollEventLoopOptions::default())
         };
+        self.charge(started);
         if let Some(reason) = self.guard.stopped() {
             return Poll::Ready(reason);
         }
@@ -131,8 +136,27 @@ impl Isolate {
         Poll::Pending
     }
 
+    /// Counts a turn that took long enough to matter, and stops the isolate when its many turns add up to what one may not
+    /// take: a loop that gives way now and then never meets the watchdog.
+    fn charge(&self, started: Instant) {
+        let turn = started.elapsed();
+        if turn >= LONG_TURN && self.invocations.charge(turn) > self.guard.cpu_limit() {
+            self.guard.stop(StopReason::Cpu);
+        }
+    }
+
     /// Calls one of the platform's own functions, then runs the microtasks it queued. They catch what user code throws.
     fn call<const N: usize>(
+        &self,
+        function: &v8::Global<v8::Function>,
+        arguments: impl for<'s> FnOnce(&mut v8::PinScope<'s, '_>) -> [v8::Local<'s, v8::Value>; N],
+    ) {
+        let started = Instant::now();
+        self.call_uncharged(function, arguments);
+        self.charge(started);
+    }
+
+    fn call_uncharged<const N: usize>(
         &self,
         function: &v8::Global<v8::Function>,
         arguments: impl for<'s> FnOnce(&mut v8::PinScope<'s, '_>) -> [v8::Local<'s, v8::Value>; N],

@@ -14,7 +14,7 @@ use deno_core::v8;
 /// The limits of one worker's isolates (`[limits]` in aerostack.toml).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest uninterrupted time on the CPU in one turn of a handler.
+    /// Longest time an invocation may run: one uninterrupted turn by the CPU clock, many short ones added up.
     pub cpu: Duration,
     /// Longest time from a request's arrival to its answer.
     pub wall: Option<Duration>,
@@ -90,6 +90,10 @@ impl Guard {
         let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1);
         self.entered_at.store(now, Ordering::Release);
         Entered(self)
+    }
+
+    pub(crate) fn cpu_limit(&self) -> Duration {
+        self.limits.cpu
     }
 
     /// Why the isolate was stopped, if it was. Sticky.

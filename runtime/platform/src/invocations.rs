@@ -2,6 +2,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use deno_core::error::JsError;
 use http::request::Parts;
@@ -85,6 +86,7 @@ pub struct Invocation {
     watches_cancel: bool,
     passes_through: bool,
     costs: Costs,
+    used: Duration,
 }
 
 enum Outcome {
@@ -134,6 +136,7 @@ impl Invocations {
             watches_cancel: false,
             passes_through: false,
             costs: Costs::default(),
+            used: Duration::ZERO,
         });
         InvocationId(number)
     }
@@ -254,6 +257,17 @@ impl Invocations {
     /// What the invocation cost so far.
     pub fn costs(&self, id: InvocationId) -> Costs {
         self.with(id, |invocation| invocation.costs.clone()).unwrap_or_default()
+    }
+
+    /// Adds a turn's time to what the invocations have used, in equal parts because a turn does not say whose it was. Returns
+    /// the most that any has used.
+    pub fn charge(&self, turn: Duration) -> Duration {
+        let mut slots = self.slots.borrow_mut();
+        let share = turn / u32::try_from(slots.len()).unwrap_or(u32::MAX).max(1);
+        for (_, invocation) in slots.iter_mut() {
+            invocation.used += share;
+        }
+        slots.iter().map(|(_, invocation)| invocation.used).max().unwrap_or_default()
     }
 
     /// Method and path, for log lines.

@@ -65,8 +65,7 @@ pub fn extensions() -> Vec<Extension> {
 /// deno_web without what only browsers have: geometry, images, style sheets, locks, broadcast channels. Every op and class is
 /// a function template that each new isolate pays for.
 fn web_without_browser_parts() -> Extension {
-    const SCRIPTS: &[&str] =
-        &["01_broadcast_channel.js", "16_image_data.js", "17_geometry.js", "18_css_stylesheet.js"];
+    const SCRIPTS: &[&str] = &["01_broadcast_channel.js", "16_image_data.js", "17_geometry.js", "18_css_stylesheet.js"];
     let mut web = deno_web::deno_web::lazy_init();
     web.objects.to_mut().retain(|class| class.name.0 == "Console");
     web.ops.to_mut().retain(|op| {

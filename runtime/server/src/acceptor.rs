@@ -152,7 +152,9 @@ async fn hand_over(mut stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>,
         connection::serve_admin(Rewind::new(first_line, stream), &shared, peer, open).await;
         return;
     }
-    let Some(route) = shared.routes.find(path) else {
+    // HTTP/2 names its paths later, each stream its own: any worker's thread can route them.
+    let any = || if is_http2(&first_line) { shared.routes.all().first().cloned() } else { None };
+    let Some(route) = shared.routes.find(path).or_else(any) else {
         connection::serve_admin(Rewind::new(first_line, stream), &shared, peer, open).await;
         return;
     };

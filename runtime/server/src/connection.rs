@@ -102,6 +102,8 @@ pub(crate) async fn serve_admin(io: Rewind, shared: &Arc<Shared>, peer: SocketAd
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(shared.limits.header_timeout)
+            // A client that pools connections would send the next request, for a worker, on this one.
+            .keep_alive(false)
             .serve_connection(TokioIo::new(io), TowerToHyperService::new(service))
     );
     let served = tokio::select! {
