@@ -34,7 +34,6 @@ const {
   Number,
   NumberIsFinite,
   ObjectDefineProperty,
-  Promise,
   PromisePrototypeThen,
   PromiseReject,
   Symbol,
@@ -47,6 +46,7 @@ const {
   TypedArrayPrototypeSet,
   TypedArrayPrototypeSlice,
   Uint8Array,
+  uncurryThis,
 } = primordials;
 
 const MAX_VALUE_BYTES = 26214400;
@@ -61,8 +61,9 @@ const UNKNOWN_TYPE = 'Unknown response type. Possible types are "text", "arrayBu
 
 const construct = Symbol("construct");
 
-// Only some workers pass streams to a cache.
-const streams = () => core.loadExtScript("ext:deno_web/06_streams.js");
+const streams = core.loadExtScript("ext:deno_web/06_streams.js");
+// Taken before user code can put another in its place.
+const readOfReader = uncurryThis(streams.ReadableStreamDefaultReader.prototype.read);
 
 // Strings are what nearly every caller passes; anything else is coerced, as KV does it.
 const toText = (value: unknown): string => typeof value === "string" ? value : `${value}`;
@@ -226,7 +227,7 @@ function bytesOf(value: any): Uint8Array | undefined {
 }
 
 function streamOf(bytes: ArrayBuffer): ReadableStream {
-  const { ReadableStream, readableByteStreamControllerClose, readableByteStreamControllerEnqueue } = streams();
+  const { ReadableStream, readableByteStreamControllerClose, readableByteStreamControllerEnqueue } = streams;
   return new ReadableStream({
     __proto__: null,
     type: "bytes",
@@ -239,28 +240,16 @@ function streamOf(bytes: ArrayBuffer): ReadableStream {
   });
 }
 
-// The next chunk of a stream, in a box without prototype so that no chunk is taken for a promise; null at its end.
-function readChunk(reader: unknown): Promise<{ chunk: unknown } | null> {
-  return new Promise((resolve: (read: { chunk: unknown } | null) => void, reject: (error: unknown) => void) => {
-    streams().readableStreamDefaultReaderRead(reader, {
-      __proto__: null,
-      chunkSteps: (chunk: unknown) => resolve({ __proto__: null, chunk } as unknown as { chunk: unknown }),
-      closeSteps: () => resolve(null),
-      errorSteps: reject,
-    });
-  });
-}
-
 async function collect(stream: unknown): Promise<Uint8Array> {
-  const { acquireReadableStreamDefaultReader, isReadableStreamLocked, readableStreamReaderGenericCancel } = streams();
+  const { acquireReadableStreamDefaultReader, isReadableStreamLocked, readableStreamReaderGenericCancel } = streams;
   if (isReadableStreamLocked(stream)) {
     throw new TypeError("This ReadableStream is currently locked to a reader.");
   }
   const reader = acquireReadableStreamDefaultReader(stream);
   let chunks: Uint8Array[] = [];
   let length = 0;
-  for (let read = await readChunk(reader); read !== null; read = await readChunk(reader)) {
-    const bytes = bytesOf(read.chunk);
+  for (let read = await readOfReader(reader); !read.done; read = await readOfReader(reader)) {
+    const bytes = bytesOf(read.value);
     if (bytes === undefined) {
       const error = new TypeError("This ReadableStream did not return bytes.");
       PromisePrototypeThen(readableStreamReaderGenericCancel(reader, error), undefined, () => {});
@@ -317,7 +306,7 @@ async function putOne(cache: number, key: unknown, value: any, options: any) {
     await op_cache_put_bytes(cache, name, bytes, kind, expiry, metadata);
     return;
   }
-  if (!streams().isReadableStream(value)) {
+  if (!streams.isReadableStream(value)) {
     throw new TypeError(NOT_A_VALUE);
   }
   await op_cache_put_bytes(cache, name, await collect(value), kind, expiry, metadata);

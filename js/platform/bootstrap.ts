@@ -105,6 +105,9 @@ class Navigator {
   }
 }
 
+// As plain functions: called on another object they refuse.
+const { setTimeout, clearTimeout } = timers;
+
 class Scheduler {
   // https://developers.cloudflare.com/workers/runtime-apis/scheduler/
   wait(delay: number, options: { signal?: AbortSignal } = {}) {
@@ -114,9 +117,9 @@ class Scheduler {
         reject(signal.reason);
         return;
       }
-      const timer = timers.setTimeout(resolve, delay);
+      const timer = setTimeout(resolve, delay);
       signal?.addEventListener("abort", () => {
-        timers.clearTimeout(timer);
+        clearTimeout(timer);
         reject(signal.reason);
       }, { once: true });
     });

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use aerostack_isolate::{
     ConsoleLevel, EnvEntry, EnvValue, Failure, FetchRequest, JsError, Limits, LoadError, OpState, RequestBody,
     WebOptions, Worker, WorkerLog, WorkerParts, WorkerVersion,
 };
-use aerostack_modules::{Loader, MemoryReader};
+use aerostack_modules::{Graph, Loader, MemoryReader, ModuleErrors};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tempfile::TempDir;
@@ -29,7 +29,7 @@ pub struct TestWorker {
 /// How a [`TestWorker`] is made.
 pub struct WorkerSetup {
     /// Files by path below the project; `src/index.ts` is the main module.
-    pub files: Vec<(String, String)>,
+    pub files: Vec<(String, Vec<u8>)>,
     /// Variables on `env`.
     pub variables: Vec<(String, serde_json::Value)>,
     /// Limits of its isolates.
@@ -71,7 +71,7 @@ impl WorkerSetup {
     /// A worker of one TypeScript file.
     pub fn of(source: &str) -> Self {
         Self {
-            files: vec![("src/index.ts".to_owned(), source.to_owned())],
+            files: vec![("src/index.ts".to_owned(), source.into())],
             variables: Vec::new(),
             limits: default_limits(),
             schema: String::new(),
@@ -82,8 +82,8 @@ impl WorkerSetup {
 
     /// Adds a file.
     #[must_use]
-    pub fn file(mut self, path: &str, text: &str) -> Self {
-        self.files.push((path.to_owned(), text.to_owned()));
+    pub fn file(mut self, path: &str, content: impl AsRef<[u8]>) -> Self {
+        self.files.push((path.to_owned(), content.as_ref().to_owned()));
         self
     }
 
@@ -126,6 +126,16 @@ impl WorkerSetup {
         }
     }
 
+    /// The modules of the project in `/project`, or all that is wrong with them.
+    pub fn load_graph(&self) -> Result<Graph, ModuleErrors> {
+        let root = Path::new("/project");
+        let reader = MemoryReader::default();
+        for (path, content) in &self.files {
+            reader.write(root.join(path), content);
+        }
+        Loader::new(root.to_owned(), reader).load_graph(&root.join("src/index.ts"))
+    }
+
     fn version(self, state: &TempDir, log: Arc<CollectedLog>) -> Arc<WorkerVersion> {
         let database = state.path().join("db.sqlite");
         let driver = Arc::new(Sqlite::open(&database).expect("a database can be opened"));
@@ -149,18 +159,13 @@ impl WorkerSetup {
             .collect();
         env.push(EnvEntry { name: "DB".into(), value: EnvValue::Binding { kind: "database", index: 0 } });
         env.push(EnvEntry { name: "CACHE".into(), value: EnvValue::Binding { kind: "cache", index: 0 } });
-        let root = PathBuf::from("/project");
-        let files: Vec<(String, &str)> =
-            self.files.iter().map(|(path, text)| (format!("/project/{path}"), text.as_str())).collect();
-        let reader = MemoryReader::new(files.iter().map(|(path, text)| (path.as_str(), *text)));
-        let graph = Loader::new(root.clone(), reader).load_graph(&root.join("src/index.ts"));
-        let graph = match graph {
+        let graph = match self.load_graph() {
             Ok(graph) => graph,
             Err(errors) => panic!("{}", errors.render(aerostack_modules::FrameStyle::Plain)),
         };
         WorkerVersion::new(WorkerParts {
             name: "test".to_owned(),
-            root,
+            root: PathBuf::from("/project"),
             graph: Arc::new(graph),
             env,
             install,

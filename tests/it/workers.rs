@@ -1,7 +1,8 @@
 //! The tests under `tests/workers`, written in TypeScript against the public Workers surface: each is one trial here, in a
 //! worker of its own with a fresh `DB` and `CACHE`.
 //!
-//! A folder with an `origin.ts` gets that worker served over HTTP beside each test, at the URL in `env.ORIGIN`.
+//! A folder with an `origin.ts` gets that worker served over HTTP beside each test, at the URL in `env.ORIGIN`; at
+//! `env.CLOSED` nobody listens.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +58,7 @@ impl Suite {
         };
         if let Some(origin) = &origin {
             setup = setup.variable("ORIGIN", format!("http://{}", origin.address));
+            setup = setup.variable("CLOSED", format!("http://{}/", closed_address()));
         }
         let worker = setup.start().await;
         let answer = worker.get(&format!("/?test={}", percent_encode(name))).await.json();
@@ -67,6 +69,12 @@ impl Suite {
             panic!("{error}\nlog: {:#?}", worker.log.lines());
         }
     }
+}
+
+/// An address that was free a moment ago.
+fn closed_address() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound listener has an address")
 }
 
 fn find_suites(folder: &Path, files: &mut Vec<PathBuf>) {

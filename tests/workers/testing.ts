@@ -31,6 +31,7 @@ export async function answer(request: Request, env: Env, context: ExecutionConte
     await body(env, context);
   } catch (thrown) {
     error = thrown instanceof Error ? thrown.stack ?? String(thrown) : `not an error: ${String(thrown)}`;
+    if (thrown instanceof Error && thrown.cause) error += `\ncause: ${thrown.cause}`;
   }
   return Response.json({ error, known: [...tests.keys()] });
 }

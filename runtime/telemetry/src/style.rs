@@ -25,7 +25,7 @@ pub enum Paint {
 }
 
 impl Paint {
-    /// Colour for a terminal that is one, unless `NO_COLOR` is set (https://no-color.org).
+    /// Colour for a terminal that is one, unless `NO_COLOR` is set (<https://no-color.org>).
     pub fn for_stderr(no_color: bool) -> Self {
         use std::io::IsTerminal as _;
         if !no_color && std::io::stderr().is_terminal() { Self::Coloured } else { Self::Plain }

@@ -82,7 +82,7 @@ test("exec counts a line with two statements as one", async (env) => {
 
 test("a statement broken over lines fails in exec", async (env) => {
   const error = await assertRejects(() => env.DB.exec("CREATE TABLE t (\n  a\n)"), {
-    message: "D1_EXEC_ERROR: Error in line 1: CREATE TABLE t (: incomplete input at offset 16: SQLITE_ERROR",
+    message: "D1_EXEC_ERROR: Error in line 1: CREATE TABLE t (: incomplete input: SQLITE_ERROR",
   });
   assert(!(error instanceof TypeError), "no TypeError");
 });

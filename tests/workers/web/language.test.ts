@@ -72,11 +72,21 @@ test("a text as a timer's handler runs nothing", async () => {
   assertEquals((globalThis as any).ran, 0);
 });
 
-test("WebAssembly of runtime bytes is refused, as on Workers", async () => {
-  const expected = { name: "CompileError", message: /Wasm code generation disallowed by embedder/ };
-  await assertRejects(() => WebAssembly.instantiate(adder), expected);
-  assertThrows(() => new WebAssembly.Module(adder), expected);
-  assertEquals(WebAssembly.validate(adder), true);
+test("WebAssembly is validated, compiled and run", async () => {
+  assertEquals([WebAssembly.validate(adder), WebAssembly.validate(new Uint8Array(8))], [true, false]);
+  const { instance } = await WebAssembly.instantiate(adder);
+  assertEquals((instance.exports.add as any)(2, 40), 42);
+  const module = new WebAssembly.Module(adder);
+  assertEquals(WebAssembly.Module.exports(module), [{ name: "add", kind: "function" }]);
+  assertEquals((new WebAssembly.Instance(module).exports.add as any)(2147483647, 1), -2147483648);
+  await assertRejects(() => WebAssembly.instantiate(new Uint8Array([1, 2, 3, 4])), { name: "CompileError", message: /.+/ });
+});
+
+test("WebAssembly shares memory with JavaScript", () => {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 2 });
+  new Uint8Array(memory.buffer)[0] = 5;
+  assertEquals(memory.grow(1), 1);
+  assertEquals([memory.buffer.byteLength, new Uint8Array(memory.buffer)[0]], [131072, 5]);
 });
 
 test("recent features of the language are there", async () => {

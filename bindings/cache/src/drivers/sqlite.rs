@@ -1,7 +1,7 @@
 //! Entries in one SQLite file, with a bounded memory in front.
 //!
 //! A `get` that memory can answer takes no lock and no system call; how memory stays true although other processes write the
-//! file is told in [`memory`] and [`wal_index`]. Other calls run on the caller's thread as long as they neither wait nor move
+//! file is told in `memory` and `wal_index`. Other calls run on the caller's thread as long as they neither wait nor move
 //! more than 64 KiB, and on a thread of tokio's blocking pool otherwise.
 
 mod file;

@@ -1,7 +1,7 @@
 //! Knowing without asking SQLite whether the file has changed.
 //!
 //! In WAL mode every connection to a file, of every process, shares the "WAL index": a piece of shared memory whose first 48
-//! bytes describe the last commit (https://sqlite.org/walformat.html, section 2.1). SQLite compares those bytes to decide
+//! bytes describe the last commit (<https://sqlite.org/walformat.html>, section 2.1). SQLite compares those bytes to decide
 //! whether its own page cache is still good; `PRAGMA data_version` is the same comparison behind a statement, two system
 //! calls and a connection's lock. Reading them here costs two loads and needs no lock, so that a value found in memory
 //! can be checked against the file on every `get`.
