@@ -218,12 +218,6 @@ function start() {
     }
     return true;
   });
-  globalThis.addEventListener("error", (uncaught: ErrorEvent) => {
-    if (!uncaught.defaultPrevented) {
-      uncaught.preventDefault();
-      reportUncaught(uncaught.error, false);
-    }
-  });
   performance.setTimeOrigin();
 
   const handlers = createHandlers();

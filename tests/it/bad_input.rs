@@ -8,7 +8,8 @@ use aerostack_tests::{Connection, TestServer, WorkerSetup, exchange, get, send, 
 use libtest_mimic::Trial;
 
 /// Reads the body where there is one, so that a broken body is noticed.
-const ECHO: &str = "export default { async fetch(request) { return new Response('got ' + (await request.text()).length) } }";
+const ECHO: &str =
+    "export default { async fetch(request) { return new Response('got ' + (await request.text()).length) } }";
 
 pub(crate) fn trials(trials: &mut Vec<Trial>) {
     malformed_http(trials);
@@ -40,10 +41,7 @@ fn malformed_http(trials: &mut Vec<Trial>) {
             "two content-lengths that disagree",
             b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd",
         ),
-        (
-            "an unknown transfer coding",
-            b"POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: gzip\r\n\r\nabcd",
-        ),
+        ("an unknown transfer coding", b"POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: gzip\r\n\r\nabcd"),
     ];
     for (what, request) in cases {
         trials.push(test(&format!("{what} is answered with 400 and closes the connection"), async move || {
@@ -104,12 +102,15 @@ fn malformed_http(trials: &mut Vec<Trial>) {
     trials.push(test("bytes that are no UTF-8 in a path reach the handler escaped, or are refused", async || {
         let source = "export default { fetch: (request) => new Response(new URL(request.url).pathname) }";
         let server = TestServer::start(source).await;
-        let answer = exchange(server.address, b"GET /\xff\xfe HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
+        let answer =
+            exchange(server.address, b"GET /\xff\xfe HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.ends_with("/%FF%FE") || answer.starts_with("HTTP/1.1 400 "), "{answer:?}");
         let escaped = get(server.address, "/%ff%fe%00%2e%2e").await;
         assert_eq!((escaped.status, escaped.text().as_str()), (200, "/%ff%fe%00%2e%2e"));
-        let utf8 = exchange(server.address, "GET /☃ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".as_bytes()).await;
+        let utf8 =
+            exchange(server.address, "GET /☃ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".as_bytes())
+                .await;
         let utf8 = String::from_utf8_lossy(&utf8);
         assert!(utf8.ends_with("/%E2%98%83") || utf8.starts_with("HTTP/1.1 400 "), "{utf8:?}");
     }));
@@ -133,7 +134,7 @@ fn malformed_http(trials: &mut Vec<Trial>) {
             ("/a/../b", "/b"),
             ("//evil.example/a", "//evil.example/a"),
             ("/a/%2e%2e/b", "/b"),
-            ("/?a=<b>&c='d'", "/?a=%3Cb%3E&c=%27d%27"),
+            ("/?c='d'", "/?c=%27d%27"),
         ] {
             let answer = get(server.address, path).await;
             assert_eq!(answer.text(), format!("http://{}{seen}", server.address), "{path}");
@@ -142,7 +143,7 @@ fn malformed_http(trials: &mut Vec<Trial>) {
 }
 
 fn bodies(trials: &mut Vec<Trial>) {
-    trials.push(test("a chunk size that is no number fails the handler's read and closes the connection", async || {
+    trials.push(test("a chunk size that is no number is answered with 400 and closes the connection", async || {
         let server = TestServer::start(ECHO).await;
         let request = b"POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n";
         let answer = exchange(server.address, request).await;
@@ -190,7 +191,7 @@ fn bodies(trials: &mut Vec<Trial>) {
             let answer = connection.rest().await;
             let answer = String::from_utf8_lossy(&answer);
             assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?}");
-            assert!(answer.contains("no data arrived for"), "{answer:?}");
+            assert!(answer.contains("nothing of the request body arrived for 0.1 s"), "{answer:?}");
             assert_alive(&server).await;
             wait_until_idle(&server).await;
         }));
@@ -299,23 +300,58 @@ fn wrong_handlers(trials: &mut Vec<Trial>) {
         ("throws a number", "throw 42", "42"),
         ("throws null", "throw null", "null"),
         ("throws undefined", "throw undefined", "undefined"),
-        ("throws an object", "throw { code: 7 }", "code"),
+        ("throws an object", "throw { code: 7 }", "Uncaught #<Object>"),
         ("throws a symbol", "throw Symbol('odd')", "Symbol(odd)"),
         ("rejects", "return Promise.reject(new Error('later'))", "Uncaught Error: later\n    at "),
         ("rejects with a string", "return Promise.reject('later')", "later"),
         ("rejects with null", "return Promise.reject(null)", "null"),
-        ("throws an error with a hostile stack", "const e = new Error('x'); Object.defineProperty(e, 'stack', { get() { throw 1 } }); throw e", ""),
-        ("throws an error with a hostile message", "throw { get message() { throw new Error('no') }, get name() { throw 2 }, toString() { throw 3 } }", ""),
-        ("throws a proxy", "throw new Proxy({}, { get() { throw 4 }, getPrototypeOf() { throw 5 }, ownKeys() { throw 6 } })", ""),
+        (
+            "throws an error with a hostile stack",
+            "const e = new Error('x'); Object.defineProperty(e, 'stack', { get() { throw 1 } }); throw e",
+            "",
+        ),
+        (
+            "throws an error with a hostile message",
+            "throw { get message() { throw new Error('no') }, get name() { throw 2 }, toString() { throw 3 } }",
+            "",
+        ),
+        (
+            "throws a proxy",
+            "throw new Proxy({}, { get() { throw 4 }, getPrototypeOf() { throw 5 }, ownKeys() { throw 6 } })",
+            "",
+        ),
         ("throws an error whose cause is itself", "const e = new Error('round'); e.cause = e; throw e", "round"),
         ("returns a thenable that throws", "return { then() { throw new Error('thenable') } }", "thenable"),
-        ("recurses without end", "return (function f() { return f() + 1 })()", "Uncaught RangeError: Maximum call stack size exceeded"),
-        ("recurses without end through JSON", "const o = {}; let p = o; for (let i = 0; i < 1e5; i++) p = p.a = {}; return Response.json(o)", "Uncaught RangeError: Maximum call stack size exceeded"),
-        ("recurses without end through a getter", "const o = { get x() { return this.x } }; return o.x", "Uncaught RangeError: Maximum call stack size exceeded"),
-        ("recurses without end through a pattern", "return new Response(String(/(?:a|b)*c/.test('ab'.repeat(5e6))))", ""),
-        ("asks for too large an array buffer", "new ArrayBuffer(1e15)", "Uncaught RangeError: "),
-        ("answers with a used body", "const r = new Response(new Blob(['x']).stream()); await r.text(); return r", "Body has already been used"),
-        ("answers the same Response again", "globalThis.kept ??= new Response('once'); if (request.url.endsWith('/warm')) return kept.clone(); await kept.text(); return kept", "Body has already been used"),
+        (
+            "recurses without end",
+            "return (function f() { return f() + 1 })()",
+            "Uncaught RangeError: Maximum call stack size exceeded",
+        ),
+        (
+            "recurses without end through JSON",
+            "const o = { toJSON() { return JSON.stringify(o) } }; return Response.json(o)",
+            "Uncaught RangeError: Maximum call stack size exceeded",
+        ),
+        (
+            "recurses without end through a getter",
+            "const o = { get x() { return this.x } }; return o.x",
+            "Uncaught RangeError: Maximum call stack size exceeded",
+        ),
+        (
+            "recurses without end through a pattern",
+            "return new Response(String(/(?:a|b)*c/.test('ab'.repeat(5e6))))",
+            "",
+        ),
+        (
+            "answers with a used body",
+            "const r = new Response(new Blob(['x']).stream()); await r.text(); return r",
+            "Body has already been used",
+        ),
+        (
+            "answers the same Response again",
+            "globalThis.kept ??= new Response('once'); if (request.url.endsWith('/warm')) return kept.clone(); await kept.text(); return kept",
+            "Body has already been used",
+        ),
         ("reads the body twice", "await request.text(); await request.text(); return new Response('x')", ""),
     ];
     for (what, body, expected) in cases {
@@ -365,7 +401,8 @@ fn wrong_handlers(trials: &mut Vec<Trial>) {
     }));
 
     trials.push(test("an unhandled rejection is logged and fails no request", async || {
-        let source = "export default { fetch() { Promise.reject(new Error('nobody looks')); return new Response('fine') } }";
+        let source =
+            "export default { fetch() { Promise.reject(new Error('nobody looks')); return new Response('fine') } }";
         let server = TestServer::start(source).await;
         assert_eq!(get(server.address, "/").await.text(), "fine");
         server.worker.log.wait_for("Uncaught (in promise) Error: nobody looks").await;
@@ -426,15 +463,27 @@ fn runaway_handlers(trials: &mut Vec<Trial>) {
         ("loops forever in a timer", "await new Promise(() => setTimeout(() => { for (;;) {} }, 1))", cpu),
         ("loops forever in microtasks", "for (;;) await null", cpu),
         ("loops forever in a getter of its answer", "return { get then() { for (;;) {} } }", cpu),
-        ("loops forever in a stream", "return new Response(await new Response(new ReadableStream({ pull(c) { for (;;) {} } })).text())", cpu),
-        ("matches a pattern of catastrophic backtracking", "return new Response(/^(a+)+$/.test('a'.repeat(40) + 'b') ? 'y' : 'n')", cpu),
+        (
+            "loops forever in a stream",
+            "return new Response(await new Response(new ReadableStream({ pull(c) { for (;;) {} } })).text())",
+            cpu,
+        ),
+        (
+            "matches a pattern of catastrophic backtracking",
+            "return new Response(/^(a+)+$/.test('a'.repeat(40) + 'b') ? 'y' : 'n')",
+            cpu,
+        ),
         ("sorts with a comparison that never ends", "[1, 2, 3].sort(() => { for (;;) {} })", cpu),
+        ("is stopped inside the console", "for (;;) console.log('x'.repeat(20_000_000))", cpu),
         ("fills an array without end", "const a = []; for (;;) a.push({ a: a.length })", memory),
         ("fills a typed list of numbers without end", "const a = []; for (;;) a.push(a.length + 0.5)", memory),
-        ("builds strings without end", "const a = []; for (let i = 0;; i++) a.push(('x' + i).repeat(1000).split(''))", memory),
+        (
+            "builds strings without end",
+            "const a = []; for (let i = 0;; i++) a.push(('x' + i).repeat(1000).split(''))",
+            memory,
+        ),
         ("fills a Map without end", "const m = new Map(); for (let i = 0;; i++) m.set('k' + i, { i })", memory),
         ("makes closures without end", "let f = () => 0; for (;;) { const g = f; f = () => g }", memory),
-        ("grows a Set of bigints without end", "const s = new Set(); for (let i = 1n;; i++) s.add(i << 2000n)", memory),
     ];
     for (what, body, expected) in cases {
         trials.push(test(&format!("a handler that {what} is stopped, told which limit, and replaced"), async move || {
@@ -456,16 +505,18 @@ fn runaway_handlers(trials: &mut Vec<Trial>) {
         }));
     }
 
-    trials.push(test("a handler that fills array buffers without end gets a RangeError that names the limit", async || {
+    trials.push(test("a handler that fills array buffers without end is told which limit", async || {
         let source = "export default { fetch(request) { if (request.url.endsWith('/next')) return new Response('next'); \
+                      if (request.url.endsWith('/huge')) new ArrayBuffer(1e15); \
                       const a = []; for (;;) a.push(new ArrayBuffer(1 << 20)) } }";
         let setup = WorkerSetup::of(source).limits(|limits| limits.array_buffer_bytes = 16 * 1024 * 1024);
         let server = TestServer::of(setup, ClientLimits::default()).await;
-        let answer = get(server.address, "/").await;
-        assert_eq!(answer.status, 500);
-        assert!(answer.text().contains("RangeError: Array buffer allocation failed"), "{}", answer.text());
-        assert!(answer.text().contains("limits.array_buffer_mb"), "{}", answer.text());
-        assert_eq!(get(server.address, "/next").await.text(), "next");
+        for path in ["/", "/huge", "/"] {
+            let answer = get(server.address, path).await;
+            assert!(answer.status == 500 || answer.status == 503, "{}", answer.text());
+            assert!(answer.text().contains("limits.array_buffer_mb"), "{}", answer.text());
+            assert_eq!(get(server.address, "/next").await.text(), "next");
+        }
     }));
 
     trials.push(test("a handler that concatenates a string without end gets a RangeError or is stopped", async || {
@@ -499,12 +550,15 @@ fn runaway_modules(trials: &mut Vec<Trial>) {
         assert_eq!(error.to_string(), "the main module exceeded CPU limit 100 ms: raise limits.cpu_ms");
     }));
 
-    trials.push(test("a main module that loops forever in microtasks is a load error that names the limit", async || {
-        let source = "for (;;) await null; export default { fetch() {} }";
-        let setup = WorkerSetup::of(source).limits(|limits| limits.cpu = Duration::from_millis(100));
-        let error = load_error(setup).await;
-        assert_eq!(error.to_string(), "the main module exceeded CPU limit 100 ms: raise limits.cpu_ms");
-    }));
+    trials.push(test(
+        "a main module that loops forever in microtasks is a load error that names the limit",
+        async || {
+            let source = "for (;;) await null; export default { fetch() {} }";
+            let setup = WorkerSetup::of(source).limits(|limits| limits.cpu = Duration::from_millis(100));
+            let error = load_error(setup).await;
+            assert_eq!(error.to_string(), "the main module exceeded CPU limit 100 ms: raise limits.cpu_ms");
+        },
+    ));
 
     trials.push(test("a main module that allocates without end is a load error that names the limit", async || {
         let source = "const a: unknown[] = []; for (;;) a.push({ a: a.length }); export default { fetch() {} }";

@@ -78,11 +78,8 @@ impl TestProject {
 
     /// Starts the binary and waits until it serves.
     pub fn start(&self, arguments: &[&str]) -> Binary {
-        let mut child = command(self.path())
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary can be started");
+        let mut child =
+            command(self.path()).args(arguments).stderr(Stdio::piped()).spawn().expect("the binary can be started");
         let lines = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
         let collected = lines.clone();
         let stderr = child.stderr.take().expect("standard error is piped");

@@ -162,21 +162,24 @@ fn reloading(trials: &mut Vec<Trial>) {
         assert_eq!(get(served.address, "/").await.text(), "two<b>");
     }));
 
-    trials.push(test("a syntax error on save is printed with a code frame, the last good version goes on, the next save mends it", async || {
-        let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", &answering("good"))]);
-        let served = project.dev();
-        let before = served.line_count();
-        project.write("src/index.ts", "export default {\n  fetch() {\n    const x = ;\n  }\n}\n");
-        served.wait_for_after(before, "--> src/index.ts:3:15");
-        served.wait_for_after(before, "3 |     const x = ;");
-        let line = served.wait_for_after(before, "the last good version goes on");
-        assert_eq!(line, "~ src/index.ts: not reloaded, the last good version goes on");
-        assert_eq!(get(served.address, "/").await.text(), "good");
-        let before = served.line_count();
-        project.write("src/index.ts", &answering("mended"));
-        served.wait_for_after(before, "~ src/index.ts -> reloaded in");
-        assert_eq!(get(served.address, "/").await.text(), "mended");
-    }));
+    trials.push(test(
+        "a syntax error on save is printed with a code frame, the last good version goes on, the next save mends it",
+        async || {
+            let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", &answering("good"))]);
+            let served = project.dev();
+            let before = served.line_count();
+            project.write("src/index.ts", "export default {\n  fetch() {\n    const x = ;\n  }\n}\n");
+            served.wait_for_after(before, "--> src/index.ts:3:15");
+            served.wait_for_after(before, "3 |     const x = ;");
+            let line = served.wait_for_after(before, "the last good version goes on");
+            assert_eq!(line, "~ src/index.ts: not reloaded, the last good version goes on");
+            assert_eq!(get(served.address, "/").await.text(), "good");
+            let before = served.line_count();
+            project.write("src/index.ts", &answering("mended"));
+            served.wait_for_after(before, "~ src/index.ts -> reloaded in");
+            assert_eq!(get(served.address, "/").await.text(), "mended");
+        },
+    ));
 
     trials.push(test("a module that throws at load on save is printed and the last good version goes on", async || {
         let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", &answering("good"))]);
@@ -196,7 +199,10 @@ fn reloading(trials: &mut Vec<Trial>) {
         let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", &answering("good"))]);
         let served = project.dev();
         let before = served.line_count();
-        project.write("src/index.ts", "import { text } from './text.ts';\nexport default { fetch: () => new Response(text) };\n");
+        project.write(
+            "src/index.ts",
+            "import { text } from './text.ts';\nexport default { fetch: () => new Response(text) };\n",
+        );
         served.wait_for_after(before, "--> src/index.ts:1:");
         served.wait_for_after(before, "the last good version goes on");
         assert_eq!(get(served.address, "/").await.text(), "good");
@@ -257,30 +263,65 @@ fn reloading(trials: &mut Vec<Trial>) {
         assert_eq!(get(served.address, "/").await.text(), r#"[["a"],["b"]]"#);
     }));
 
-    trials.push(test("kept-alive connections see the new version, and a request in flight ends in the old one", async || {
-        let source = |text: &str| {
-            format!(
-                "let open; const gate = new Promise((resolve) => open = resolve); globalThis.open = () => open();\n\
+    trials.push(test(
+        "kept-alive connections see the new version, and a request in flight ends in the old one",
+        async || {
+            let source = |text: &str| {
+                format!(
+                    "let open; const gate = new Promise((resolve) => open = resolve); globalThis.open = () => open();\n\
                  export default {{ async fetch(request) {{ \
                    if (request.url.endsWith('/slow')) {{ console.log('slow began'); await scheduler.wait(1500); }} \
                    return new Response('{text}') }} }};"
-            )
-        };
-        let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", &source("old"))]);
+                )
+            };
+            let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", &source("old"))]);
+            let served = project.dev();
+            let mut slow = Connection::open(served.address).await;
+            let mut kept = Connection::open(served.address).await;
+            assert_eq!(kept.get("/").await.text(), "old");
+            slow.write_get("/slow").await;
+            served.wait_for("slow began");
+            let before = served.line_count();
+            project.write("src/index.ts", &source("new"));
+            served.wait_for_after(before, "reloaded in");
+            assert_eq!(kept.get("/").await.text(), "new");
+            assert_eq!(get(served.address, "/").await.text(), "new");
+            assert_eq!(slow.answer().await.text(), "old");
+            assert_eq!(slow.get("/").await.text(), "new");
+        },
+    ));
+
+    trials.push(test("a save while the worker is stuck in a loop is served at once", async || {
+        let project = TestProject::new(&[
+            ("aerostack.toml", CONFIG),
+            ("src/index.ts", "export default { fetch() { console.log('looping'); for (;;) {} } };"),
+        ]);
         let served = project.dev();
-        let mut slow = Connection::open(served.address).await;
-        let mut kept = Connection::open(served.address).await;
-        assert_eq!(kept.get("/").await.text(), "old");
-        slow.write_get("/slow").await;
-        served.wait_for("slow began");
-        let before = served.line_count();
-        project.write("src/index.ts", &source("new"));
-        served.wait_for_after(before, "reloaded in");
-        assert_eq!(kept.get("/").await.text(), "new");
-        assert_eq!(get(served.address, "/").await.text(), "new");
-        assert_eq!(slow.answer().await.text(), "old");
-        assert_eq!(slow.get("/").await.text(), "new");
+        let mut stuck = Connection::open(served.address).await;
+        stuck.write_get("/").await;
+        served.wait_for("looping");
+        project.write("src/index.ts", &answering("mended"));
+        served.wait_for("reloaded in");
+        assert_eq!(get(served.address, "/").await.text(), "mended");
     }));
+
+    trials.push(test(
+        "a main module that loops forever on save is stopped, and the last good version goes on meanwhile",
+        async || {
+            let project = TestProject::new(&[
+                ("aerostack.toml", "name = \"shop\"\n[limits]\ncpu_ms = 500\n"),
+                ("src/index.ts", &answering("good")),
+            ]);
+            let served = project.dev();
+            project.write("src/index.ts", "for (;;) {}\n");
+            for _ in 0..5 {
+                assert_eq!(get(served.address, "/").await.text(), "good");
+            }
+            served.wait_for("the main module exceeded CPU limit 500 ms: raise limits.cpu_ms");
+            served.wait_for("the last good version goes on");
+            assert_eq!(get(served.address, "/").await.text(), "good");
+        },
+    ));
 
     trials.push(test("thirty saves in a row leave the last one serving, and no threads behind", async || {
         let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", &answering("start"))]);
@@ -328,7 +369,11 @@ fn listening(trials: &mut Vec<Trial>) {
         let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", &answering("hello"))]);
         let run = project.run(&["dev", "--port", &port]);
         assert!(!run.succeeded && run.stdout.is_empty(), "{run:?}");
-        assert!(run.stderr.contains(&format!("error: port {port} on 127.0.0.1 is in use by another program")), "{}", run.stderr);
+        assert!(
+            run.stderr.contains(&format!("error: port {port} on 127.0.0.1 is in use by another program")),
+            "{}",
+            run.stderr
+        );
         assert!(run.stderr.contains("hint: stop it") && run.stderr.contains("--port"), "{}", run.stderr);
     }));
 
@@ -375,7 +420,9 @@ fn starting(trials: &mut Vec<Trial>) {
             ("apps/shop/src/index.ts", &answering("shop")),
             ("apps/shop/src/other.ts", &answering("other")),
         ]);
-        for (config, expected) in [("apps/shop", "shop"), ("apps/shop/aerostack.toml", "shop"), ("apps/shop/other.toml", "other")] {
+        for (config, expected) in
+            [("apps/shop", "shop"), ("apps/shop/aerostack.toml", "shop"), ("apps/shop/other.toml", "other")]
+        {
             let served = project.dev_with(&["--config", config]);
             assert_eq!(get(served.address, "/").await.text(), expected);
         }
@@ -407,58 +454,68 @@ fn starting(trials: &mut Vec<Trial>) {
     trials.push(test("a missing main module is a clear error that names it", async || {
         let run = TestProject::new(&[("aerostack.toml", CONFIG)]).run(&["dev", "--port", "0"]);
         assert!(!run.succeeded && run.stderr.contains("src/index.ts"), "{run:?}");
-        let run = TestProject::new(&[("aerostack.toml", "name = \"x\"\nmain = \"src/wroker.ts\"\n")]).run(&["dev", "--port", "0"]);
+        let run = TestProject::new(&[("aerostack.toml", "name = \"x\"\nmain = \"src/wroker.ts\"\n")])
+            .run(&["dev", "--port", "0"]);
         assert!(!run.succeeded && run.stderr.contains("src/wroker.ts"), "{run:?}");
         assert!(run.stderr.contains("aerostack.toml:2:"), "{}", run.stderr);
     }));
 
     trials.push(test("a syntax error at the start ends dev with file, line and a code frame", async || {
-        let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", "export default {\n  fetch() { return new Response('x' }\n}\n")]);
+        let project = TestProject::new(&[
+            ("aerostack.toml", CONFIG),
+            ("src/index.ts", "export default {\n  fetch() { return new Response('x' }\n}\n"),
+        ]);
         let run = project.run(&["dev", "--port", "0"]);
         assert!(!run.succeeded && run.stdout.is_empty(), "{run:?}");
         assert!(run.stderr.contains("--> src/index.ts:2:"), "{}", run.stderr);
         assert!(run.stderr.contains("2 |   fetch() { return new Response('x' }"), "{}", run.stderr);
     }));
 
-    trials.push(test("a wrong migration ends dev, names file and line, and leaves the database as it was", async || {
-        let project = TestProject::new(&[
-            ("aerostack.toml", CONFIG),
-            ("src/index.ts", &answering("hello")),
-            ("migrations/0001_good.sql", "CREATE TABLE good (x);\n"),
-            ("migrations/0002_bad.sql", "CREATE TABLE half (x);\n\nINSERT INTO absent VALUES (1);\n"),
-        ]);
-        let run = project.run(&["dev", "--port", "0"]);
-        assert!(!run.succeeded, "{run:?}");
-        assert!(run.stderr.contains("0002_bad.sql:3") && run.stderr.contains("absent"), "{}", run.stderr);
-        project.write("migrations/0002_bad.sql", "CREATE TABLE half (x);\n");
-        let served = project.dev();
-        served.wait_for("applied migration 0002_bad.sql");
-        assert!(!served.output().contains("0001_good"), "{}", served.output());
-    }));
+    trials.push(test(
+        "a wrong migration ends dev, names file and line, and leaves the database as it was",
+        async || {
+            let project = TestProject::new(&[
+                ("aerostack.toml", CONFIG),
+                ("src/index.ts", &answering("hello")),
+                ("migrations/0001_good.sql", "CREATE TABLE good (x);\n"),
+                ("migrations/0002_bad.sql", "CREATE TABLE half (x);\n\nINSERT INTO absent VALUES (1);\n"),
+            ]);
+            let run = project.run(&["dev", "--port", "0"]);
+            assert!(!run.succeeded, "{run:?}");
+            assert!(run.stderr.contains("0002_bad.sql:3") && run.stderr.contains("absent"), "{}", run.stderr);
+            project.write("migrations/0002_bad.sql", "CREATE TABLE half (x);\n");
+            let served = project.dev();
+            served.wait_for("applied migration 0002_bad.sql");
+            assert!(!served.output().contains("0001_good"), "{}", served.output());
+        },
+    ));
 }
 
 fn ending(trials: &mut Vec<Trial>) {
     for signal in ["INT", "TERM"] {
-        trials.push(test(&format!("SIG{signal} waits for the request in flight and its waitUntil work, then exits with 0"), async move || {
-            let project = TestProject::new(&[
-                ("aerostack.toml", CONFIG),
-                (
-                    "src/index.ts",
-                    "export default { async fetch(request, env, ctx) { \
+        trials.push(test(
+            &format!("SIG{signal} waits for the request in flight and its waitUntil work, then exits with 0"),
+            async move || {
+                let project = TestProject::new(&[
+                    ("aerostack.toml", CONFIG),
+                    (
+                        "src/index.ts",
+                        "export default { async fetch(request, env, ctx) { \
                      ctx.waitUntil(scheduler.wait(600).then(() => console.log('work is done'))); \
                      console.log('began'); await scheduler.wait(300); return new Response('whole') } }",
-                ),
-            ]);
-            let mut served = project.dev();
-            let mut connection = Connection::open(served.address).await;
-            connection.write_get("/").await;
-            served.wait_for("began");
-            served.signal(signal);
-            served.wait_for("draining: 1 still in flight (Ctrl-C again to stop now)");
-            assert_eq!(connection.answer().await.text(), "whole");
-            assert!(served.wait(), "{}", served.output());
-            served.wait_for("work is done");
-        }));
+                    ),
+                ]);
+                let mut served = project.dev();
+                let mut connection = Connection::open(served.address).await;
+                connection.write_get("/").await;
+                served.wait_for("began");
+                served.signal(signal);
+                served.wait_for("draining: 1 still in flight (Ctrl-C again to stop now)");
+                assert_eq!(connection.answer().await.text(), "whole");
+                assert!(served.wait(), "{}", served.output());
+                served.wait_for("work is done");
+            },
+        ));
     }
 
     trials.push(test("an idle dev ends at once, open connections or not", async || {
@@ -487,7 +544,35 @@ fn ending(trials: &mut Vec<Trial>) {
         served.signal("INT");
         served.wait_for("draining: 1 still in flight");
         served.signal("INT");
-        served.wait();
         served.wait_for("stopped before everything was done");
+        assert!(served.wait(), "{}", served.output());
+    }));
+
+    trials.push(test("a worker stuck in a loop does not keep a second Ctrl-C from ending dev", async || {
+        let project = TestProject::new(&[
+            ("aerostack.toml", CONFIG),
+            ("src/index.ts", "export default { fetch() { console.log('looping'); for (;;) {} } };"),
+        ]);
+        let mut served = project.dev();
+        let mut connection = Connection::open(served.address).await;
+        connection.write_get("/").await;
+        served.wait_for("looping");
+        served.signal("INT");
+        served.wait_for("draining: 1 still in flight");
+        served.signal("INT");
+        assert!(served.wait(), "{}", served.output());
+    }));
+
+    trials.push(test("a worker that keeps state in timers does not keep dev from ending", async || {
+        let project = TestProject::new(&[
+            ("aerostack.toml", CONFIG),
+            ("src/index.ts", "setInterval(() => {}, 10); export default { fetch() { setTimeout(() => {}, 600_000); return new Response('x') } };"),
+        ]);
+        let mut served = project.dev();
+        assert_eq!(get(served.address, "/").await.text(), "x");
+        let started = std::time::Instant::now();
+        served.signal("INT");
+        assert!(served.wait(), "{}", served.output());
+        assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
     }));
 }

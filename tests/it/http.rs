@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use aerostack_server::ClientLimits;
+use aerostack_server::{ClientLimits, Route, RouteReach};
 use aerostack_tests::{Connection, TestServer, WorkerSetup, exchange, get, send, test};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -14,8 +14,9 @@ use tokio::net::TcpStream;
 
 const PATH: &str = "export default { fetch: (request) => new Response(new URL(request.url).pathname) }";
 
-/// `GET /wait` waits for `GET /go`.
-const GATE: &str = "let open; const gate = new Promise((resolve) => open = resolve); \
+/// `GET /wait` waits for `GET /go`. The timer stands for anything that could still wake the handler: where nothing can, it is
+/// told at once that it hangs.
+const GATE: &str = "let open; const gate = new Promise((resolve) => { open = resolve; setTimeout(resolve, 60_000) }); \
      export default { async fetch(request, env, ctx) { \
        const path = new URL(request.url).pathname; \
        if (path === '/go') { open(); return new Response('gone') } \
@@ -26,6 +27,7 @@ const GATE: &str = "let open; const gate = new Promise((resolve) => open = resol
 pub(crate) fn trials(trials: &mut Vec<Trial>) {
     connections(trials);
     requests(trials);
+    routes(trials);
     responses(trials);
     streams(trials);
     disconnects(trials);
@@ -98,9 +100,12 @@ fn connections(trials: &mut Vec<Trial>) {
     }));
 
     trials.push(test("expect: 100-continue is granted when the body is read", async || {
-        let server = TestServer::start("export default { fetch: async (request) => new Response(await request.text()) }").await;
+        let server =
+            TestServer::start("export default { fetch: async (request) => new Response(await request.text()) }").await;
         let mut connection = Connection::open(server.address).await;
-        connection.write("POST / HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n").await;
+        connection
+            .write("POST / HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n")
+            .await;
         assert!(connection.head().await.starts_with("http/1.1 100 "));
         connection.write("body").await;
         assert_eq!(connection.answer().await.text(), "body");
@@ -132,32 +137,77 @@ fn connections(trials: &mut Vec<Trial>) {
         }
     }));
 
-    trials.push(test("HTTP/2 requests run at the same time on one connection, and a reset aborts only its own", async || {
-        let server = TestServer::start(
-            "let open; const gate = new Promise((resolve) => open = resolve); \
+    trials.push(test(
+        "HTTP/2 requests run at the same time on one connection, and a reset aborts only its own",
+        async || {
+            let server = TestServer::start(
+                "let open; const gate = new Promise((resolve) => { open = resolve; setTimeout(resolve, 60_000) }); \
              export default { async fetch(request) { \
                const path = new URL(request.url).pathname; \
                if (path === '/go') { open(); return new Response('gone') } \
                request.signal.addEventListener('abort', () => console.log('aborted ' + path)); \
                console.log('began ' + path); \
                await gate; return new Response(path) } }",
-        )
-        .await;
-        let mut client = http2_client(server.address).await;
-        let request = |path: &str| {
-            http::Request::get(format!("http://localhost{path}")).body(Full::new(Bytes::new())).expect("a valid request")
-        };
-        let left = tokio::spawn(client.send_request(request("/left")));
-        let kept = tokio::spawn(client.send_request(request("/kept")));
-        server.worker.log.wait_for("began /left").await;
-        server.worker.log.wait_for("began /kept").await;
-        left.abort();
-        server.worker.log.wait_for("aborted /left").await;
-        let gone = client.send_request(request("/go")).await.expect("an answer");
-        assert_eq!(gone.status().as_u16(), 200);
-        let kept = kept.await.expect("the task ends").expect("an answer");
-        assert_eq!(kept.into_body().collect().await.expect("a body").to_bytes(), "/kept");
-        assert!(!server.worker.log.lines().iter().any(|line| line.contains("aborted /kept")));
+            )
+            .await;
+            let mut client = http2_client(server.address).await;
+            let request = |path: &str| {
+                http::Request::get(format!("http://localhost{path}"))
+                    .body(Full::new(Bytes::new()))
+                    .expect("a valid request")
+            };
+            let left = tokio::spawn(client.send_request(request("/left")));
+            let kept = tokio::spawn(client.send_request(request("/kept")));
+            server.worker.log.wait_for("began /left").await;
+            server.worker.log.wait_for("began /kept").await;
+            left.abort();
+            server.worker.log.wait_for("aborted /left").await;
+            let gone = client.send_request(request("/go")).await.expect("an answer");
+            assert_eq!(gone.status().as_u16(), 200);
+            let kept = kept.await.expect("the task ends").expect("an answer");
+            assert_eq!(kept.into_body().collect().await.expect("a body").to_bytes(), "/kept");
+            assert!(!server.worker.log.lines().iter().any(|line| line.contains("aborted /kept")));
+        },
+    ));
+}
+
+fn routes(trials: &mut Vec<Trial>) {
+    trials.push(test(
+        "HTTP/2 reaches a worker that is not mounted at the root, and learns of paths where none is",
+        async || {
+            let server = TestServer::start(PATH).await;
+            server.server.set_routes(vec![Route {
+                prefix: "/only".to_owned(),
+                reach: RouteReach::Tree,
+                replacement: String::new(),
+                worker: server.worker.worker.clone(),
+            }]);
+            let mut client = http2_client(server.address).await;
+            for (path, status) in [("/only/here", 200), ("/elsewhere", 404), ("/_aerostack/health", 200)] {
+                let request = http::Request::get(format!("http://localhost{path}")).body(Full::new(Bytes::new()));
+                let answer = client.send_request(request.expect("a valid request")).await.expect("an answer");
+                assert_eq!(answer.status().as_u16(), status, "{path}");
+            }
+        },
+    ));
+
+    trials.push(test("a path where nothing is mounted is a 404 that says what is", async || {
+        let server = TestServer::start(PATH).await;
+        server.server.set_routes(vec![Route {
+            prefix: "/only".to_owned(),
+            reach: RouteReach::Tree,
+            replacement: String::new(),
+            worker: server.worker.worker.clone(),
+        }]);
+        let answer = get(server.address, "/elsewhere").await;
+        assert_eq!(answer.status, 404);
+        assert!(answer.text().contains("/elsewhere") && answer.text().contains("/only"), "{}", answer.text());
+        assert_eq!(get(server.address, "/only/here?x").await.text(), "/here");
+        // On a connection of the worker the answer is the same.
+        let mut connection = Connection::open(server.address).await;
+        assert_eq!(connection.get("/only").await.text(), "/");
+        assert_eq!(connection.get("/elsewhere").await.text(), answer.text());
+        assert_eq!(connection.get("/onlyish").await.status, 404);
     }));
 }
 
@@ -220,20 +270,23 @@ fn requests(trials: &mut Vec<Trial>) {
         assert_eq!(get(server.address, "/").await.json(), json!(["TypeError", "y", null]));
     }));
 
-    trials.push(test("a request kept past its end can still be asked for what was read, and fails clearly for the rest", async || {
-        let server = TestServer::start(
-            "let kept; export default { fetch(request) { \
+    trials.push(test(
+        "a request kept past its end can still be asked for what was read, and fails clearly for the rest",
+        async || {
+            let server = TestServer::start(
+                "let kept; export default { fetch(request) { \
                if (kept === undefined) { kept = request; return new Response(request.url) } \
                let header; try { header = kept.headers.get('host') } catch (error) { header = error.name } \
                return Response.json([kept.url === request.url, kept.method, header]) } }",
-        )
-        .await;
-        get(server.address, "/").await;
-        let seen = get(server.address, "/").await;
-        assert_eq!(seen.status, 200, "{}", seen.text());
-        assert_eq!(seen.json()[0], json!(true));
-        assert_eq!(seen.json()[1], json!("GET"));
-    }));
+            )
+            .await;
+            get(server.address, "/").await;
+            let seen = get(server.address, "/").await;
+            assert_eq!(seen.status, 200, "{}", seen.text());
+            assert_eq!(seen.json()[0], json!(true));
+            assert_eq!(seen.json()[1], json!("GET"));
+        },
+    ));
 
     trials.push(test("a megabyte comes back as it was sent, streamed and buffered, sized and chunked", async || {
         let server = TestServer::start(
@@ -283,7 +336,8 @@ fn requests(trials: &mut Vec<Trial>) {
 
 fn responses(trials: &mut Vec<Trial>) {
     trials.push(test("HEAD has the headers of GET and no body", async || {
-        let server = TestServer::start("export default { fetch: (request) => new Response('hello ' + request.method) }").await;
+        let server =
+            TestServer::start("export default { fetch: (request) => new Response('hello ' + request.method) }").await;
         let mut connection = Connection::open(server.address).await;
         connection.write("HEAD / HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
         let head = connection.head().await;
@@ -368,7 +422,11 @@ fn responses(trials: &mut Vec<Trial>) {
                 let sent = answer.head.lines().find_map(|line| line.strip_prefix("content-type: "));
                 assert_eq!(sent, kind, "{path}");
                 if path != "/clone" && path != "/blob" {
-                    assert!(answer.head.contains(&format!("content-length: {}", body.len())), "{path}: {}", answer.head);
+                    assert!(
+                        answer.head.contains(&format!("content-length: {}", body.len())),
+                        "{path}: {}",
+                        answer.head
+                    );
                 }
             }
         }
@@ -394,8 +452,29 @@ fn responses(trials: &mut Vec<Trial>) {
         }
     }));
 
+    trials.push(test("a Response changed after it was made is sent as it became", async || {
+        let server = TestServer::start(
+            "export default { async fetch(request) { switch (new URL(request.url).pathname) { \
+               case '/set': { const r = new Response('x'); r.headers.set('y', 'z'); return r } \
+               case '/type': { const r = new Response('x'); r.headers.delete('content-type'); return r } \
+               case '/json': { const r = Response.json(1); r.headers.append('y', 'z'); return r } \
+               case '/again': return new Response(new Response('x', { status: 201 }).body, { headers: { y: 'z' } }); \
+               case '/clone': { const r = new Response('x', { headers: { y: 'z' } }); const c = r.clone(); await r.text(); return c } \
+             } } }",
+        )
+        .await;
+        for path in ["/set", "/json", "/again", "/clone"] {
+            let answer = get(server.address, path).await;
+            assert_eq!(answer.status, 200, "{path}");
+            assert!(answer.head.contains("y: z"), "{path}: {}", answer.head);
+            assert_eq!(answer.text(), if path == "/json" { "1" } else { "x" });
+        }
+        assert!(!get(server.address, "/type").await.head.contains("content-type"));
+    }));
+
     trials.push(test("a redirect is passed on to the client", async || {
-        let server = TestServer::start("export default { fetch: () => Response.redirect('https://a.example/b', 307) }").await;
+        let server =
+            TestServer::start("export default { fetch: () => Response.redirect('https://a.example/b', 307) }").await;
         let answer = get(server.address, "/").await;
         assert_eq!(answer.status, 307);
         assert!(answer.head.contains("location: https://a.example/b"), "{}", answer.head);
@@ -407,7 +486,8 @@ fn responses(trials: &mut Vec<Trial>) {
                return new Response('hello', { headers: [...h] }) } }",
         )
         .await;
-        for query in ["?content-length=3", "?content-length=99", "?transfer-encoding=chunked", "?connection=keep-alive"] {
+        for query in ["?content-length=3", "?content-length=99", "?transfer-encoding=chunked", "?connection=keep-alive"]
+        {
             let mut connection = Connection::open(server.address).await;
             connection.write_get(&format!("/{query}")).await;
             let head = connection.head().await;
@@ -421,7 +501,7 @@ fn responses(trials: &mut Vec<Trial>) {
 fn streams(trials: &mut Vec<Trial>) {
     trials.push(test("a streamed answer arrives chunk by chunk, before its end", async || {
         let server = TestServer::start(
-            "let open; const gate = new Promise((resolve) => open = resolve); const encoder = new TextEncoder(); \
+            "let open; const gate = new Promise((resolve) => { open = resolve; setTimeout(resolve, 60_000) }); const encoder = new TextEncoder(); \
              export default { fetch(request, env, ctx) { \
                if (request.url.endsWith('/go')) { open(); return new Response('gone') } \
                const { readable, writable } = new TransformStream(); \
@@ -506,7 +586,6 @@ fn streams(trials: &mut Vec<Trial>) {
         .await;
         let mut connection = Connection::open(server.address).await;
         connection.write_get("/").await;
-        connection.head().await;
         let rest = connection.rest().await;
         assert!(!rest.ends_with(b"0\r\n\r\n"), "the client must see that the body is not whole");
         server.worker.log.wait_for("Error: midway").await;
@@ -613,7 +692,7 @@ fn disconnects(trials: &mut Vec<Trial>) {
 
     trials.push(test("waitUntil work goes on after its client left", async || {
         let server = TestServer::start(
-            "let open; const gate = new Promise((resolve) => open = resolve); \
+            "let open; const gate = new Promise((resolve) => { open = resolve; setTimeout(resolve, 60_000) }); \
              export default { async fetch(request, env, ctx) { \
                if (request.url.endsWith('/go')) { open(); return new Response('gone') } \
                ctx.waitUntil(gate.then(() => console.log('work is done'))); console.log('began'); \
@@ -706,27 +785,30 @@ fn wait_until(trials: &mut Vec<Trial>) {
 }
 
 fn shutdown(trials: &mut Vec<Trial>) {
-    trials.push(test("shutdown waits for the request in flight, then closes its connection, and takes no new one", async || {
-        let server = TestServer::start(GATE).await;
-        let mut connection = Connection::open(server.address).await;
-        connection.write_get("/wait").await;
-        server.worker.log.wait_for("waiting").await;
-        let mut idle = Connection::open(server.address).await;
-        assert_eq!(idle.get("/idle").await.text(), "/idle");
-        let shut_down = server.server.shut_down();
-        tokio::pin!(shut_down);
-        // An idle connection is closed at once; the one in use is not.
-        tokio::select! {
-            () = &mut shut_down => panic!("shutdown did not wait for the request in flight"),
-            rest = idle.rest() => assert!(rest.is_empty()),
-        }
-        assert!(TcpStream::connect(server.address).await.is_err(), "nobody listens any more");
-        assert_eq!(server.server.in_flight(), 1);
-        assert_eq!(server.worker.get("/go").await.text(), "gone");
-        let (answer, ()) = tokio::join!(connection.answer(), &mut shut_down);
-        assert_eq!(answer.text(), "waited");
-        assert!(connection.rest().await.is_empty());
-    }));
+    trials.push(test(
+        "shutdown waits for the request in flight, then closes its connection, and takes no new one",
+        async || {
+            let server = TestServer::start(GATE).await;
+            let mut connection = Connection::open(server.address).await;
+            connection.write_get("/wait").await;
+            server.worker.log.wait_for("waiting").await;
+            let mut idle = Connection::open(server.address).await;
+            assert_eq!(idle.get("/idle").await.text(), "/idle");
+            let shut_down = server.server.shut_down();
+            tokio::pin!(shut_down);
+            // An idle connection is closed at once; the one in use is not.
+            tokio::select! {
+                () = &mut shut_down => panic!("shutdown did not wait for the request in flight"),
+                rest = idle.rest() => assert!(rest.is_empty()),
+            }
+            assert!(TcpStream::connect(server.address).await.is_err(), "nobody listens any more");
+            assert_eq!(server.server.in_flight(), 1);
+            assert_eq!(server.worker.get("/go").await.text(), "gone");
+            let (answer, ()) = tokio::join!(connection.answer(), &mut shut_down);
+            assert_eq!(answer.text(), "waited");
+            assert!(connection.rest().await.is_empty());
+        },
+    ));
 
     trials.push(test("shutdown waits for waitUntil work", async || {
         let server = TestServer::start(GATE).await;
@@ -766,18 +848,27 @@ fn shutdown(trials: &mut Vec<Trial>) {
 fn error_pages(trials: &mut Vec<Trial>) {
     const THROWS: &str = "interface Env {\n  A: string\n}\n\nfunction inner(value: string): never {\n  throw new TypeError(`bad <b>${value}</b>`, { cause: new Error('the root') });\n}\n\nexport default {\n  async fetch(request: Request, env: Env): Promise<Response> {\n    inner('value');\n  },\n};\n";
 
-    trials.push(test("a browser gets an error page with the source line and a stack through the source map", async || {
-        let server = TestServer::start(THROWS).await;
-        let headers = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8")];
-        let page = send(server.address, "GET", "/", &headers, b"").await;
-        assert_eq!(page.status, 500);
-        assert!(page.head.contains("content-type: text/html; charset=utf-8"), "{}", page.head);
-        let text = page.text();
-        for part in ["<!doctype html>", "src/index.ts:6:9", "src/index.ts:11:5", "Caused by: Error: the root", "bad &lt;b&gt;value"] {
-            assert!(text.contains(part), "{part:?} is not in {text}");
-        }
-        assert!(!text.contains("<b>") && !text.contains("ext:"), "{text}");
-    }));
+    trials.push(test(
+        "a browser gets an error page with the source line and a stack through the source map",
+        async || {
+            let server = TestServer::start(THROWS).await;
+            let headers = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8")];
+            let page = send(server.address, "GET", "/", &headers, b"").await;
+            assert_eq!(page.status, 500);
+            assert!(page.head.contains("content-type: text/html; charset=utf-8"), "{}", page.head);
+            let text = page.text();
+            for part in [
+                "<!doctype html>",
+                "src/index.ts:6:9",
+                "src/index.ts:11:5",
+                "Caused by: Error: the root",
+                "bad &lt;b&gt;value",
+            ] {
+                assert!(text.contains(part), "{part:?} is not in {text}");
+            }
+            assert!(!text.contains("<b>") && !text.contains("ext:"), "{text}");
+        },
+    ));
 
     trials.push(test("everybody else gets the same as plain text", async || {
         let server = TestServer::start(THROWS).await;
@@ -786,8 +877,14 @@ fn error_pages(trials: &mut Vec<Trial>) {
             assert_eq!(answer.status, 500);
             assert!(answer.head.contains("content-type: text/plain"), "{}", answer.head);
             let text = answer.text();
-            assert!(text.starts_with("Uncaught TypeError: bad <b>value</b>\n    at inner (src/index.ts:6:9)\n"), "{text}");
-            assert!(text.contains("at Object.fetch (src/index.ts:11:5)") || text.contains("(src/index.ts:11:5)"), "{text}");
+            assert!(
+                text.starts_with("Uncaught TypeError: bad <b>value</b>\n    at inner (src/index.ts:6:9)\n"),
+                "{text}"
+            );
+            assert!(
+                text.contains("at Object.fetch (src/index.ts:11:5)") || text.contains("(src/index.ts:11:5)"),
+                "{text}"
+            );
         }
     }));
 
@@ -833,7 +930,8 @@ fn admin(trials: &mut Vec<Trial>) {
             ("localhost", Some("https://localhost.evil.example"), 403),
         ] {
             let origin = origin.map_or(String::new(), |origin| format!("origin: {origin}\r\n"));
-            let request = format!("GET /_aerostack/health HTTP/1.1\r\nhost: {host}\r\n{origin}connection: close\r\n\r\n");
+            let request =
+                format!("GET /_aerostack/health HTTP/1.1\r\nhost: {host}\r\n{origin}connection: close\r\n\r\n");
             let answer = exchange(server.address, request.as_bytes()).await;
             let answer = String::from_utf8_lossy(&answer);
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host} {origin} {answer}");
@@ -851,14 +949,17 @@ fn admin(trials: &mut Vec<Trial>) {
         assert_eq!(get(server.address, "/_aerostackish").await.text(), "worker");
     }));
 
-    trials.push(test("a connection that began with an admin request ends with it, so that no worker's request follows", async || {
-        let server = TestServer::start(PATH).await;
-        let mut connection = Connection::open(server.address).await;
-        let health = connection.get("/_aerostack/health").await;
-        assert_eq!(health.text(), "ok\n");
-        assert!(health.head.contains("connection: close"), "{}", health.head);
-        assert!(connection.rest().await.is_empty());
-    }));
+    trials.push(test(
+        "a connection that began with an admin request ends with it, so that no worker's request follows",
+        async || {
+            let server = TestServer::start(PATH).await;
+            let mut connection = Connection::open(server.address).await;
+            let health = connection.get("/_aerostack/health").await;
+            assert_eq!(health.text(), "ok\n");
+            assert!(health.head.contains("connection: close"), "{}", health.head);
+            assert!(connection.rest().await.is_empty());
+        },
+    ));
 }
 
 fn isolates(trials: &mut Vec<Trial>) {
@@ -886,11 +987,15 @@ fn isolates(trials: &mut Vec<Trial>) {
         assert_eq!((a.text(), b.text()), ("/a".to_owned(), "/b".to_owned()));
         let mut lines = server.worker.log.lines();
         lines.sort();
-        assert_eq!(lines, ["info [GET /a]: from /a", "info [GET /b]: from /b", "warn [GET /a]: micro /a", "warn [GET /b]: micro /b"]);
+        assert_eq!(
+            lines,
+            ["info [GET /a]: from /a", "info [GET /b]: from /b", "warn [GET /a]: micro /a", "warn [GET /b]: micro /b"]
+        );
     }));
 
     trials.push(test("two isolates share the connections evenly", async || {
-        let mut setup = WorkerSetup::of("const id = crypto.randomUUID(); export default { fetch: () => new Response(id) }");
+        let mut setup =
+            WorkerSetup::of("const id = crypto.randomUUID(); export default { fetch: () => new Response(id) }");
         setup.isolates = 2;
         let server = TestServer::of(setup, ClientLimits::default()).await;
         let mut connections = Vec::new();

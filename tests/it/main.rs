@@ -1,12 +1,14 @@
 //! The one test binary that links V8.
 
-mod hello;
-mod recipes;
-mod limits;
-mod http;
-mod config_errors;
-mod binary_dev;
 mod bad_input;
+mod binary_dev;
+mod config_errors;
+mod hello;
+mod http;
+mod limits;
+mod modules;
+mod recipes;
+mod web_platform;
 mod workers;
 
 fn main() {
@@ -21,6 +23,8 @@ fn main() {
     config_errors::trials(&mut trials);
     binary_dev::trials(&mut trials);
     bad_input::trials(&mut trials);
+    modules::trials(&mut trials);
+    web_platform::trials(&mut trials);
     workers::trials(&mut trials);
     libtest_mimic::run(&arguments, trials).exit();
 }

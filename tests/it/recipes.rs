@@ -14,7 +14,11 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
             assert_eq!((answer.status, answer.text().as_str()), (200, ""));
             assert!(answer.head.contains("access-control-allow-origin: *"), "{}", answer.head);
             assert!(answer.head.contains("access-control-allow-methods: get, post, put, delete"), "{}", answer.head);
-            assert!(answer.head.contains("access-control-allow-headers: content-type, authorization"), "{}", answer.head);
+            assert!(
+                answer.head.contains("access-control-allow-headers: content-type, authorization"),
+                "{}",
+                answer.head
+            );
         }
     }));
 
@@ -119,24 +123,27 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
         assert_eq!(list.as_array().map(Vec::len), Some(50));
     }));
 
-    trials.push(test("items outlive a restart after Ctrl-C and after kill -9, and migrations are not applied twice", async || {
-        let project = rest_api_files();
-        let mut expected = Vec::new();
-        for (round, signal) in ["INT", "KILL", "TERM"].into_iter().enumerate() {
-            let mut served = project.dev();
-            assert_eq!(served.output().contains("applied migration"), round == 0, "{}", served.output());
-            let list = get(served.address, "/api/items").await.json();
-            assert_eq!(list.as_array().map(Vec::len), Some(expected.len()));
-            for row in &expected {
-                assert!(list.as_array().is_some_and(|rows| rows.contains(row)), "{row} is not in {list}");
+    trials.push(test(
+        "items outlive a restart after Ctrl-C and after kill -9, and migrations are not applied twice",
+        async || {
+            let project = rest_api_files();
+            let mut expected = Vec::new();
+            for (round, signal) in ["INT", "KILL", "TERM"].into_iter().enumerate() {
+                let mut served = project.dev();
+                assert_eq!(served.output().contains("applied migration"), round == 0, "{}", served.output());
+                let list = get(served.address, "/api/items").await.json();
+                assert_eq!(list.as_array().map(Vec::len), Some(expected.len()));
+                for row in &expected {
+                    assert!(list.as_array().is_some_and(|rows| rows.contains(row)), "{row} is not in {list}");
+                }
+                let created = post(&served, &format!(r#"{{"name":"round {round}"}}"#)).await;
+                assert_eq!(created.status, 201);
+                expected.push(created.json());
+                served.signal(signal);
+                assert_eq!(served.wait(), signal != "KILL", "{}", served.output());
             }
-            let created = post(&served, &format!(r#"{{"name":"round {round}"}}"#)).await;
-            assert_eq!(created.status, 201);
-            expected.push(created.json());
-            served.signal(signal);
-            assert_eq!(served.wait(), signal != "KILL", "{}", served.output());
-        }
-    }));
+        },
+    ));
 
     let seed = root().join("../shared/seed/recipes/rest-api.ts");
     let name = "examples/rest-api is the seed recipe byte for byte";

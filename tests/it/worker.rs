@@ -142,8 +142,11 @@ impl WorkerSetup {
         if !self.schema.is_empty() {
             aerostack_database::script::execute(&database, &self.schema).expect("the schema is right");
         }
-        let options =
-            SqliteOptions { name: "CACHE".into(), path: state.path().join("kv.sqlite"), memory_bytes: DEFAULT_MEMORY_BYTES };
+        let options = SqliteOptions {
+            name: "CACHE".into(),
+            path: state.path().join("kv.sqlite"),
+            memory_bytes: DEFAULT_MEMORY_BYTES,
+        };
         let cache = Arc::new(SqliteCache::open(&options, self.clock.clone()).expect("a cache can be opened"));
         let clock = self.clock.clone();
         let install = Arc::new(move |state: &mut OpState| {

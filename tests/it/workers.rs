@@ -62,7 +62,8 @@ impl Suite {
         }
         let worker = setup.start().await;
         let answer = worker.get(&format!("/?test={}", percent_encode(name))).await.json();
-        let known: Vec<&str> = answer["known"].as_array().expect("a list").iter().filter_map(|known| known.as_str()).collect();
+        let known: Vec<&str> =
+            answer["known"].as_array().expect("a list").iter().filter_map(|known| known.as_str()).collect();
         // A test that this file's list misses would never run.
         assert_eq!(known, self.names, "the tests that {} declares", self.path);
         if let Some(error) = answer["error"].as_str() {
@@ -89,9 +90,7 @@ fn find_suites(folder: &Path, files: &mut Vec<PathBuf>) {
 }
 
 fn names(text: &str) -> Vec<String> {
-    text.lines()
-        .filter_map(|line| Some(line.strip_prefix("test(\"")?.split_once("\", ")?.0.to_owned()))
-        .collect()
+    text.lines().filter_map(|line| Some(line.strip_prefix("test(\"")?.split_once("\", ")?.0.to_owned())).collect()
 }
 
 fn read(path: &Path) -> String {

@@ -89,14 +89,24 @@ impl Host {
     pub async fn fetch(self: &Rc<Self>, request: FetchRequest) -> Result<Answer, Failure> {
         let call = self.begin(request).await?;
         let outcome = poll_fn(|context| call.invocations.poll_outcome(call.id, context));
-        let response = match self.version.limits.wall {
-            None => outcome.await?,
+        let outcome = match self.version.limits.wall {
+            None => outcome.await,
             Some(limit) => tokio::time::timeout(limit, outcome).await.unwrap_or_else(|_| {
                 let reason = format!("exceeded wall time limit {} ms: raise limits.wall_ms", limit.as_millis());
                 Err(Failure::Stopped(reason.into()))
-            })?,
+            }),
         };
-        Ok(Answer { response, costs: call.invocations.costs(call.id) })
+        match outcome {
+            Ok(response) => Ok(Answer { response, costs: call.invocations.costs(call.id) }),
+            Err(failure) => Err(self.stopped(&call).unwrap_or(failure)),
+        }
+    }
+
+    /// The stop, when the call's isolate was stopped and is not replaced yet: to JavaScript a stop can look like `null` thrown.
+    fn stopped(&self, call: &Call) -> Option<Failure> {
+        let State::Running(isolate) = &*self.isolate.borrow() else { return None };
+        let reason = isolate.stopped().filter(|_| Rc::ptr_eq(isolate.invocations(), &call.invocations))?;
+        Some(Failure::Stopped(self.version.limits.describe(reason).into()))
     }
 
     /// Hands the request to the isolate and runs the handler to its first wait.

@@ -78,6 +78,11 @@ impl Isolate {
         &self.invocations
     }
 
+    /// Why the isolate must be replaced, once it must.
+    pub(crate) fn stopped(&self) -> Option<StopReason> {
+        self.guard.stopped()
+    }
+
     /// Lets the event loop run once more soon.
     pub(crate) fn wake(&self) {
         self.waker.wake();
@@ -191,9 +196,10 @@ struct Prepared {
 
 fn prepare(version: &WorkerVersion) -> Result<(JsRuntime, Prepared), LoadError> {
     let limits = &version.limits;
+    let buffers = BufferQuota::new(limits.array_buffer_bytes);
     let params = v8::CreateParams::default()
         .heap_limits(0, limits.heap_bytes)
-        .array_buffer_allocator(BufferQuota::allocator(limits.array_buffer_bytes))
+        .array_buffer_allocator(buffers.clone().allocator())
         .allow_atomics_wait(false);
     let loader = GraphLoader { graph: version.graph.clone(), code_cache: version.code_cache.clone() };
     let mut runtime = JsRuntime::try_new(RuntimeOptions {
@@ -217,7 +223,7 @@ fn prepare(version: &WorkerVersion) -> Result<(JsRuntime, Prepared), LoadError> 
         Arc::new(move || watchdog_waker.wake()),
     );
     let heap_guard = guard.clone();
-    runtime.add_near_heap_limit_callback(move |current, _| heap_guard.near_heap_limit(current));
+    runtime.add_near_heap_limit_callback(move |current, _| heap_guard.near_heap_limit(current, &buffers));
 
     let invocations = Rc::new(Invocations::default());
     {

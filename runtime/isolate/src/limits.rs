@@ -5,7 +5,7 @@
 //! isolate for good: V8 is not used again after a termination, the isolate is replaced.
 
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ pub enum StopReason {
     Cpu,
     /// The heap reached [`Limits::heap_bytes`].
     Heap,
+    /// V8 gave up on finding room for an ArrayBuffer within [`Limits::array_buffer_bytes`].
+    ArrayBuffers,
 }
 
 impl Limits {
@@ -39,6 +41,10 @@ impl Limits {
         match reason {
             StopReason::Cpu => {
                 format!("exceeded CPU limit {} ms: raise limits.cpu_ms", self.cpu.as_millis())
+            }
+            StopReason::ArrayBuffers => {
+                let limit = self.array_buffer_bytes / (1024 * 1024);
+                format!("exceeded ArrayBuffer limit {limit} MB: raise limits.array_buffer_mb")
             }
             StopReason::Heap => {
                 format!("exceeded memory limit {} MB: raise limits.memory_mb", self.heap_bytes / (1024 * 1024))
@@ -101,7 +107,8 @@ impl Guard {
         match self.stopped.load(Ordering::Acquire) {
             0 => None,
             1 => Some(StopReason::Cpu),
-            _ => Some(StopReason::Heap),
+            2 => Some(StopReason::Heap),
+            _ => Some(StopReason::ArrayBuffers),
         }
     }
 
@@ -110,6 +117,7 @@ impl Guard {
         let code = match reason {
             StopReason::Cpu => 1,
             StopReason::Heap => 2,
+            StopReason::ArrayBuffers => 3,
         };
         let _ = self.stopped.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
         self.handle.terminate_execution();
@@ -117,8 +125,10 @@ impl Guard {
     }
 
     /// The heap limit V8 may go on with; stops the isolate.
-    pub(crate) fn near_heap_limit(&self, current: usize) -> usize {
-        self.stop(StopReason::Heap);
+    pub(crate) fn near_heap_limit(&self, current: usize, buffers: &BufferQuota) -> usize {
+        // V8 also comes here when an ArrayBuffer finds no room, because buffers count as part of the heap's size.
+        let refused = buffers.refused.load(Ordering::Relaxed);
+        self.stop(if refused { StopReason::ArrayBuffers } else { StopReason::Heap });
         current + HEAP_HEADROOM_BYTES
     }
 }
@@ -216,25 +226,32 @@ fn read_cpu_clock(clock: libc::clockid_t) -> Duration {
 pub(crate) struct BufferQuota {
     used: AtomicUsize,
     limit: usize,
+    /// Whether the last request was refused.
+    refused: AtomicBool,
 }
 
 impl BufferQuota {
-    /// An allocator for one isolate; refuses with a RangeError in JavaScript once `limit` bytes are in use.
-    pub(crate) fn allocator(limit: usize) -> v8::UniqueRef<v8::Allocator> {
+    /// A quota of `limit` bytes for one isolate.
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), limit, refused: AtomicBool::new(false) })
+    }
+
+    /// The isolate's allocator; once the quota is used up it refuses, with a RangeError in JavaScript.
+    pub(crate) fn allocator(self: Arc<Self>) -> v8::UniqueRef<v8::Allocator> {
         static VTABLE: v8::RustAllocatorVtable<BufferQuota> =
             v8::RustAllocatorVtable { allocate: allocate_zeroed, allocate_uninitialized, free, drop: drop_quota };
-        let quota = Arc::new(Self { used: AtomicUsize::new(0), limit });
         // SAFETY: the pointer comes from Arc::into_raw and the vtable's drop gives it back.
-        unsafe { v8::new_rust_allocator(Arc::into_raw(quota), &VTABLE) }
+        unsafe { v8::new_rust_allocator(Arc::into_raw(self), &VTABLE) }
     }
 
     fn take(&self, bytes: usize) -> bool {
         let taken = self.used.fetch_add(bytes, Ordering::Relaxed);
-        if taken.saturating_add(bytes) <= self.limit {
-            return true;
+        let fits = taken.saturating_add(bytes) <= self.limit;
+        self.refused.store(!fits, Ordering::Relaxed);
+        if !fits {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
         }
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
-        false
+        fits
     }
 }
 

@@ -92,6 +92,14 @@ fn hint(message: &str) -> Option<&'static str> {
     if message.contains("Code generation from strings disallowed") {
         return Some("`eval` and `new Function` are off, as on Workers");
     }
+    if message.contains("Array buffer allocation failed") {
+        return Some("limits.array_buffer_mb says how much all ArrayBuffers of an isolate may take together");
+    }
+    if message.contains("the main module has no default export") {
+        return Some(
+            "export a handler: `export default { fetch(request, env, ctx) { return new Response(\"hello\") } }`",
+        );
+    }
     None
 }
 

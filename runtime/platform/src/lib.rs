@@ -46,6 +46,10 @@ deno_core::extension!(
         "ext:aerostack/platform/handlers.ts" = "../../js/platform/handlers.ts",
         "ext:deno_net/02_tls.js" = "../../js/platform/net_tls.js",
     ],
+    middleware = |op| match op.name {
+        "op_dispatch_exception" => op.with_implementation_from(&ops::op_dispatch_exception()),
+        _ => op,
+    },
 );
 
 /// Every extension of an isolate, in the order the snapshot was baked with. Those with options still want

@@ -208,11 +208,35 @@ pub(crate) fn op_console_print(
     log.console(request.as_deref(), ConsoleLevel::from_number(level), message);
 }
 
+/// Stands in for deno_core's op of this name, which ends the event loop: an error that a timer or an event listener threw, and
+/// that no `error` listener prevented, is logged, and the isolate goes on.
+#[op2(fast, reentrant)]
+pub(crate) fn op_dispatch_exception<'s>(
+    state: Rc<RefCell<OpState>>,
+    scope: &mut v8::PinScope<'s, '_>,
+    exception: v8::Local<'s, v8::Value>,
+    promise: bool,
+) {
+    let context = scope.get_continuation_preserved_embedder_data();
+    let invocation = v8::Local::<v8::Number>::try_from(context).map_or(0, |number| number.value() as u64);
+    report_uncaught(&state, scope, invocation, exception, promise);
+}
+
 #[op2(fast)]
 pub(crate) fn op_report_uncaught<'s>(
     state: Rc<RefCell<OpState>>,
     scope: &mut v8::PinScope<'s, '_>,
     #[number] invocation: u64,
+    error: v8::Local<'s, v8::Value>,
+    is_rejection: bool,
+) {
+    report_uncaught(&state, scope, invocation, error, is_rejection);
+}
+
+fn report_uncaught<'s>(
+    state: &RefCell<OpState>,
+    scope: &mut v8::PinScope<'s, '_>,
+    invocation: u64,
     error: v8::Local<'s, v8::Value>,
     is_rejection: bool,
 ) {

@@ -1,12 +1,12 @@
 use std::cell::Cell;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aerostack_isolate::{Chunk, RemoteBody, ResponseBody};
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -73,13 +73,22 @@ pub(crate) struct GuardedBody {
     limit: u64,
     pause: Duration,
     paused: Option<Pin<Box<tokio::time::Sleep>>>,
-    too_long: Arc<AtomicBool>,
+    fault: Arc<BodyFault>,
 }
 
+/// What the client did wrong with its body: the status that says so, and why. A handler that fails after it failed for it.
+pub(crate) type BodyFault = OnceLock<(StatusCode, String)>;
+
 impl GuardedBody {
-    /// `too_long` is set when more than `limit` bytes arrive.
-    pub(crate) fn new(incoming: Incoming, limit: u64, pause: Duration, too_long: Arc<AtomicBool>) -> Self {
-        Self { incoming, left: limit, limit, pause, paused: None, too_long }
+    /// `fault` is set when the client breaks off, sends nothing for `pause`, or more than `limit` bytes.
+    pub(crate) fn new(incoming: Incoming, limit: u64, pause: Duration, fault: Arc<BodyFault>) -> Self {
+        Self { incoming, left: limit, limit, pause, paused: None, fault }
+    }
+
+    fn fail(&self, status: StatusCode, text: String) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        // The first fault is the one that counts.
+        let _ = self.fault.set((status, text.clone()));
+        Poll::Ready(Some(Err(text.into())))
     }
 }
 
@@ -92,11 +101,15 @@ impl Body for GuardedBody {
             Poll::Ready(frame) => {
                 self.paused = None;
                 let Some(frame) = frame else { return Poll::Ready(None) };
-                let frame = frame.map_err(|error| BoxError::from(format!("the client stopped sending: {error}")))?;
+                let frame = match frame {
+                    Ok(frame) => frame,
+                    Err(error) => {
+                        return self.fail(StatusCode::BAD_REQUEST, format!("the request body broke off: {error}"));
+                    }
+                };
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 if length > self.left {
-                    self.too_long.store(true, Ordering::Relaxed);
-                    return Poll::Ready(Some(Err(body_too_long(self.limit).into())));
+                    return self.fail(StatusCode::PAYLOAD_TOO_LARGE, body_too_long(self.limit));
                 }
                 self.left -= length;
                 Poll::Ready(Some(Ok(frame)))
@@ -105,7 +118,8 @@ impl Body for GuardedBody {
                 let pause = self.pause;
                 let paused = self.paused.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
                 if paused.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Some(Err(format!("no data arrived for {} s", pause.as_secs()).into())));
+                    let text = format!("nothing of the request body arrived for {} s", pause.as_secs_f64());
+                    return self.fail(StatusCode::REQUEST_TIMEOUT, text);
                 }
                 Poll::Pending
             }

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use aerostack_isolate::{Costs, Failure, FetchRequest, Host, RequestBody, Worker, WorkerVersion, spawn_local};
@@ -22,7 +21,7 @@ use tower::ServiceExt;
 
 use crate::acceptor::{OpenConnection, is_http2};
 use crate::admin::ADMIN_PREFIX;
-use crate::body::{GuardedBody, ServerBody, body_too_long};
+use crate::body::{BodyFault, GuardedBody, ServerBody, body_too_long};
 use crate::error_page::{self, plain};
 use crate::rewind::Rewind;
 use crate::routes::Route;
@@ -173,8 +172,8 @@ impl Connection {
             Ok(url) => url,
             Err(problem) => return (plain(StatusCode::BAD_REQUEST, problem), Costs::default()),
         };
-        let too_long = Arc::new(AtomicBool::new(false));
-        let body = match self.read_body(body, &too_long).await {
+        let fault = Arc::new(BodyFault::new());
+        let body = match self.read_body(body, &fault).await {
             Ok(body) => body,
             Err(refused) => return (refused, Costs::default()),
         };
@@ -192,10 +191,10 @@ impl Connection {
             let answered = route.worker.fetch(request).await;
             answered.map(|answer| (answer.response.map(ServerBody::Remote), answer.costs))
         };
-        match outcome {
-            Ok(answered) => answered,
-            Err(_) if too_long.load(Ordering::Relaxed) => (self.body_too_long(), Costs::default()),
-            Err(failure) => {
+        match (outcome, fault.get()) {
+            (Ok(answered), _) => answered,
+            (Err(Failure::Exception(_)), Some((status, text))) => (body_refused(*status, text), Costs::default()),
+            (Err(failure), _) => {
                 let version = if is_home { self.host.version().clone() } else { route.worker.version() };
                 (self.failed(&failure, &version, accept, &line.0, &line.1), Costs::default())
             }
@@ -226,16 +225,16 @@ impl Connection {
     }
 
     /// Takes a small body that is there already as a whole, so that the handler need not wait for it; others stream.
-    async fn read_body(&self, body: Incoming, too_long: &Arc<AtomicBool>) -> Result<RequestBody, Response<ServerBody>> {
+    async fn read_body(&self, body: Incoming, fault: &Arc<BodyFault>) -> Result<RequestBody, Response<ServerBody>> {
         if body.is_end_stream() {
             return Ok(RequestBody::Empty);
         }
         let limits = &self.shared.limits;
         let announced = body.size_hint().exact();
         if announced.is_some_and(|length| length > limits.body_bytes) {
-            return Err(self.body_too_long());
+            return Err(body_refused(StatusCode::PAYLOAD_TOO_LARGE, &body_too_long(limits.body_bytes)));
         }
-        let mut body = GuardedBody::new(body, limits.body_bytes, limits.body_timeout, too_long.clone());
+        let mut body = GuardedBody::new(body, limits.body_bytes, limits.body_timeout, fault.clone());
         let mut arrived = VecDeque::new();
         if announced.is_some_and(|length| length <= SMALL_BODY_BYTES) {
             loop {
@@ -251,19 +250,22 @@ impl Connection {
                 match frame {
                     None => return Ok(RequestBody::Full(concatenate(arrived))),
                     Some(Ok(frame)) => arrived.extend(frame.into_data().ok()),
-                    Some(Err(error)) => return Err(plain(StatusCode::BAD_REQUEST, &error.to_string())),
+                    Some(Err(error)) => {
+                        let status = fault.get().map_or(StatusCode::BAD_REQUEST, |(status, _)| *status);
+                        return Err(body_refused(status, &error.to_string()));
+                    }
                 }
             }
         }
         Ok(RequestBody::Streaming { arrived, rest: body.boxed_unsync() })
     }
+}
 
-    fn body_too_long(&self) -> Response<ServerBody> {
-        let mut response = plain(StatusCode::PAYLOAD_TOO_LARGE, &body_too_long(self.shared.limits.body_bytes));
-        // The rest of the body is not read: the connection cannot be used again.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        response
-    }
+fn body_refused(status: StatusCode, text: &str) -> Response<ServerBody> {
+    let mut response = plain(status, text);
+    // The rest of the body is not read: the connection cannot be used again.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 fn concatenate(mut chunks: VecDeque<Bytes>) -> Bytes {
@@ -280,6 +282,10 @@ fn concatenate(mut chunks: VecDeque<Bytes>) -> Bytes {
 /// The URL the handler sees: the host the client named, the path without the route's prefix, normalised as the URL standard
 /// says.
 fn request_url(parts: &Parts, route: &Route) -> Result<String, &'static str> {
+    // RFC 9112, section 3.2: what stands between client and server may have believed the other one.
+    if parts.headers.get_all(header::HOST).iter().nth(1).is_some() {
+        return Err("the request has more than one Host header");
+    }
     let host = match parts.uri.authority() {
         Some(authority) => authority.as_str(),
         None => match parts.headers.get(header::HOST) {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use aerostack_bindings::{BindingInfo, BindingState};
 use aerostack_config::{Config, ProcessEnvironment, WorkerRole};
-use aerostack_isolate::{LoadError, Worker, WorkerVersion};
-use aerostack_modules::FrameStyle;
+use aerostack_isolate::{ErrorReport, LoadError, Worker, WorkerVersion};
+use aerostack_modules::{CodeFrame, FrameStyle, render_code_frame};
 use aerostack_server::{ClientLimits, Route, RouteReach, Server, ServerOptions};
 use aerostack_telemetry::{Role, Terminal};
 use anyhow::Context as _;
@@ -46,12 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     runtime.block_on(serve(arguments, config, &state_folder, started))
 }
 
-async fn serve(
-    arguments: &Arguments,
-    config: Config,
-    state_folder: &Path,
-    started: Instant,
-) -> anyhow::Result<()> {
+async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, started: Instant) -> anyhow::Result<()> {
     let terminal = Terminal::start(paint());
     let filter = std::env::var("AEROSTACK_LOG").unwrap_or_else(|_| "warn".to_owned());
     aerostack_telemetry::install_tracing(&terminal, &filter);
@@ -81,10 +76,11 @@ async fn serve(
             admin_hosts: Vec::new(),
         },
     );
-    dev.print_ready(address, bound.taken, &bindings, started.elapsed());
-
+    // Before the ready line: a save right after it must not be missed.
     let mut watcher = FileWatcher::new()?;
     watcher.watch(dev.watched_files());
+    dev.print_ready(address, bound.taken, &bindings, started.elapsed());
+
     let mut stop = std::pin::pin!(stop_requested());
     loop {
         tokio::select! {
@@ -287,7 +283,17 @@ impl Dev {
 
     fn print_load_error(&self, error: &LoadError, version: &WorkerVersion) -> AlreadyPrinted {
         match error {
-            LoadError::Exception(exception) => print_exception(&self.terminal, None, exception, version),
+            LoadError::Exception(exception) => {
+                let report = ErrorReport::new(exception, version);
+                if report.frames.is_empty() {
+                    // Nothing of the worker's own threw: the module as a whole is wrong, for example empty.
+                    let file = version.display_path(&version.graph.main).unwrap_or_default();
+                    let frame = CodeFrame { message: &report.message, file: &file, place: None, hint: report.hint() };
+                    self.terminal.line(render_code_frame(&frame, self.frame_style()));
+                } else {
+                    print_exception(&self.terminal, None, exception, version);
+                }
+            }
             _ => self.terminal.line(format!("{}: {error}", self.terminal.paint().paint(Role::Bad, "error"))),
         }
         AlreadyPrinted
