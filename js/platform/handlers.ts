@@ -186,9 +186,14 @@ function respond(invocation: number, response: unknown) {
   if (!ObjectPrototypeIsPrototypeOf(ResponsePrototype, response)) {
     throw new TypeError("Incorrect type for Promise: the Promise did not resolve to 'Response'.");
   }
+  if (responseBodyUsed(response)) {
+    throw new TypeError(
+      "Body has already been used. It can only be used once. Use tee() first if you need to read it twice.",
+    );
+  }
   // A plain `new Response(text)` or `Response.json(value)` keeps its parts in slots and never builds Headers or a stream.
   const status = response[serveFastStatusKey];
-  if (status !== 0 && response[serveFastConsumedKey] === false) {
+  if (status !== 0) {
     const body = response[serveFastBodyKey];
     const kind = response[serveFastHeaderKindKey];
     const contentType = kind === SERVE_FAST_HEADER_NONE
@@ -199,11 +204,6 @@ function respond(invocation: number, response: unknown) {
     response[serveFastConsumedKey] = true;
     const headers = contentType === "" ? "" : `content-type\n${contentType}\n`;
     return respondStatic(invocation, status, headers, body);
-  }
-  if (responseBodyUsed(response)) {
-    throw new TypeError(
-      "Body has already been used. It can only be used once. Use tee() first if you need to read it twice.",
-    );
   }
   const inner = toInnerResponse(response);
   if (inner.type === "error") {
