@@ -80,9 +80,7 @@ fn malformed_http(trials: &mut Vec<Trial>) {
     trials.push(test("more headers than the server takes are refused with 431", async || {
         let server = TestServer::start(ECHO).await;
         let mut request = "GET / HTTP/1.1\r\nhost: localhost\r\n".to_owned();
-        for number in 0..5000 {
-            request.push_str(&format!("x{number}: a\r\n"));
-        }
+        request.extend((0..5000).map(|number| format!("x{number}: a\r\n")));
         request.push_str("\r\n");
         let answer = exchange(server.address, request.as_bytes()).await;
         let answer = String::from_utf8_lossy(&answer);

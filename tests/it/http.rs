@@ -396,6 +396,7 @@ fn responses(trials: &mut Vec<Trial>) {
         .await;
         let all: Vec<u8> = (0..=255).collect();
         let long = "ab☃".repeat(100_000);
+        let big = vec![7; 200_000];
         for (path, body, kind) in [
             ("/null", b"".as_slice(), None),
             ("/empty", b"", Some("text/plain;charset=utf-8")),
@@ -406,7 +407,7 @@ fn responses(trials: &mut Vec<Trial>) {
             ("/view", &all[16..32], None),
             ("/data-view", &[1, 2, 3], None),
             ("/wide", &[1, 2, 3, 4], None),
-            ("/big", &[7; 200_000], None),
+            ("/big", &big, None),
             ("/blob", &[b'a', 0, 1], Some("x/y")),
             ("/params", b"a=1+2", Some("application/x-www-form-urlencoded;charset=utf-8")),
             ("/json", br#"{"a":[1,null]}"#, Some("application/json")),

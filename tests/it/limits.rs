@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aerostack_server::ClientLimits;
-use aerostack_tests::{Binary, Connection, TestProject, TestServer, WorkerSetup, get, test};
+use aerostack_tests::{Binary, Connection, TestProject, TestServer, TestWorker, WorkerSetup, get, test};
 use libtest_mimic::Trial;
 
 /// `/` counts calls in module state; the other paths break one limit each.
@@ -25,6 +25,22 @@ export default {
 ";
 
 pub(crate) fn trials(trials: &mut Vec<Trial>) {
+    trials.push(test("a WebAssembly memory grows to 128 MiB and no further, and says so to the module", async || {
+        let worker = TestWorker::start(
+            "export default { fetch() {
+                const memory = new WebAssembly.Memory({ initial: 1, maximum: 65536 });
+                try { for (;;) memory.grow(16); } catch (error) {
+                    return Response.json({ name: error.name, mebibytes: memory.buffer.byteLength / 1048576 });
+                }
+            } }",
+        )
+        .await;
+        let answer = worker.get("/").await.json();
+        assert_eq!(answer["name"], "RangeError");
+        let mebibytes = answer["mebibytes"].as_f64().expect("a number");
+        assert!((127.0..=128.0).contains(&mebibytes), "{mebibytes}");
+    }));
+
     for (path, status, text) in [
         ("/cpu", 503, "Worker test exceeded CPU limit 100 ms: raise limits.cpu_ms\n"),
         ("/heap", 503, "Worker test exceeded memory limit 48 MB: raise limits.memory_mb\n"),

@@ -4,6 +4,7 @@
 //! A folder with an `origin.ts` gets that worker served over HTTP beside each test, at the URL in `env.ORIGIN`; at
 //! `env.CLOSED` nobody listens.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -98,5 +99,9 @@ fn read(path: &Path) -> String {
 }
 
 fn percent_encode(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    let mut encoded = String::with_capacity(text.len() * 3);
+    for byte in text.bytes() {
+        let _ = write!(encoded, "%{byte:02X}");
+    }
+    encoded
 }

@@ -6,8 +6,15 @@ static INITIALISED: Once = Once::new();
 /// descendants of the one that initialised it (embedding notes, section 5.3).
 pub fn initialise() {
     INITIALISED.call_once(|| {
-        // V8 assumes a stack of 1 MiB; isolate threads have 8 MiB, of which JavaScript may use 3.
-        let unknown = deno_core::v8_set_flags(vec!["aerostack".to_owned(), "--stack-size=3072".to_owned()]);
+        let flags = [
+            "aerostack",
+            // V8 assumes a stack of 1 MiB; isolate threads have 8 MiB, of which JavaScript may use 3.
+            "--stack-size=3072",
+            // WebAssembly memory is outside the heap and outside ArrayBuffer allocators, so no limit of an isolate counts it: one
+            // memory may have 128 MiB, as on Workers.
+            "--wasm-max-mem-pages=2048",
+        ];
+        let unknown = deno_core::v8_set_flags(flags.map(ToOwned::to_owned).to_vec());
         debug_assert_eq!(unknown.len(), 1, "V8 knows every flag we set");
         deno_core::JsRuntime::init_platform(None);
     });

@@ -208,6 +208,8 @@ fn prepare(version: &WorkerVersion) -> Result<(JsRuntime, Prepared), LoadError> 
         extensions: aerostack_platform::extensions(),
         module_loader: Some(Rc::new(loader)),
         create_params: Some(params),
+        // Without one, `structuredClone` and `postMessage` copy what they should transfer.
+        shared_array_buffer_store: Some(deno_core::SharedArrayBufferStore::default()),
         ..RuntimeOptions::default()
     })
     .map_err(|error| engine_error(&error))?;

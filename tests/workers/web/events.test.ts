@@ -122,6 +122,7 @@ test("structuredClone copies deeply, keeps cycles and transfers", () => {
   assertEquals([clone.e instanceof RangeError, clone.e.message], [true, "m"]);
   const buffer = new ArrayBuffer(4);
   assertEquals(structuredClone(buffer, { transfer: [buffer] }).byteLength, 4);
+  assertEquals(buffer.byteLength, 0);
   assertThrows(() => structuredClone(() => 1), { name: "DataCloneError", message: /.+/ });
 });
 
