@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aerostack_modules::{Graph, Module, ModuleKind};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use deno_core::{
     ModuleLoadOptions, ModuleLoadReferrer, ModuleLoadResponse, ModuleLoader, ModuleSource, ModuleSourceCode,
     ModuleSpecifier, ModuleType, RequestedModuleType, ResolutionKind, SourceCodeCacheInfo,
@@ -50,9 +51,7 @@ impl GraphLoader {
             return Ok(ModuleSource::new(ModuleType::Json, ModuleSourceCode::String(text.into()), specifier, None));
         }
         let code = javascript_of(module);
-        let mut hasher = DefaultHasher::new();
-        code.hash(&mut hasher);
-        let hash = hasher.finish();
+        let hash = hash_of(&code);
         let data = self.code_cache.get(specifier.as_str(), hash).map(|data| Cow::Owned(data.to_vec()));
         let cache = SourceCodeCacheInfo { hash, data };
         let code = ModuleSourceCode::String(code.to_string().into());
@@ -60,31 +59,24 @@ impl GraphLoader {
     }
 }
 
+/// V8 checks only the length of a source against its cached code, so the key has to tell contents apart.
+fn hash_of(source: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    source.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// The module as JavaScript; binary kinds carry their bytes as base64.
 fn javascript_of(module: &Module) -> Arc<str> {
     if let Some(code) = module.as_javascript() {
         return code;
     }
-    let base64 = base64_encode(module.code.as_bytes());
+    let base64 = BASE64_STANDARD.encode(module.code.as_bytes());
     let value = match module.kind {
         ModuleKind::Wasm => format!("new WebAssembly.Module(Uint8Array.fromBase64(\"{base64}\"))"),
         _ => format!("Uint8Array.fromBase64(\"{base64}\").buffer"),
     };
     format!("export default {value};\n").into()
-}
-
-fn base64_encode(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group =
-            chunk.iter().enumerate().fold(0u32, |group, (index, byte)| group | u32::from(*byte) << (16 - 8 * index));
-        for digit in 0..4 {
-            let sextet = (group >> (18 - 6 * digit)) & 63;
-            text.push(if digit <= chunk.len() { char::from(ALPHABET[sextet as usize]) } else { '=' });
-        }
-    }
-    text
 }
 
 impl ModuleLoader for GraphLoader {
@@ -117,9 +109,7 @@ impl ModuleLoader for GraphLoader {
 
     // Residual scripts of the platform, compiled at their first use.
     fn get_code_cache(&self, specifier: &ModuleSpecifier, source: &str) -> Option<SourceCodeCacheInfo> {
-        let mut hasher = DefaultHasher::new();
-        source.hash(&mut hasher);
-        let hash = hasher.finish();
+        let hash = hash_of(source);
         let data = self.code_cache.get(specifier.as_str(), hash).map(|data| Cow::Owned(data.to_vec()));
         Some(SourceCodeCacheInfo { hash, data })
     }
