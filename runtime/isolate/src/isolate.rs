@@ -404,9 +404,7 @@ impl CallObserver for Attribution {
         v8::scope!(let handle_scope, &mut isolate);
         let context = v8::Local::new(handle_scope, &self.context);
         let scope = &mut v8::ContextScope::new(handle_scope, context);
-        let context = scope.get_continuation_preserved_embedder_data();
-        let Ok(number) = v8::Local::<v8::Number>::try_from(context) else { return };
-        if let Some(id) = InvocationId::from_number(number.value() as u64) {
+        if let Some(id) = InvocationId::running(scope) {
             self.invocations.add_cost(id, kind);
         }
     }

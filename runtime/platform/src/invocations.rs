@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use deno_core::error::JsError;
+use deno_core::v8;
 use http::request::Parts;
 use slab::Slab;
 
@@ -24,6 +25,13 @@ impl InvocationId {
     /// The number JavaScript holds, or `None` for 0, which stands for "no invocation".
     pub fn from_number(number: u64) -> Option<Self> {
         (number != 0).then_some(Self(number))
+    }
+
+    /// The invocation whose JavaScript is running: dispatch stores its number as V8's continuation data, which awaits carry on.
+    pub fn running(scope: &mut v8::PinScope<'_, '_>) -> Option<Self> {
+        let context = scope.get_continuation_preserved_embedder_data();
+        let number = v8::Local::<v8::Number>::try_from(context).ok()?;
+        Self::from_number(number.value() as u64)
     }
 
     /// The number JavaScript holds.

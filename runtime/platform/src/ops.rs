@@ -217,8 +217,7 @@ pub(crate) fn op_dispatch_exception<'s>(
     exception: v8::Local<'s, v8::Value>,
     promise: bool,
 ) {
-    let context = scope.get_continuation_preserved_embedder_data();
-    let invocation = v8::Local::<v8::Number>::try_from(context).map_or(0, |number| number.value() as u64);
+    let invocation = InvocationId::running(scope).map_or(0, InvocationId::number);
     report_uncaught(&state, scope, invocation, exception, promise);
 }
 

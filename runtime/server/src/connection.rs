@@ -6,10 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use aerostack_isolate::{Costs, Failure, FetchRequest, Host, RequestBody, Worker, WorkerVersion, spawn_local};
+use aerostack_isolate::{Costs, Failure, FetchRequest, Host, RequestBody, Worker, spawn_local};
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -148,7 +148,7 @@ impl Connection {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
-        let (response, costs) = self.route(parts, body).await;
+        let (response, costs) = self.route(parts, body, &method, &uri).await;
         self.shared.log.answered(&FinishedRequest {
             method: method.as_str(),
             path: uri.path(),
@@ -159,8 +159,15 @@ impl Connection {
         response
     }
 
-    async fn route(&self, mut parts: Parts, body: Incoming) -> (Response<ServerBody>, Costs) {
-        let path = parts.uri.path();
+    /// `method` and `uri` are those of `parts`, which go to the isolate and are not seen again.
+    async fn route(
+        &self,
+        mut parts: Parts,
+        body: Incoming,
+        method: &Method,
+        uri: &Uri,
+    ) -> (Response<ServerBody>, Costs) {
+        let path = uri.path();
         if path.starts_with(ADMIN_PREFIX) {
             let request = Request::from_parts(parts, axum::body::Body::new(body));
             return (self.ask_admin(request).await, Costs::default());
@@ -180,8 +187,7 @@ impl Connection {
         if !parts.headers.contains_key("cf-connecting-ip") {
             parts.headers.insert("cf-connecting-ip", self.peer_address.clone());
         }
-        let accept: Option<HeaderValue> = parts.headers.get(header::ACCEPT).cloned();
-        let line = (parts.method.clone(), parts.uri.clone());
+        let accept = parts.headers.get(header::ACCEPT).cloned();
         let request = FetchRequest { parts, url, body };
         let is_home = Arc::ptr_eq(&route.worker, &self.home) && !self.host.is_retired();
         let outcome = if is_home {
@@ -196,25 +202,10 @@ impl Connection {
             (Err(Failure::Exception(_)), Some((status, text))) => (body_refused(*status, text), Costs::default()),
             (Err(failure), _) => {
                 let version = if is_home { self.host.version().clone() } else { route.worker.version() };
-                (self.failed(&failure, &version, accept, &line.0, &line.1), Costs::default())
+                self.shared.log.failed(&format!("{method} {path}"), &failure, &version);
+                (error_page::answer(&failure, &version, accept.as_ref()), Costs::default())
             }
         }
-    }
-
-    fn failed(
-        &self,
-        failure: &Failure,
-        version: &WorkerVersion,
-        accept: Option<HeaderValue>,
-        method: &http::Method,
-        uri: &Uri,
-    ) -> Response<ServerBody> {
-        self.shared.log.failed(&format!("{method} {}", uri.path()), failure, version);
-        let mut headers = HeaderMap::new();
-        if let Some(accept) = accept {
-            headers.insert(header::ACCEPT, accept);
-        }
-        error_page::answer(failure, version, &headers)
     }
 
     async fn ask_admin(&self, request: Request<axum::body::Body>) -> Response<ServerBody> {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use aerostack_isolate::{ErrorReport, Failure, WorkerVersion};
 use aerostack_modules::FrameStyle;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::body::ServerBody;
 
@@ -13,7 +13,8 @@ use crate::body::ServerBody;
 const HUNG: &str = "The Workers runtime canceled this request because it detected that your Worker's code had hung and would \
                     never generate a response. Refer to: https://developers.cloudflare.com/workers/observability/errors/";
 
-pub(crate) fn answer(failure: &Failure, version: &WorkerVersion, request_headers: &HeaderMap) -> Response<ServerBody> {
+/// `accept` is the request's header of that name.
+pub(crate) fn answer(failure: &Failure, version: &WorkerVersion, accept: Option<&HeaderValue>) -> Response<ServerBody> {
     let status = match failure {
         Failure::Exception(_) | Failure::Hung => StatusCode::INTERNAL_SERVER_ERROR,
         Failure::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -30,7 +31,7 @@ pub(crate) fn answer(failure: &Failure, version: &WorkerVersion, request_headers
         },
         _ => HUNG.to_owned(),
     };
-    if accepts_html(request_headers) {
+    if accepts_html(accept) {
         let code_frame = report.as_ref().and_then(|report| report.code_frame(FrameStyle::Plain));
         return html(status, &page(status, &text, code_frame.as_deref()));
     }
@@ -54,8 +55,8 @@ fn with_type(status: StatusCode, text: String, content_type: &'static str) -> Re
 }
 
 /// Only who asks for HTML by name gets it: curl's `*/*` reads better as text.
-fn accepts_html(headers: &HeaderMap) -> bool {
-    headers.get_all(header::ACCEPT).iter().any(|value| value.to_str().is_ok_and(|value| value.contains("text/html")))
+fn accepts_html(accept: Option<&HeaderValue>) -> bool {
+    accept.is_some_and(|value| value.to_str().is_ok_and(|value| value.contains("text/html")))
 }
 
 fn page(status: StatusCode, text: &str, code_frame: Option<&str>) -> String {
