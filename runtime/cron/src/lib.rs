@@ -36,7 +36,7 @@ use calendar::{Date, MINUTES_A_DAY};
 use days::{DayOfMonth, DayOfWeek};
 use set::Set;
 
-pub use calendar::minute_text;
+pub use calendar::{minute_of_text, minute_text};
 
 /// Milliseconds of a minute.
 pub const MINUTE_MS: u64 = 60_000;
@@ -59,6 +59,16 @@ pub enum Weekdays {
     Unix,
     /// 1-7 with 1 = Sunday, as Cloudflare counts.
     Quartz,
+}
+
+/// What is done about firings that were missed, because the process was not there or the machine slept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum WhenMissed {
+    /// They are counted and reported, and nothing runs.
+    #[default]
+    Skip,
+    /// The latest of them runs once.
+    RunLatest,
 }
 
 /// Why a text is not a cron expression.
