@@ -1,10 +1,17 @@
 //! The `QUEUE` binding: what Workers call a queue, on disk.
 //!
-//! A [`QueueDriver`] keeps messages and hands them out under leases; it knows nothing of batches, retries or handlers, which are
-//! `runtime/scheduler`'s.
+//! [`NamedQueue`] is the producer's side: it checks arguments, gives them the meaning and the error texts of Cloudflare Queues
+//! (Cloudflare contract, section 3.1) and calls a [`QueueDriver`]. A driver keeps messages and hands them out under leases; it
+//! knows nothing of batches, retries or handlers, which are `runtime/scheduler`'s.
 
+mod binding;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod driver;
+pub mod drivers;
+pub mod limits;
 
+pub use binding::{Message, NamedQueue};
 pub use driver::{
     Backlog, ContentType, Delivery, Due, Lease, MessageId, Outgoing, PeekedMessage, QueueDriver, QueueSummary,
     Settlement, Verdict,
