@@ -11,7 +11,8 @@ use tokio::sync::watch;
 /// A message is due from the moment its delay is over. [`QueueDriver::lease`] gives a due message to one caller and hides it from
 /// all others for a time (the visibility timeout); the caller ends the lease with [`QueueDriver::settle`], or keeps it alive with
 /// [`QueueDriver::extend`]. When neither comes, because the caller's process died, the message is due again when the time is over.
-/// While a lease holds, nobody else gets the message.
+/// While a lease holds, nobody else gets the message. A lease whose time is over still holds until somebody else gets the
+/// message: a late answer is better than a second delivery.
 ///
 /// A driver checks no arguments: `NamedQueue` has. Queues exist from their first message on. Its clock is passed in
 /// where it is opened. Times are milliseconds since the UNIX epoch.
@@ -186,6 +187,25 @@ pub struct PeekedMessage {
     pub content_type: ContentType,
     /// The serialized body.
     pub body: Bytes,
+}
+
+impl ContentType {
+    /// Its name in lower case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Text => "text",
+            Self::Bytes => "bytes",
+            Self::V8 => "v8",
+        }
+    }
+
+    /// The type of this name, in whatever case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Json, Self::Text, Self::Bytes, Self::V8]
+            .into_iter()
+            .find(|known| name.eq_ignore_ascii_case(known.as_str()))
+    }
 }
 
 impl fmt::Display for MessageId {

@@ -49,7 +49,7 @@ async fn op_queue_send_batch(
     state: Rc<RefCell<OpState>>,
     #[smi] queue: u32,
     #[scoped] messages: Messages,
-    #[number] delay: f64,
+    delay: f64,
 ) -> Result<Metrics, JsErrorBox> {
     let handles = handles(&state, queue)?;
     let batch = handles.queue.send_batch(messages.0, seconds(delay));
@@ -94,8 +94,8 @@ fn seconds(delay: f64) -> Option<i32> {
     (!delay.is_nan()).then_some(delay as i32)
 }
 
-/// `[messages, bytes, time of the oldest or -1]`.
-struct Metrics(Backlog);
+/// A backlog as JavaScript gets it: `[messages, bytes, time of the oldest or -1]`.
+pub struct Metrics(pub Backlog);
 
 impl<'a> ToV8<'a> for Metrics {
     type Error = std::convert::Infallible;
@@ -113,15 +113,12 @@ struct Messages(Vec<Message>);
 impl<'a> FromV8<'a> for Messages {
     type Error = JsErrorBox;
 
-    fn from_v8<'i>(
-        scope: &mut v8::PinScope<'a, 'i>,
-        value: v8::Local<'a, v8::Value>,
-    ) -> Result<Self, JsErrorBox> {
+    fn from_v8<'i>(scope: &mut v8::PinScope<'a, 'i>, value: v8::Local<'a, v8::Value>) -> Result<Self, JsErrorBox> {
         let malformed = || JsErrorBox::type_error("messages come as [content type, body, delay, ...]");
         let flat = v8::Local::<v8::Array>::try_from(value).map_err(|_| malformed())?;
         let mut messages = Vec::with_capacity(flat.length() as usize / 3);
         for first in (0..flat.length()).step_by(3) {
-            let mut part = |offset: u32| flat.get_index(scope, first + offset).ok_or_else(malformed);
+            let part = |offset: u32| flat.get_index(scope, first + offset).ok_or_else(malformed);
             let (content_type, body, delay) = (part(0)?, part(1)?, part(2)?);
             // Numbered as in js/bindings/queue.ts.
             let content_type = match content_type.uint32_value(scope) {

@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aerostack_bindings::{Clock, SystemClock};
-use aerostack_config::{ConsumerKind, QueueConsumer, ResourceName, Worker as WorkerConfig};
+use aerostack_config::{ConsumerKind, QueueConsumer, ResourceName, Weekdays, Worker as WorkerConfig};
+use aerostack_cron::CronExpression;
 use aerostack_isolate::{Event, HandlerSet, Worker};
-use aerostack_queue::{Backlog, ContentType, Decision, Delivery, Lease, MessageId, NamedQueue, QueueBatch, QueueDriver};
+use aerostack_queue::{
+    Backlog, ContentType, Decision, Delivery, Lease, MessageId, NamedQueue, QueueBatch, QueueDriver,
+};
 use aerostack_scheduler::{
     Consumer, ConsumerSettings, EventTarget, HandlerOutcome, QueueName, Scheduler, StopReport, SystemTimer,
 };
@@ -103,13 +106,16 @@ impl Background {
         let handlers = worker.handlers();
         let events = WorkerEvents::new(worker.clone(), self.terminal.clone());
         let target: Arc<dyn EventTarget> = events.clone();
-        let mut triggers = config.triggers.crons.clone();
+        let mut triggers = cron_expressions(config);
         if !triggers.is_empty() && !handlers.scheduled {
-            self.warn(&format!("{} has cron triggers and exports no `scheduled` handler: they do not fire", config.name));
+            self.warn(&format!(
+                "{} has cron triggers and exports no `scheduled` handler: they do not fire",
+                config.name
+            ));
             triggers.clear();
         }
         let first_cron = triggers.first().map(|cron| cron.text().clone());
-        self.scheduler.set_triggers(&config.name, target.clone(), triggers, config.triggers.missed);
+        self.scheduler.set_triggers(&config.name, target.clone(), triggers, aerostack_cron::WhenMissed::Skip);
 
         let consumers = self.consumers(config, handlers, configured);
         let queues: Vec<ResourceName> = consumers.iter().map(|consumer| consumer.queue.clone()).collect();
@@ -161,7 +167,9 @@ impl Background {
         if !handlers.queue {
             for consumer in &consumers {
                 let (worker, queue) = (&config.name, &consumer.queue.name);
-                self.warn(&format!("{worker} is the consumer of queue {queue} and exports no `queue` handler: messages stay in it"));
+                self.warn(&format!(
+                    "{worker} is the consumer of queue {queue} and exports no `queue` handler: messages stay in it"
+                ));
             }
             return Vec::new();
         }
@@ -238,10 +246,9 @@ impl Triggers for Background {
         let cron = cron.map(Arc::from).or(first_cron).unwrap_or_else(|| Arc::from(""));
         let time_ms = time_ms.unwrap_or_else(|| SystemClock.now_ms());
         match self.scheduler.run_now(&worker, &cron, time_ms).await {
-            Ok(outcome) => Ok(ScheduledResult {
-                succeeded: outcome.outcome == HandlerOutcome::Ok,
-                no_retry: outcome.no_retry,
-            }),
+            Ok(outcome) => {
+                Ok(ScheduledResult { succeeded: outcome.outcome == HandlerOutcome::Ok, no_retry: outcome.no_retry })
+            }
             Err(error) => Err(TriggerRefused(error.to_string())),
         }
     }
@@ -281,18 +288,28 @@ impl Triggers for Background {
     }
 }
 
+/// The worker's cron triggers; the config was checked.
+pub(crate) fn cron_expressions(config: &WorkerConfig) -> Vec<CronExpression> {
+    let weekdays = match config.triggers.weekdays {
+        Weekdays::Unix => aerostack_cron::Weekdays::Unix,
+        Weekdays::Quartz => aerostack_cron::Weekdays::Quartz,
+    };
+    config.triggers.crons.iter().filter_map(|cron| CronExpression::parse(&cron.value, weekdays).ok()).collect()
+}
+
 /// A message that never was in a queue: its lease names nothing.
 fn delivery((place, message): (usize, TriggeredMessage)) -> Result<Delivery, TriggerRefused> {
     let now_ms = SystemClock.now_ms();
     let id = match &message.id {
-        None => MessageId::new(now_ms),
-        Some(text) => text
-            .parse()
-            .map_err(|_| TriggerRefused(format!("messages[{place}].id is {text:?}, not 32 hexadecimal digits")))?,
+        None => (u128::from(now_ms) << 80) + place as u128,
+        Some(text) => match u128::from_str_radix(text, 16) {
+            Ok(id) if text.len() == 32 => id,
+            _ => return Err(TriggerRefused(format!("messages[{place}].id is {text:?}, not 32 hexadecimal digits"))),
+        },
     };
     Ok(Delivery {
         lease: Lease { message: place as u64, token: 0 },
-        id,
+        id: MessageId(id.to_be_bytes()),
         sent_at_ms: message.timestamp.unwrap_or(now_ms),
         attempts: message.attempts.unwrap_or(1),
         content_type: ContentType::Json,
@@ -314,8 +331,6 @@ fn settings(consumer: &QueueConsumer) -> ConsumerSettings {
         retry_delay: seconds(settings.retry_delay),
         max_concurrency: settings.max_concurrency.map_or(DEV_CONCURRENCY, |batches| batches as usize),
         dead_letter_queue: settings.dead_letter_queue.as_ref().map(queue_name),
-        visibility_timeout: settings
-            .visibility_timeout_ms
-            .map_or(VISIBILITY_TIMEOUT, |milliseconds| Duration::from_millis(u64::from(milliseconds))),
+        visibility_timeout: VISIBILITY_TIMEOUT,
     }
 }

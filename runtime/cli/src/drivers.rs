@@ -1,13 +1,16 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aerostack_bindings::{BindingInfo, SystemClock};
 use aerostack_cache::CacheDriver;
-use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions};
-use aerostack_config::{CacheBinding, DatabaseBinding, DriverChoice};
+use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions as CacheOptions};
+use aerostack_config::{CacheBinding, DatabaseBinding, DriverChoice, QueueBinding};
 use aerostack_database::migrations::Migrations;
 use aerostack_database::{DatabaseDriver, Sqlite};
+use aerostack_queue::drivers::sqlite::{SqliteOptions, SqliteQueues};
+use aerostack_queue::{NamedQueue, QueueDriver};
 use anyhow::bail;
 
 /// The drivers of the process, each opened once and kept over reloads, by the name its state is kept under.
@@ -15,11 +18,17 @@ pub(crate) struct Drivers {
     state_folder: PathBuf,
     databases: HashMap<String, Arc<dyn DatabaseDriver>>,
     caches: HashMap<String, Arc<dyn CacheDriver>>,
+    queues: Option<Arc<dyn QueueDriver>>,
 }
 
 impl Drivers {
     pub(crate) fn new(state_folder: &Path) -> Self {
-        Self { state_folder: state_folder.to_path_buf(), databases: HashMap::new(), caches: HashMap::new() }
+        Self {
+            state_folder: state_folder.to_path_buf(),
+            databases: HashMap::new(),
+            caches: HashMap::new(),
+            queues: None,
+        }
     }
 
     /// The database behind a binding, and its line in the start table.
@@ -52,12 +61,34 @@ impl Drivers {
         let info = BindingInfo { name: binding.binding.clone(), ..driver.info() };
         Ok((driver, info))
     }
+
+    /// The queue behind a producer's binding.
+    pub(crate) fn queue(&mut self, binding: &QueueBinding) -> anyhow::Result<NamedQueue> {
+        only_sqlite("queue", &binding.binding, &binding.driver)?;
+        Ok(NamedQueue {
+            name: binding.binding.clone(),
+            queue: binding.queue.state.clone(),
+            driver: self.queues()?,
+            delivery_delay: Duration::from_secs(u64::from(binding.delivery_delay)),
+        })
+    }
+
+    /// Where all queues of the process are.
+    pub(crate) fn queues(&mut self) -> anyhow::Result<Arc<dyn QueueDriver>> {
+        if let Some(queues) = &self.queues {
+            return Ok(queues.clone());
+        }
+        let options = SqliteOptions { path: self.state_folder.join("queue").join("queues.sqlite") };
+        let queues: Arc<dyn QueueDriver> = Arc::new(SqliteQueues::open(&options, Arc::new(SystemClock))?);
+        self.queues = Some(queues.clone());
+        Ok(queues)
+    }
 }
 
 /// Opens the cache behind a binding.
 pub(crate) fn open_cache(state_folder: &Path, binding: &CacheBinding) -> anyhow::Result<Arc<dyn CacheDriver>> {
     let path = state_folder.join("cache").join(format!("{}.sqlite", binding.namespace.state));
-    let options = SqliteOptions { name: binding.binding.clone(), path, memory_bytes: DEFAULT_MEMORY_BYTES };
+    let options = CacheOptions { name: binding.binding.clone(), path, memory_bytes: DEFAULT_MEMORY_BYTES };
     Ok(Arc::new(SqliteCache::open(&options, Arc::new(SystemClock))?))
 }
 

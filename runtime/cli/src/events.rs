@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aerostack_cron::{WhenMissed, minute_text};
 use aerostack_isolate::{Event, EventCall, EventReport, Failure, Worker};
 use aerostack_queue::QueueBatch;
 use aerostack_scheduler::{
     BatchOutcome, BatchReport, ClockWentBack, CronCause, CronReport, EventTarget, Fate, HandlerOutcome, MissedFirings,
-    ScheduledEvent, ScheduledOutcome, SchedulerLog, Trouble, WhenMissed, minute_text,
+    ScheduledEvent, ScheduledOutcome, SchedulerLog, Trouble,
 };
 use aerostack_telemetry::{Role, Terminal};
 use async_trait::async_trait;
@@ -197,7 +198,8 @@ impl SchedulerLog for SchedulerLines {
         for fate in fates(report) {
             let _ = write!(line, ", {}", paint.paint(Role::Warning, &fate));
         }
-        let message_lines = report.message_lines().into_iter().map(|line| format!("  {}", paint.paint(Role::Quiet, &line)));
+        let message_lines =
+            report.message_lines().into_iter().map(|line| format!("  {}", paint.paint(Role::Quiet, &line)));
         self.print(line, report.output.iter().cloned().chain(message_lines));
     }
 

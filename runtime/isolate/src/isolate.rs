@@ -127,7 +127,8 @@ impl Isolate {
         match event {
             Event::Scheduled { cron, scheduled_time_ms } => {
                 self.call(&self.handlers.scheduled, |scope| {
-                    let cron = v8::String::new(scope, cron).expect("a cron expression is shorter than V8's string limit");
+                    let cron =
+                        v8::String::new(scope, cron).expect("a cron expression is shorter than V8's string limit");
                     let time = v8::Number::new(scope, *scheduled_time_ms as f64);
                     [v8::Number::new(scope, number).into(), cron.into(), time.into()]
                 });
@@ -327,14 +328,10 @@ async fn load_main(version: &WorkerVersion, mut runtime: JsRuntime, prepared: Pr
     let (handlers, exported) = {
         deno_core::scope!(scope, &mut runtime);
         let object = v8::Local::new(scope, &handlers);
-        let has = |scope: &mut v8::PinScope<'_, '_>, name| -> Result<bool, LoadError> {
-            let name = v8::String::new(scope, name).expect("a short string").into();
-            Ok(call_method(scope, object, "has", &[name])?.is_true())
-        };
         let exported = HandlerSet {
-            fetch: has(scope, "fetch")?,
-            scheduled: has(scope, "scheduled")?,
-            queue: has(scope, "queue")?,
+            fetch: exports(scope, object, "fetch")?,
+            scheduled: exports(scope, object, "scheduled")?,
+            queue: exports(scope, object, "queue")?,
         };
         let handlers = Handlers {
             fetch: method(scope, object, "fetch"),
@@ -405,6 +402,16 @@ fn bind_env(
     }
     call_method(scope, object, "bind", &triples)?;
     Ok(())
+}
+
+/// Whether the default export has a handler of that name.
+fn exports<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    handlers: v8::Local<'s, v8::Object>,
+    name: &str,
+) -> Result<bool, LoadError> {
+    let name = v8::String::new(scope, name).expect("a short string").into();
+    Ok(call_method(scope, handlers, "has", &[name])?.is_true())
 }
 
 fn call_method<'s>(

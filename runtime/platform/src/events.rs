@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aerostack_queue::{ContentType, Decision, QueueBatch};
+use aerostack_queue::ops::Metrics;
+use aerostack_queue::{Backlog, ContentType, Decision, QueueBatch};
 use deno_core::{OpState, op2, v8};
 
 use crate::ops::{InvocationError, bytes_to_v8};
@@ -96,18 +97,15 @@ pub(crate) fn op_event_messages<'s>(
     Ok(v8::Array::new_with_elements(scope, &flat))
 }
 
-/// What waits in the queue of a batch: `[messages, bytes, time of the oldest or -1]`.
+/// What waits in the queue of a batch.
 #[op2]
-#[serde]
-pub(crate) fn op_event_backlog(state: &mut OpState, #[number] invocation: u64) -> Result<[f64; 3], InvocationError> {
+pub(crate) fn op_event_backlog(state: &mut OpState, #[number] invocation: u64) -> Result<Metrics, InvocationError> {
     let (invocations, id) = event(state, invocation)?;
     let backlog = invocations.with_event(id, |call, _| match &call.event {
         Event::Queue(batch) => batch.backlog,
-        Event::Scheduled { .. } => aerostack_queue::Backlog::default(),
+        Event::Scheduled { .. } => Backlog::default(),
     });
-    let backlog = backlog.ok_or(InvocationError::Over)?;
-    let oldest = backlog.oldest_ms.map_or(-1.0, |time| time as f64);
-    Ok([backlog.messages as f64, backlog.bytes as f64, oldest])
+    backlog.map(Metrics).ok_or(InvocationError::Over)
 }
 
 /// Acks one message of a batch, or with `place` -1 all that are undecided. False when the event is over.
@@ -119,7 +117,12 @@ pub(crate) fn op_event_ack(state: &mut OpState, #[number] invocation: u64, #[smi
 /// Retries one message of a batch, or with `place` -1 all that are undecided. `delay` is in seconds; -1 leaves it to the
 /// consumer. False when the event is over.
 #[op2(fast)]
-pub(crate) fn op_event_retry(state: &mut OpState, #[number] invocation: u64, #[smi] place: i32, #[smi] delay: i32) -> bool {
+pub(crate) fn op_event_retry(
+    state: &mut OpState,
+    #[number] invocation: u64,
+    #[smi] place: i32,
+    #[smi] delay: i32,
+) -> bool {
     let delay = u64::try_from(delay).ok().map(Duration::from_secs);
     decide(state, invocation, place, Decision::Retry(delay))
 }

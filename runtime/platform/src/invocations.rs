@@ -281,7 +281,8 @@ impl Invocations {
             let Outcome::Pending(waker) = &mut invocation.outcome else { return None };
             let waker = waker.take();
             let outcome = outcome.take()?;
-            if matches!(&outcome, Ok(Settled::Response(response)) if matches!(response.body(), ResponseBody::Stream(_))) {
+            if matches!(&outcome, Ok(Settled::Response(response)) if matches!(response.body(), ResponseBody::Stream(_)))
+            {
                 invocation.stream = Stream::Flowing(None);
             }
             invocation.outcome = Outcome::Settled(Box::new(outcome));

@@ -18,7 +18,5 @@ mod timer;
 pub use consumer::{Consumer, ConsumerSettings, Fate, QueueName};
 pub use log::{BatchReport, ClockWentBack, CronCause, CronReport, MessageReport, MissedFirings, SchedulerLog, Trouble};
 pub use scheduler::{RunNowError, Scheduler, StopReport};
-pub use target::{
-    BatchDelivery, BatchOutcome, Decision, EventTarget, HandlerOutcome, ScheduledEvent, ScheduledOutcome,
-};
+pub use target::{BatchOutcome, EventTarget, HandlerOutcome, ScheduledEvent, ScheduledOutcome};
 pub use timer::{ManualTimer, SystemTimer, Timer};

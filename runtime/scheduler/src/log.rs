@@ -93,6 +93,8 @@ pub struct BatchReport {
     pub passed_over: usize,
     /// How long the handler took.
     pub duration: Duration,
+    /// What the handler printed, and what failed it, as far as that was not shown yet.
+    pub output: Vec<String>,
 }
 
 /// What became of one message.

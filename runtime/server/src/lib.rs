@@ -17,7 +17,8 @@ mod triggers;
 pub use acceptor::{Server, ServerOptions};
 pub use routes::{Route, RouteReach};
 pub use triggers::{
-    QueueResult, QueueTrigger, RetriedMessage, ScheduledResult, ScheduledTrigger, TriggerRefused, TriggeredMessage, Triggers,
+    QueueResult, QueueTrigger, RetriedMessage, ScheduledResult, ScheduledTrigger, TriggerRefused, TriggeredMessage,
+    Triggers,
 };
 
 use std::sync::Arc;

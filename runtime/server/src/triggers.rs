@@ -122,10 +122,9 @@ pub(crate) fn reserved(path: &str, routes: &Routes) -> Option<ReservedPath> {
     let route = routes.find(path);
     let below_mount = route.as_ref().and_then(|route| path.strip_prefix(route.prefix.as_str()));
     match (route.as_ref(), below_mount) {
-        (Some(route), Some(inner)) if is_reserved(inner) => Some(ReservedPath {
-            worker: MountedWorker(Some(route.worker.name().to_owned())),
-            inner: inner.to_owned(),
-        }),
+        (Some(route), Some(inner)) if is_reserved(inner) => {
+            Some(ReservedPath { worker: MountedWorker(Some(route.worker.name().to_owned())), inner: inner.to_owned() })
+        }
         _ if is_reserved(path) => Some(ReservedPath { worker: MountedWorker(None), inner: path.to_owned() }),
         _ => None,
     }
@@ -165,11 +164,8 @@ async fn scheduled(
         Ok(result) => result,
         Err(refused) => return refused.into_response(),
     };
-    let (status, outcome) = if result.succeeded {
-        (StatusCode::OK, "ok")
-    } else {
-        (StatusCode::INTERNAL_SERVER_ERROR, "exception")
-    };
+    let (status, outcome) =
+        if result.succeeded { (StatusCode::OK, "ok") } else { (StatusCode::INTERNAL_SERVER_ERROR, "exception") };
     if query.format.as_deref() == Some("json") {
         let body = serde_json::json!({ "outcome": outcome, "noRetry": result.no_retry });
         return (status, axum::Json(body)).into_response();

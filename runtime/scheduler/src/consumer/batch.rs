@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::Error;
-use aerostack_queue::{Backlog, Delivery, Lease, QueueDriver, Settlement, Verdict};
+use aerostack_queue::{Backlog, Decision, Delivery, Lease, QueueBatch, QueueDriver, Settlement, Verdict};
 
 use super::backoff::Backoff;
 use super::slots::{BatchSlot, HandlerSlot};
 use super::{Fate, QueueName, Role};
 use crate::log::{BatchReport, MessageReport, Trouble};
 use crate::shared::{Phase, Shared};
-use crate::target::{BatchDelivery, BatchOutcome, Decision};
+use crate::target::BatchOutcome;
 
 /// Messages on their way through a handler.
 pub(super) struct Batch {
@@ -38,7 +38,7 @@ impl Batch {
         // The handler takes the bodies; what is left of the batch is small.
         let attempts: Vec<u32> = self.messages.iter().map(|message| message.attempts).collect();
         let ids: Vec<_> = self.messages.iter().map(|message| message.id).collect();
-        let delivery = BatchDelivery {
+        let batch = QueueBatch {
             queue: Arc::clone(&self.queue.name),
             messages: std::mem::take(&mut self.messages),
             backlog: self.backlog,
@@ -46,7 +46,7 @@ impl Batch {
         let started = Instant::now();
         let outcome = tokio::select! {
             biased;
-            outcome = self.role.target.queue(delivery) => outcome,
+            outcome = self.role.target.queue(batch) => outcome,
             () = self.shared.reached(Phase::CutOff) => {
                 self.shared.cut_off.batches.fetch_add(1, Ordering::Relaxed);
                 self.release(&leases).await;
@@ -77,6 +77,7 @@ impl Batch {
                 messages,
                 passed_over,
                 duration,
+                output: outcome.output,
             });
         }
         drop(batch_slot);

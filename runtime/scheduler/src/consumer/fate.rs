@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use aerostack_queue::Verdict;
+use aerostack_queue::{Decision, Verdict};
 
 use super::{ConsumerSettings, QueueName};
-use crate::target::{Decision, HandlerOutcome};
+use crate::target::HandlerOutcome;
 
 /// What becomes of a message that was delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]

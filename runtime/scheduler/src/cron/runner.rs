@@ -135,8 +135,9 @@ impl CronRunner {
                 }
             };
             let duration = started.elapsed();
-            shared.log.cron_ran(&CronReport { worker, cron, scheduled_time_ms, cause, outcome, duration });
-            when_done(outcome);
+            let report = CronReport { worker, cron, scheduled_time_ms, cause, outcome, duration };
+            shared.log.cron_ran(&report);
+            when_done(report.outcome);
         });
     }
 

@@ -1,0 +1,1 @@
+//! A driver whose process is killed.
