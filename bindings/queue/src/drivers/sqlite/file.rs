@@ -155,7 +155,10 @@ fn prepare(connection: &Connection) -> rusqlite::Result<Found> {
         return Ok(Found::ReadOnly);
     }
     // Ahead of any change: another program's file stays as it is.
-    if let Some(refused) = examine(connection)?.filter(|found| !matches!(found, Found::Ours)) {
+    connection.execute_batch("BEGIN")?;
+    let found = examine(connection);
+    connection.execute_batch("COMMIT")?;
+    if let Some(refused) = found?.filter(|found| !matches!(found, Found::Ours)) {
         return Ok(refused);
     }
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
@@ -167,11 +170,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<Found> {
         "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864;
          PRAGMA cache_size = -8000; PRAGMA temp_store = MEMORY;",
     )?;
-    if examine(connection)?.is_some() {
-        return Ok(Found::Ours);
-    }
     connection.execute_batch("BEGIN IMMEDIATE")?;
-    // Another process may have been faster.
     let outcome = match examine(connection) {
         Ok(None) => connection.execute_batch(&format!(
             "{SCHEMA} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {LAYOUT}; COMMIT;"
@@ -185,7 +184,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<Found> {
     outcome.map(|()| Found::Ours)
 }
 
-/// What the file is; `None` for a new one.
+/// What the file is; `None` for a new one. Within a transaction, so that all is of one moment: another process may be filling it.
 fn examine(connection: &Connection) -> rusqlite::Result<Option<Found>> {
     let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
     let application = number("PRAGMA application_id")?;
