@@ -159,10 +159,6 @@ async fn play(place: &Place, calls: Vec<Call>) -> Result<(), TestCaseError> {
     compare_messages(&*place.driver(), &mut model, place.clock.now_ms()).await
 }
 
-fn failed(error: aerostack_bindings::Error) -> TestCaseError {
-    TestCaseError::fail(error.to_string())
-}
-
 async fn apply(driver: &dyn QueueDriver, model: &mut Model, call: Call, now: u64) -> Result<(), TestCaseError> {
     match call {
         Call::Send { queue, delays_ms } => {
@@ -184,11 +180,11 @@ async fn apply(driver: &dyn QueueDriver, model: &mut Model, call: Call, now: u64
                 model.sent += 1;
             }
             model.known.insert(queue);
-            prop_assert_eq!(driver.send(queue, outgoing).await.map_err(failed)?, model.backlog(queue));
+            prop_assert_eq!(driver.send(queue, outgoing).await?, model.backlog(queue));
         }
         Call::Lease { queue, limit, visibility_ms } => {
             let visibility = Duration::from_millis(visibility_ms);
-            let deliveries = driver.lease(queue, limit, visibility).await.map_err(failed)?;
+            let deliveries = driver.lease(queue, limit, visibility).await?;
             let given: Vec<_> = deliveries.iter().map(|delivery| delivery.lease).collect();
             let due: Vec<_> = model.of(queue).into_iter().filter(|message| message.due_at <= now).take(limit).collect();
             prop_assert_eq!(deliveries.len(), due.len());
@@ -208,7 +204,7 @@ async fn apply(driver: &dyn QueueDriver, model: &mut Model, call: Call, now: u64
         Call::Extend { .. } | Call::Settle { .. } if model.leases.is_empty() => {}
         Call::Extend { queue, leases, visibility_ms } => {
             let leases: Vec<_> = leases.iter().map(|index| *index.get(&model.leases)).collect();
-            driver.extend(queue, &leases, Duration::from_millis(visibility_ms)).await.map_err(failed)?;
+            driver.extend(queue, &leases, Duration::from_millis(visibility_ms)).await?;
             for lease in leases {
                 if let Some(index) = model.held_by(queue, lease) {
                     model.messages[index].due_at = now + visibility_ms;
@@ -241,12 +237,12 @@ async fn apply(driver: &dyn QueueDriver, model: &mut Model, call: Call, now: u64
                     }
                 }
             }
-            prop_assert_eq!(driver.settle(queue, settlements).await.map_err(failed)?, passed_over);
+            prop_assert_eq!(driver.settle(queue, settlements).await?, passed_over);
         }
         Call::Purge { queue } => {
             let before = model.messages.len();
             model.messages.retain(|message| message.queue != queue);
-            prop_assert_eq!(driver.purge(queue).await.map_err(failed)?, (before - model.messages.len()) as u64);
+            prop_assert_eq!(driver.purge(queue).await?, (before - model.messages.len()) as u64);
         }
         Call::Redrive { queue, target } => {
             let mut moved = Vec::new();
@@ -256,7 +252,7 @@ async fn apply(driver: &dyn QueueDriver, model: &mut Model, call: Call, now: u64
                 message.relocate(target, now, None);
                 moved.push(target);
             }
-            prop_assert_eq!(driver.redrive(queue, target).await.map_err(failed)?, moved.len() as u64);
+            prop_assert_eq!(driver.redrive(queue, target).await?, moved.len() as u64);
             model.known.extend(moved);
         }
         Call::Wait { .. } | Call::Reopen => {}
@@ -266,7 +262,7 @@ async fn apply(driver: &dyn QueueDriver, model: &mut Model, call: Call, now: u64
 
 async fn compare_counts(driver: &dyn QueueDriver, model: &mut Model, now: u64) -> Result<(), TestCaseError> {
     for queue in QUEUES {
-        prop_assert_eq!(driver.backlog(queue).await.map_err(failed)?, model.backlog(queue));
+        prop_assert_eq!(driver.backlog(queue).await?, model.backlog(queue));
         let due = {
             let messages = model.of(queue);
             Due {
@@ -274,16 +270,16 @@ async fn compare_counts(driver: &dyn QueueDriver, model: &mut Model, now: u64) -
                 earliest_ms: messages.first().map(|message| message.due_at),
             }
         };
-        prop_assert_eq!(driver.due(queue, 3).await.map_err(failed)?, due);
+        prop_assert_eq!(driver.due(queue, 3).await?, due);
     }
     Ok(())
 }
 
 async fn compare_messages(driver: &dyn QueueDriver, model: &mut Model, now: u64) -> Result<(), TestCaseError> {
     compare_counts(driver, model, now).await?;
-    prop_assert_eq!(driver.queues().await.map_err(failed)?, model.summaries(now));
+    prop_assert_eq!(driver.queues().await?, model.summaries(now));
     for queue in QUEUES {
-        let seen = driver.peek(queue, 1000).await.map_err(failed)?;
+        let seen = driver.peek(queue, 1000).await?;
         let expected = model.of(queue);
         prop_assert_eq!(seen.len(), expected.len());
         for (seen, message) in seen.iter().zip(expected) {

@@ -114,8 +114,11 @@ enum Found {
 }
 
 fn make_folder(path: &Path) -> Result<()> {
-    let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) else { return Ok(()) };
-    std::fs::create_dir_all(folder).map_err(|error| {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    let missing: Vec<_> =
+        folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()).collect();
+    let made = std::fs::create_dir_all(folder).and_then(|()| missing.iter().try_for_each(|folder| flush_entry(folder)));
+    made.map_err(|error| {
         Error::new(
             ErrorKind::ConfigInvalid,
             format!(
@@ -125,6 +128,21 @@ fn make_folder(path: &Path) -> Result<()> {
         )
         .with_source(error)
     })
+}
+
+/// A message is as durable as the folder it lies in, and a new folder is on the disk when the folder around it is.
+#[cfg(unix)]
+fn flush_entry(folder: &Path) -> std::io::Result<()> {
+    match folder.parent() {
+        Some(around) if !around.as_os_str().is_empty() => std::fs::File::open(around)?.sync_all(),
+        _ => std::fs::File::open(".")?.sync_all(),
+    }
+}
+
+/// Other systems have no such call; their file systems see to it.
+#[cfg(not(unix))]
+fn flush_entry(_folder: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// While a new file is turned to WAL mode, SQLite refuses others at once instead of letting them wait.
@@ -158,9 +176,11 @@ fn prepare(connection: &Connection) -> rusqlite::Result<Found> {
     connection.execute_batch("BEGIN")?;
     let found = examine(connection);
     connection.execute_batch("COMMIT")?;
-    if let Some(refused) = found?.filter(|found| !matches!(found, Found::Ours)) {
-        return Ok(refused);
-    }
+    let is_new = match found? {
+        None => true,
+        Some(Found::Ours) => false,
+        Some(refused) => return Ok(refused),
+    };
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Ok(Found::WithoutWal);
@@ -170,18 +190,25 @@ fn prepare(connection: &Connection) -> rusqlite::Result<Found> {
         "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864;
          PRAGMA cache_size = -8000; PRAGMA temp_store = MEMORY;",
     )?;
-    connection.execute_batch("BEGIN IMMEDIATE")?;
-    let outcome = match examine(connection) {
-        Ok(None) => connection.execute_batch(&format!(
-            "{SCHEMA} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {LAYOUT}; COMMIT;"
-        )),
-        Ok(Some(_)) => connection.execute_batch("COMMIT"),
-        Err(error) => Err(error),
-    };
-    if outcome.is_err() && !connection.is_autocommit() {
-        connection.execute_batch("ROLLBACK")?;
+    if is_new {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        if let Err(error) = fill(connection) {
+            if !connection.is_autocommit() {
+                connection.execute_batch("ROLLBACK")?;
+            }
+            return Err(error);
+        }
     }
-    outcome.map(|()| Found::Ours)
+    Ok(Found::Ours)
+}
+
+fn fill(connection: &Connection) -> rusqlite::Result<()> {
+    // Another process may have been faster.
+    if examine(connection)?.is_none() {
+        connection.execute_batch(SCHEMA)?;
+        connection.execute_batch(&format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {LAYOUT};"))?;
+    }
+    connection.execute_batch("COMMIT")
 }
 
 /// What the file is; `None` for a new one. Within a transaction, so that all is of one moment: another process may be filling it.
@@ -203,7 +230,9 @@ fn cannot_open(path: &Path, error: rusqlite::Error) -> Error {
             format!("the queue file {path} is not a SQLite database; move it away or give the queues another path")
         }
         Some(ErrorCode::CannotOpen) => {
-            format!("cannot open the queue file {path}; check that it is a file and its permissions")
+            format!(
+                "cannot open the queue file {path}; check that it is a file, and its permissions and those of its folder"
+            )
         }
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             format!("cannot write the queue file {path}; check its permissions and those of its folder")
