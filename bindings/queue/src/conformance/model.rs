@@ -107,7 +107,7 @@ impl Message {
 }
 
 fn any_sequence_of_calls_behaves_like_a_list_of_messages(place: &Place) -> Outcome {
-    let config = Config { cases: 100, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 64, failure_persistence: None, ..Config::default() };
     let runs = Cell::new(0);
     TestRunner::new(config)
         .run(&prop::collection::vec(call(), 1..60), |calls| {

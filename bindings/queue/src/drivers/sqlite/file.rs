@@ -57,7 +57,7 @@ const SCHEMA: &str = "
     ) STRICT;
     INSERT INTO clock VALUES (0);";
 
-/// A connection to the file at `path`, which is made where it is missing.
+/// A connection to the file at `path`, which is made where it is missing. A new file is not flushed yet.
 pub(super) fn open(path: &Path) -> Result<Connection> {
     make_folder(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -82,6 +82,23 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     };
     Err(Error::new(ErrorKind::ConfigInvalid, text))
 }
+
+/// Has the disk write down that the folders of a new file are there: a file is as durable as the folder it lies in.
+#[cfg(unix)]
+pub(super) fn flush_folders(path: &Path) {
+    // The folder of the queues, that of the project's state, and the project's own.
+    for folder in path.ancestors().skip(1).take(3) {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        if let Err(error) = std::fs::File::open(folder).and_then(|folder| folder.sync_all()) {
+            // There are file systems that cannot; SQLite does not insist either.
+            tracing::debug!(folder = %folder.display(), %error, "a folder could not be flushed");
+        }
+    }
+}
+
+/// Other systems have no such call; their file systems see to it.
+#[cfg(not(unix))]
+pub(super) fn flush_folders(_path: &Path) {}
 
 /// The error of a call that failed after the file was opened. `action` is a verb.
 pub(super) fn failed(path: &Path, action: &str, error: &Arc<rusqlite::Error>) -> Error {
@@ -115,10 +132,7 @@ enum Found {
 
 fn make_folder(path: &Path) -> Result<()> {
     let Some(folder) = path.parent() else { return Ok(()) };
-    let missing: Vec<_> =
-        folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()).collect();
-    let made = std::fs::create_dir_all(folder).and_then(|()| missing.iter().try_for_each(|folder| flush_entry(folder)));
-    made.map_err(|error| {
+    std::fs::create_dir_all(folder).map_err(|error| {
         Error::new(
             ErrorKind::ConfigInvalid,
             format!(
@@ -128,21 +142,6 @@ fn make_folder(path: &Path) -> Result<()> {
         )
         .with_source(error)
     })
-}
-
-/// A message is as durable as the folder it lies in, and a new folder is on the disk when the folder around it is.
-#[cfg(unix)]
-fn flush_entry(folder: &Path) -> std::io::Result<()> {
-    match folder.parent() {
-        Some(around) if !around.as_os_str().is_empty() => std::fs::File::open(around)?.sync_all(),
-        _ => std::fs::File::open(".")?.sync_all(),
-    }
-}
-
-/// Other systems have no such call; their file systems see to it.
-#[cfg(not(unix))]
-fn flush_entry(_folder: &Path) -> std::io::Result<()> {
-    Ok(())
 }
 
 /// While a new file is turned to WAL mode, SQLite refuses others at once instead of letting them wait.
@@ -181,14 +180,16 @@ fn prepare(connection: &Connection) -> rusqlite::Result<Found> {
         Some(Found::Ours) => false,
         Some(refused) => return Ok(refused),
     };
+    // Making a file would flush seven times, which a start need not wait for: the writer flushes ahead of its first call.
+    connection.execute_batch("PRAGMA synchronous = OFF")?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Ok(Found::WithoutWal);
     }
     // The log is moved to the file by the writer between two groups of calls, not by SQLite within one.
     connection.execute_batch(
-        "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864;
-         PRAGMA cache_size = -8000; PRAGMA temp_store = MEMORY;",
+        "PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -8000;
+         PRAGMA temp_store = MEMORY;",
     )?;
     if is_new {
         connection.execute_batch("BEGIN IMMEDIATE")?;
@@ -199,6 +200,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<Found> {
             return Err(error);
         }
     }
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
     Ok(Found::Ours)
 }
 
