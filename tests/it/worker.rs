@@ -62,6 +62,7 @@ pub fn default_limits() -> Limits {
     Limits {
         cpu: Duration::from_secs(30),
         wall: Some(Duration::from_mins(1)),
+        event_wall: Duration::from_mins(1),
         heap_bytes: 128 * 1024 * 1024,
         array_buffer_bytes: 128 * 1024 * 1024,
     }

@@ -7,11 +7,15 @@
 mod binding;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod consumer;
 mod driver;
 pub mod drivers;
 pub mod limits;
+#[cfg(feature = "ops")]
+pub mod ops;
 
 pub use binding::{Message, NamedQueue};
+pub use consumer::{Decision, QueueBatch};
 pub use driver::{
     Backlog, ContentType, Delivery, Due, Lease, MessageId, Outgoing, PeekedMessage, QueueDriver, QueueSummary,
     Settlement, Verdict,

@@ -164,6 +164,7 @@ fn limits(worker: &WorkerConfig) -> Limits {
     Limits {
         cpu: Duration::from_millis(limits.cpu_ms),
         wall: limits.wall_ms.map(Duration::from_millis),
+        event_wall: Duration::from_millis(limits.event_wall_ms),
         heap_bytes: bytes(limits.memory_mb),
         array_buffer_bytes: bytes(limits.array_buffer_mb),
     }

@@ -50,10 +50,11 @@ fn limits_have_the_documented_defaults() {
 
 #[test]
 fn limits_are_read_and_checked() {
-    let limits = worker_of("[limits]\ncpu_ms = 50\nwall_ms = 0\nmemory_mb = 256\narray_buffer_mb = 64\nrequest_body_mb = 1\nconcurrent_requests = 2\nsubrequests = 3\n").limits;
+    let limits = worker_of("[limits]\ncpu_ms = 50\nwall_ms = 0\nevent_wall_ms = 7\nmemory_mb = 256\narray_buffer_mb = 64\nrequest_body_mb = 1\nconcurrent_requests = 2\nsubrequests = 3\n").limits;
     let expected = Limits {
         cpu_ms: 50,
         wall_ms: None,
+        event_wall_ms: 7,
         memory_mb: 256,
         array_buffer_mb: 64,
         request_body_mb: 1,
