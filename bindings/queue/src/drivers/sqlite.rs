@@ -9,6 +9,8 @@ mod changes;
 mod file;
 mod reader;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod writer;
 

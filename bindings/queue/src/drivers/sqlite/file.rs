@@ -57,7 +57,7 @@ const SCHEMA: &str = "
     ) STRICT;
     INSERT INTO clock VALUES (0);";
 
-/// A connection to the file at `path`, which is made where it is missing.
+/// A connection to the file at `path`, which is made where it is missing. A new file is not flushed yet.
 pub(super) fn open(path: &Path) -> Result<Connection> {
     make_folder(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -82,6 +82,23 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     };
     Err(Error::new(ErrorKind::ConfigInvalid, text))
 }
+
+/// Has the disk write down that the folders of a new file are there: a file is as durable as the folder it lies in.
+#[cfg(unix)]
+pub(super) fn flush_folders(path: &Path) {
+    // The folder of the queues, that of the project's state, and the project's own.
+    for folder in path.ancestors().skip(1).take(3) {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        if let Err(error) = std::fs::File::open(folder).and_then(|folder| folder.sync_all()) {
+            // There are file systems that cannot; SQLite does not insist either.
+            tracing::debug!(folder = %folder.display(), %error, "a folder could not be flushed");
+        }
+    }
+}
+
+/// Other systems have no such call; their file systems see to it.
+#[cfg(not(unix))]
+pub(super) fn flush_folders(_path: &Path) {}
 
 /// The error of a call that failed after the file was opened. `action` is a verb.
 pub(super) fn failed(path: &Path, action: &str, error: &Arc<rusqlite::Error>) -> Error {
@@ -114,7 +131,7 @@ enum Found {
 }
 
 fn make_folder(path: &Path) -> Result<()> {
-    let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) else { return Ok(()) };
+    let Some(folder) = path.parent() else { return Ok(()) };
     std::fs::create_dir_all(folder).map_err(|error| {
         Error::new(
             ErrorKind::ConfigInvalid,
@@ -155,37 +172,48 @@ fn prepare(connection: &Connection) -> rusqlite::Result<Found> {
         return Ok(Found::ReadOnly);
     }
     // Ahead of any change: another program's file stays as it is.
-    if let Some(refused) = examine(connection)?.filter(|found| !matches!(found, Found::Ours)) {
-        return Ok(refused);
-    }
+    connection.execute_batch("BEGIN")?;
+    let found = examine(connection);
+    connection.execute_batch("COMMIT")?;
+    let is_new = match found? {
+        None => true,
+        Some(Found::Ours) => false,
+        Some(refused) => return Ok(refused),
+    };
+    // Making a file would flush seven times, which a start need not wait for: the writer flushes ahead of its first call.
+    connection.execute_batch("PRAGMA synchronous = OFF")?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Ok(Found::WithoutWal);
     }
     // The log is moved to the file by the writer between two groups of calls, not by SQLite within one.
     connection.execute_batch(
-        "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864;
-         PRAGMA cache_size = -8000; PRAGMA temp_store = MEMORY;",
+        "PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -8000;
+         PRAGMA temp_store = MEMORY;",
     )?;
-    if examine(connection)?.is_some() {
-        return Ok(Found::Ours);
+    if is_new {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        if let Err(error) = fill(connection) {
+            if !connection.is_autocommit() {
+                connection.execute_batch("ROLLBACK")?;
+            }
+            return Err(error);
+        }
     }
-    connection.execute_batch("BEGIN IMMEDIATE")?;
-    // Another process may have been faster.
-    let outcome = match examine(connection) {
-        Ok(None) => connection.execute_batch(&format!(
-            "{SCHEMA} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {LAYOUT}; COMMIT;"
-        )),
-        Ok(Some(_)) => connection.execute_batch("COMMIT"),
-        Err(error) => Err(error),
-    };
-    if outcome.is_err() && !connection.is_autocommit() {
-        connection.execute_batch("ROLLBACK")?;
-    }
-    outcome.map(|()| Found::Ours)
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
+    Ok(Found::Ours)
 }
 
-/// What the file is; `None` for a new one.
+fn fill(connection: &Connection) -> rusqlite::Result<()> {
+    // Another process may have been faster.
+    if examine(connection)?.is_none() {
+        connection.execute_batch(SCHEMA)?;
+        connection.execute_batch(&format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {LAYOUT};"))?;
+    }
+    connection.execute_batch("COMMIT")
+}
+
+/// What the file is; `None` for a new one. Within a transaction, so that all is of one moment: another process may be filling it.
 fn examine(connection: &Connection) -> rusqlite::Result<Option<Found>> {
     let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
     let application = number("PRAGMA application_id")?;
@@ -204,7 +232,9 @@ fn cannot_open(path: &Path, error: rusqlite::Error) -> Error {
             format!("the queue file {path} is not a SQLite database; move it away or give the queues another path")
         }
         Some(ErrorCode::CannotOpen) => {
-            format!("cannot open the queue file {path}; check that it is a file and its permissions")
+            format!(
+                "cannot open the queue file {path}; check that it is a file, and its permissions and those of its folder"
+            )
         }
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             format!("cannot write the queue file {path}; check its permissions and those of its folder")

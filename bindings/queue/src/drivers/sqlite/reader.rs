@@ -27,6 +27,10 @@ const PEEK: &str = "SELECT m.id, m.sent_at, m.attempts, m.due_at, m.lease % 2 = 
     LEFT JOIN queues AS origin ON origin.id = m.dead_lettered_from
     WHERE queues.name = ?1 ORDER BY m.due_at, m.number LIMIT ?3";
 
+/// For the test that looks at how SQLite runs them.
+#[cfg(test)]
+pub(super) const STATEMENTS: &[&str] = &[DUE, BACKLOG, QUEUES, PEEK];
+
 /// A connection that only reads.
 pub(super) struct Reader(Mutex<Connection>);
 

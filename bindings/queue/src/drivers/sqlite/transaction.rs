@@ -43,6 +43,27 @@ const SWEEP: &str = "SELECT number, sent_at, octet_length(body), lease % 2 = 1 A
     FROM messages INDEXED BY messages_by_age
     WHERE queue = ?1 AND (sent_at, number) > (?2, ?3) AND number <= ?4 ORDER BY sent_at, number LIMIT ?5";
 
+/// For the test that looks at how SQLite runs them.
+#[cfg(test)]
+pub(super) const STATEMENTS: &[&str] = &[
+    QUEUE_OF_NAME,
+    ADD_QUEUE,
+    COUNT,
+    BACKLOG,
+    ADD,
+    DUE,
+    TAKE,
+    EXTEND,
+    RETRY,
+    RETURN,
+    LEASED_BYTES,
+    DELETE,
+    MOVE,
+    NAME,
+    LAST_NUMBER,
+    SWEEP,
+];
+
 /// A queue's number.
 type QueueId = i64;
 

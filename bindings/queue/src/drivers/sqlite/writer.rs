@@ -87,6 +87,8 @@ struct Thread {
     queues: Queues,
     /// What the connection is set to.
     durability: Durability,
+    /// Whether the disk has the file itself, and not only its log.
+    is_rooted: bool,
     /// How many pages the log held when it was last moved to the file.
     moved_pages: i32,
     polled_at: Instant,
@@ -118,6 +120,7 @@ impl Writer {
             changes,
             queues: Queues::default(),
             durability: Durability::Flushed,
+            is_rooted: false,
             moved_pages: 0,
             polled_at: Instant::now(),
             data_version: 0,
@@ -222,6 +225,10 @@ impl Thread {
     fn run(mut self, incoming: &mpsc::Receiver<Message>) {
         let mut group = Vec::new();
         let mut is_closing = false;
+        if let Err(error) = self.root() {
+            // The first call that needs it tries again, and fails when this still does.
+            tracing::warn!(path = %self.path.display(), %error, "a new queue file could not be flushed");
+        }
         while !is_closing {
             match incoming.recv_timeout(POLL.saturating_sub(self.polled_at.elapsed())) {
                 Ok(Message::Job(job)) => group.push(job),
@@ -301,7 +308,12 @@ impl Thread {
         durability: Durability,
         changed: &mut Vec<String>,
     ) -> Result<(), Failure> {
+        // One that could not be rolled back when it failed would stand in the way of all others.
+        self.roll_back().map_err(Failure::NotBegun)?;
         self.set_durability(durability).map_err(Failure::NotBegun)?;
+        if durability == Durability::Flushed {
+            self.root().map_err(Failure::NotBegun)?;
+        }
         self.execute("BEGIN IMMEDIATE").map_err(Failure::NotBegun)?;
         let outcome = self.read_clock().map_err(Failure::NotBegun).and_then(|(now, shifted)| {
             let Self { connection, queues, .. } = &mut *self;
@@ -317,13 +329,15 @@ impl Thread {
                 Ok(())
             }
             Err(failure) => {
-                // Some errors end the transaction by themselves.
-                if !self.connection.is_autocommit() {
-                    self.execute("ROLLBACK").map_err(Failure::NotBegun)?;
-                }
+                self.roll_back().map_err(Failure::NotBegun)?;
                 Err(failure)
             }
         }
+    }
+
+    /// Ends the transaction that runs. Some errors have ended it by themselves.
+    fn roll_back(&self) -> rusqlite::Result<()> {
+        if self.connection.is_autocommit() { Ok(()) } else { self.execute("ROLLBACK") }
     }
 
     /// The time of the running transaction.
@@ -398,12 +412,28 @@ impl Thread {
 
     /// Moves the log to the file. Reads go on meanwhile.
     fn move_log(&mut self) {
-        let outcome = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        if let Err(error) = outcome {
+        if let Err(error) = self.checkpoint() {
             let path = self.path.display();
             tracing::warn!(%path, %error, "the log of the queues could not be moved to their file");
         }
         self.moved_pages = LOG_PAGES.get();
+    }
+
+    fn checkpoint(&self) -> rusqlite::Result<()> {
+        // Where another process is at it, that one does it.
+        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    }
+
+    /// Has the disk take in a file that may be new: without its first page, SQLite would not look at a log, however well that was
+    /// flushed.
+    fn root(&mut self) -> rusqlite::Result<()> {
+        if !self.is_rooted {
+            self.set_durability(Durability::Flushed)?;
+            self.checkpoint()?;
+            file::flush_folders(&self.path);
+            self.is_rooted = true;
+        }
+        Ok(())
     }
 
     fn execute(&self, sql: &str) -> rusqlite::Result<()> {
