@@ -146,7 +146,7 @@ pub(crate) fn unserved_sections(config: &Config) -> Vec<String> {
         bindings.ai.iter().filter(|b| b.span.is_some()).for_each(|b| note("ai", &b.binding));
         bindings.postgres.iter().for_each(|b| note("postgres_databases", &b.binding));
         bindings.services.iter().for_each(|b| note("services", &b.binding));
-        worker.triggers.crons.iter().for_each(|cron| note("triggers.crons", &cron.value));
+        worker.triggers.crons.iter().for_each(|cron| note("triggers.crons", cron.value.text()));
     }
     unserved
 }

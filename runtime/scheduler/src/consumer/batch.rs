@@ -101,13 +101,15 @@ impl Batch {
             .zip(messages)
             .map(|(lease, message)| Settlement { lease: *lease, verdict: message.fate.verdict() })
             .collect();
+        let visibility = self.role.settings.visibility_timeout;
         let mut backoff = Backoff::default();
         loop {
             let error = match self.driver.settle(&self.queue.state, settlements.clone()).await {
                 Ok(passed_over) => return Some(passed_over),
                 Err(error) => error,
             };
-            let retry_in = backoff.after_failure();
+            // Before the leases run out, which are prolonged at every try.
+            let retry_in = backoff.after_failure().min(visibility / 3);
             self.report("settle", error, Some(retry_in));
             tokio::select! {
                 () = self.shared.timer.sleep_until(self.shared.after(retry_in)) => {}
@@ -116,7 +118,6 @@ impl Batch {
                     return None;
                 }
             }
-            let visibility = self.role.settings.visibility_timeout;
             if let Err(error) = self.driver.extend(&self.queue.state, leases, visibility).await {
                 self.report("extend", error, None);
             }
