@@ -71,3 +71,10 @@ pub enum Decision {
     /// `retry()`; without a delay, the consumer's own.
     Retry(Option<Duration>),
 }
+
+impl BatchOutcome {
+    /// The decision about the message at `position` of the batch; what a handler that failed early says nothing about is undecided.
+    pub fn decision(&self, position: usize) -> Decision {
+        self.decisions.get(position).copied().unwrap_or(Decision::Undecided)
+    }
+}
