@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aerostack_bindings::{Clock, SystemClock};
-use aerostack_config::{ConsumerKind, QueueConsumer, ResourceName, Weekdays, Worker as WorkerConfig};
+use aerostack_config::{ConsumerKind, QueueConsumer, ResourceName, Worker as WorkerConfig};
 use aerostack_cron::CronExpression;
 use aerostack_isolate::{Event, HandlerSet, Worker};
 use aerostack_queue::{
@@ -106,7 +106,7 @@ impl Background {
         let handlers = worker.handlers();
         let events = WorkerEvents::new(worker.clone(), self.terminal.clone());
         let target: Arc<dyn EventTarget> = events.clone();
-        let mut triggers = cron_expressions(config);
+        let mut triggers: Vec<CronExpression> = config.triggers.crons.iter().map(|cron| cron.value.clone()).collect();
         if !triggers.is_empty() && !handlers.scheduled {
             self.warn(&format!(
                 "{} has cron triggers and exports no `scheduled` handler: they do not fire",
@@ -115,7 +115,7 @@ impl Background {
             triggers.clear();
         }
         let first_cron = triggers.first().map(|cron| cron.text().clone());
-        self.scheduler.set_triggers(&config.name, target.clone(), triggers, aerostack_cron::WhenMissed::Skip);
+        self.scheduler.set_triggers(&config.name, target.clone(), triggers, config.triggers.missed);
 
         let consumers = self.consumers(config, handlers, configured);
         let queues: Vec<ResourceName> = consumers.iter().map(|consumer| consumer.queue.clone()).collect();
@@ -286,15 +286,6 @@ impl Triggers for Background {
         }
         Ok(result)
     }
-}
-
-/// The worker's cron triggers; the config was checked.
-pub(crate) fn cron_expressions(config: &WorkerConfig) -> Vec<CronExpression> {
-    let weekdays = match config.triggers.weekdays {
-        Weekdays::Unix => aerostack_cron::Weekdays::Unix,
-        Weekdays::Quartz => aerostack_cron::Weekdays::Quartz,
-    };
-    config.triggers.crons.iter().filter_map(|cron| CronExpression::parse(&cron.value, weekdays).ok()).collect()
 }
 
 /// A message that never was in a queue: its lease names nothing.

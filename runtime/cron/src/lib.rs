@@ -16,8 +16,9 @@
 //!
 //! The parser is our own. `croner` 4 lacks `L-3`, `L-3W` and wrapping ranges. `saffron`, the parser of production, is not
 //! maintained, tells neither place nor reason of an error, counts no weekdays from Monday, and has defects that this crate
-//! does not copy: a wrapping range begins one value early (`22-2` is true at 21:00), `L-3W` can fire on two days of a month,
-//! and `1,*` means `1,0`; here it is an error.
+//! does not copy: a wrapping range begins one value early (`22-2` is true at 21:00) and with a step may miss values, `L-3W` can
+//! fire on two days of a month, and `1,*` means `1,0`; here it is an error. Everything else was compared on 300 000 random
+//! expressions, and agrees.
 //!
 //! A crate of its own, without dependencies, because `runtime/config` reports a wrong expression with its line, and must not
 //! pull in the scheduler and the queue drivers below it.

@@ -7,8 +7,8 @@ use aerostack_bindings::Error;
 use aerostack_cron::{Firings, WhenMissed};
 use aerostack_queue::MessageId;
 
-use crate::consumer::Fate;
-use crate::target::{HandlerOutcome, ScheduledOutcome};
+use crate::consumer::{ConsumerSettings, Fate};
+use crate::target::{BatchOutcome, HandlerOutcome, ScheduledOutcome};
 
 /// Is told of everything that a person at the terminal should read. Called on the scheduler's runtime: must not block.
 pub trait SchedulerLog: Send + Sync {
@@ -161,6 +161,21 @@ impl BatchReport {
 }
 
 impl MessageReport {
+    /// What becomes of each message of a batch, given as its id and how often it was delivered.
+    pub fn of_batch(
+        messages: impl IntoIterator<Item = (MessageId, u32)>,
+        outcome: &BatchOutcome,
+        settings: &ConsumerSettings,
+    ) -> Vec<Self> {
+        let report = |(position, (id, attempts))| Self {
+            id,
+            attempts,
+            max_attempts: settings.max_attempts(),
+            fate: Fate::of(outcome.decision(position), outcome.outcome, attempts, settings),
+        };
+        messages.into_iter().enumerate().map(report).collect()
+    }
+
     /// `Retrying message "id" on queue "q"...` and its like; `None` for an acked message.
     pub fn line(&self, queue: &str) -> Option<String> {
         let Self { id, attempts, fate, .. } = self;

@@ -16,9 +16,9 @@ use crate::target::{EventTarget, ScheduledOutcome};
 use crate::tasks::Tasks;
 use crate::timer::Timer;
 
-/// Runs the cron triggers and queue consumers of a process.
+/// Runs the cron triggers and queue consumers of a process, as tasks of the tokio runtime it is made in.
 ///
-/// The setters may be called at any time, after every reload for instance: they replace what the worker had. What is at work goes
+/// The setters may be called at any time on that runtime, after every reload for instance: they replace what the worker had. What is at work goes
 /// on and ends on the target it began with. Dropping a scheduler ends it as a crash would; [`Scheduler::stop`] is the polite way.
 pub struct Scheduler {
     shared: Arc<Shared>,

@@ -52,3 +52,10 @@ pub struct BatchOutcome {
     /// Lines that belong below the report: what the handler printed, and what failed it.
     pub output: Vec<String>,
 }
+
+impl BatchOutcome {
+    /// The decision about the message at `position` of the batch; what a handler that failed early says nothing about is undecided.
+    pub fn decision(&self, position: usize) -> Decision {
+        self.decisions.get(position).copied().unwrap_or(Decision::Undecided)
+    }
+}

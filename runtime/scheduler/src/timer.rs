@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 /// A clock that can be waited for.
 #[async_trait]
 pub trait Timer: Clock {
-    /// Resolves once the clock shows `at_ms`, milliseconds since the UNIX epoch, or later.
+    /// Resolves once the clock shows `at_ms`, milliseconds since the UNIX epoch, or later; and early when the clock is seen to have
+    /// been set back by a minute or more, because what was waited for may then be due at another time. So look again after it.
     async fn sleep_until(&self, at_ms: u64);
 }
 
@@ -32,6 +33,9 @@ struct ManualState {
 /// tokio counts time that does not pass while the machine sleeps, and the clock can be set: look at it at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(20);
 
+/// From so much on a clock that went back counts as set back.
+const SET_BACK_MS: u64 = 60_000;
+
 impl Clock for SystemTimer {
     fn now_ms(&self) -> u64 {
         SystemClock.now_ms()
@@ -41,14 +45,20 @@ impl Clock for SystemTimer {
 #[async_trait]
 impl Timer for SystemTimer {
     async fn sleep_until(&self, at_ms: u64) {
+        let mut latest_ms = 0;
         loop {
-            let left = at_ms.saturating_sub(self.now_ms());
-            if left == 0 {
+            let now_ms = self.now_ms();
+            if at_ms <= now_ms || is_set_back(latest_ms, now_ms) {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(left).min(LONGEST_SLEEP)).await;
+            latest_ms = latest_ms.max(now_ms);
+            tokio::time::sleep(Duration::from_millis(at_ms - now_ms).min(LONGEST_SLEEP)).await;
         }
     }
+}
+
+fn is_set_back(before_ms: u64, now_ms: u64) -> bool {
+    now_ms.saturating_add(SET_BACK_MS) <= before_ms
 }
 
 impl ManualTimer {
@@ -61,8 +71,9 @@ impl ManualTimer {
     pub fn set(&self, now_ms: u64) {
         let due = {
             let mut state = self.state();
-            state.now_ms = now_ms;
-            let later = state.sleepers.split_off(&(now_ms.saturating_add(1), 0));
+            let before_ms = std::mem::replace(&mut state.now_ms, now_ms);
+            let awake_ms = if is_set_back(before_ms, now_ms) { u64::MAX } else { now_ms.saturating_add(1) };
+            let later = state.sleepers.split_off(&(awake_ms, 0));
             std::mem::replace(&mut state.sleepers, later)
         };
         for sleeper in due.into_values() {
@@ -92,21 +103,19 @@ impl Clock for ManualTimer {
 #[async_trait]
 impl Timer for ManualTimer {
     async fn sleep_until(&self, at_ms: u64) {
-        loop {
-            let woken = {
-                let mut state = self.state();
-                if state.now_ms >= at_ms {
-                    return;
-                }
-                let (sender, receiver) = oneshot::channel();
-                let number = state.next_sleeper;
-                state.next_sleeper += 1;
-                state.sleepers.insert((at_ms, number), sender);
-                receiver
-            };
-            // An error means that the timer is gone, which the borrow of it rules out.
-            let _ = woken.await;
-        }
+        let woken = {
+            let mut state = self.state();
+            if state.now_ms >= at_ms {
+                return;
+            }
+            let (sender, receiver) = oneshot::channel();
+            let number = state.next_sleeper;
+            state.next_sleeper += 1;
+            state.sleepers.insert((at_ms, number), sender);
+            receiver
+        };
+        // An error means that the timer is gone, which the borrow of it rules out.
+        let _ = woken.await;
     }
 }
 
@@ -137,6 +146,20 @@ mod tests {
             timer.set(2_500);
         };
         assert_eq!(tokio::join!(sleep, turn).0, 2_500);
+        assert_eq!(timer.next_wake(), None);
+    }
+
+    #[tokio::test]
+    async fn who_waits_looks_again_when_the_clock_is_set_back() {
+        let timer = ManualTimer::new(100_000);
+        let turn = async {
+            tokio::task::yield_now().await;
+            timer.set(40_001);
+            assert_eq!(timer.next_wake(), Some(200_000));
+            timer.set(100_000);
+            timer.set(40_000);
+        };
+        tokio::join!(timer.sleep_until(200_000), turn);
         assert_eq!(timer.next_wake(), None);
     }
 

@@ -10,7 +10,6 @@ use aerostack_isolate::{Event, Worker};
 use aerostack_telemetry::{Role, Terminal};
 use anyhow::{Context as _, bail};
 
-use crate::background::cron_expressions;
 use crate::commands::choice::ResourceArguments;
 use crate::commands::table::{self, Cell};
 use crate::commands::{AlreadyPrinted, output, paint, say};
@@ -75,7 +74,7 @@ fn trigger(arguments: &TriggerArguments) -> anyhow::Result<()> {
             bail!("say which worker with --worker: {}", names.join(", "));
         }
     };
-    let first = cron_expressions(config).first().map(|cron| cron.text().clone());
+    let first = config.triggers.crons.first().map(|cron| cron.value.text().clone());
     let cron: Arc<str> = arguments.cron.as_deref().map(Arc::from).or(first).unwrap_or_else(|| Arc::from(""));
     let scheduled_time_ms = arguments.time.unwrap_or_else(|| SystemClock.now_ms());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
@@ -120,7 +119,7 @@ fn list(arguments: &ListArguments) -> anyhow::Result<()> {
     let now = SystemClock.now_ms();
     let mut rows = Vec::new();
     for worker in project.workers()? {
-        for cron in cron_expressions(worker) {
+        for cron in worker.triggers.crons.iter().map(|cron| &cron.value) {
             let next = cron.next_after(now).map_or_else(|| "never".to_owned(), minute_text);
             rows.push(vec![
                 Cell::Text(worker.name.clone()),

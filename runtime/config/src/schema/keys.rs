@@ -129,7 +129,7 @@ const SERVICES: &[Key] = &[
     accepted("remote"),
 ];
 
-const TRIGGERS: &[Key] = &[read("crons"), read("weekdays"), read("worker")];
+const TRIGGERS: &[Key] = &[read("crons"), read("weekdays"), read("missed"), read("worker")];
 
 const LIMITS: &[Key] = &[
     read("cpu_ms"),

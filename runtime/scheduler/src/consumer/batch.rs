@@ -6,14 +6,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::Error;
-use aerostack_queue::{Backlog, Decision, Delivery, Lease, QueueBatch, QueueDriver, Settlement, Verdict};
+use aerostack_queue::{Backlog, Delivery, Lease, MessageId, QueueBatch, QueueDriver, Settlement, Verdict};
 
 use super::backoff::Backoff;
 use super::slots::{BatchSlot, HandlerSlot};
-use super::{Fate, QueueName, Role};
+use super::{QueueName, Role};
 use crate::log::{BatchReport, MessageReport, Trouble};
 use crate::shared::{Phase, Shared};
-use crate::target::BatchOutcome;
 
 /// Messages on their way through a handler.
 pub(super) struct Batch {
@@ -36,8 +35,8 @@ impl Batch {
             return;
         }
         // The handler takes the bodies; what is left of the batch is small.
-        let attempts: Vec<u32> = self.messages.iter().map(|message| message.attempts).collect();
-        let ids: Vec<_> = self.messages.iter().map(|message| message.id).collect();
+        let delivered: Vec<(MessageId, u32)> =
+            self.messages.iter().map(|message| (message.id, message.attempts)).collect();
         let batch = QueueBatch {
             queue: Arc::clone(&self.queue.name),
             messages: std::mem::take(&mut self.messages),
@@ -56,19 +55,7 @@ impl Batch {
         };
         let duration = started.elapsed();
         drop(handler_slot);
-        let settings = &self.role.settings;
-        let max_attempts = settings.max_attempts();
-        let messages: Vec<MessageReport> = ids
-            .into_iter()
-            .zip(&attempts)
-            .zip(decisions(&outcome))
-            .map(|((id, attempts), decision)| MessageReport {
-                id,
-                attempts: *attempts,
-                max_attempts,
-                fate: Fate::of(decision, outcome.outcome, *attempts, settings),
-            })
-            .collect();
+        let messages = MessageReport::of_batch(delivered, &outcome, &self.role.settings);
         if let Some(passed_over) = self.settle(&leases, &messages).await {
             self.shared.log.batch_ran(&BatchReport {
                 worker: Arc::clone(&self.role.worker),
@@ -102,13 +89,15 @@ impl Batch {
             .zip(messages)
             .map(|(lease, message)| Settlement { lease: *lease, verdict: message.fate.verdict() })
             .collect();
+        let visibility = self.role.settings.visibility_timeout;
         let mut backoff = Backoff::default();
         loop {
             let error = match self.driver.settle(&self.queue.state, settlements.clone()).await {
                 Ok(passed_over) => return Some(passed_over),
                 Err(error) => error,
             };
-            let retry_in = backoff.after_failure();
+            // Before the leases run out, which are prolonged at every try.
+            let retry_in = backoff.after_failure().min(visibility / 3);
             self.report("settle", error, Some(retry_in));
             tokio::select! {
                 () = self.shared.timer.sleep_until(self.shared.after(retry_in)) => {}
@@ -117,7 +106,6 @@ impl Batch {
                     return None;
                 }
             }
-            let visibility = self.role.settings.visibility_timeout;
             if let Err(error) = self.driver.extend(&self.queue.state, leases, visibility).await {
                 self.report("extend", error, None);
             }
@@ -139,9 +127,4 @@ impl Batch {
     fn report(&self, operation: &'static str, error: Error, retry_in: Option<Duration>) {
         self.shared.log.trouble(&Trouble::Queue { queue: Arc::clone(&self.queue.name), operation, error, retry_in });
     }
-}
-
-/// The decisions of a batch; what a handler that failed early says nothing about is undecided.
-fn decisions(outcome: &BatchOutcome) -> impl Iterator<Item = Decision> {
-    outcome.decisions.iter().copied().chain(std::iter::repeat(Decision::Undecided))
 }

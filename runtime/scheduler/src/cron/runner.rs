@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use aerostack_cron::{CronExpression, MINUTE_MS, WhenMissed};
+use aerostack_cron::{CronExpression, WhenMissed};
 use tokio::sync::{Notify, oneshot};
 
 use super::agenda::{Agenda, DueRun, Turn};
@@ -22,9 +22,6 @@ pub(crate) struct CronRunner {
     /// `None` once the scheduler has stopped.
     writer: Mutex<Option<RecordWriter>>,
 }
-
-/// The clock can be set while nothing is due; then what is due next may be another.
-const LONGEST_WAIT_MS: u64 = 60 * MINUTE_MS;
 
 impl CronRunner {
     pub(crate) fn new(shared: Arc<Shared>, state_folder: &Path) -> Self {
@@ -81,8 +78,7 @@ impl CronRunner {
     pub(crate) async fn run(self: Arc<Self>) {
         while !self.shared.is_stopping() {
             self.turn();
-            let longest_ms = self.shared.timer.now_ms().saturating_add(LONGEST_WAIT_MS);
-            let wake_at = self.agenda().next_ms().map(|next_ms| next_ms.min(longest_ms));
+            let wake_at = self.agenda().next_ms();
             tokio::select! {
                 () = self.shared.sleep_until(wake_at) => {}
                 () = self.changed.notified() => {}
