@@ -10,9 +10,9 @@
 //! | month | 1-12, `JAN`-`DEC` | |
 //! | weekday | digits as [`Weekdays`] says, `SUN`-`SAT` | `L` Saturday, `6L` or `friL` last Friday, `SAT#5` fifth Saturday of the month |
 //!
-//! Every field takes `*`, lists, ranges and steps (`*/5`, `3/5`, `10-30/5`); ranges may wrap (`FRI-MON`, `22-2`). Names do not mind
-//! case. A day of the month and a weekday, both given, mean either. An expression that no time matches (`* * 31 11 *`) is
-//! valid and never fires.
+//! Every field takes `*`, lists, ranges and steps (`*/5`, `3/5`, `10-30/5`); ranges may wrap (`FRI-MON`, `22-2`). Names do
+//! not mind case. A day of the month and a weekday, both given, mean either. An expression that no time matches
+//! (`* * 31 11 *`) is valid and never fires.
 //!
 //! The parser is our own. `croner` 4 lacks `L-3`, `L-3W` and wrapping ranges. `saffron`, the parser of production, is not
 //! maintained, tells neither place nor reason of an error, counts no weekdays from Monday, and has defects that this crate

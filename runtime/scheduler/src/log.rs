@@ -124,7 +124,8 @@ pub enum Trouble {
         /// When it is tried again; `None` when it is not, and the messages are delivered again after their leases.
         retry_in: Option<Duration>,
     },
-    /// The file that says which cron firings were handled cannot be read or written: after a restart, missed firings are unknown.
+    /// The file that says which cron firings were handled cannot be read or written: after a restart, missed firings are
+    /// unknown.
     CronRecord {
         /// The file.
         path: PathBuf,

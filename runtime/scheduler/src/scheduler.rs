@@ -18,8 +18,9 @@ use crate::timer::Timer;
 
 /// Runs the cron triggers and queue consumers of a process, as tasks of the tokio runtime it is made in.
 ///
-/// The setters may be called at any time on that runtime, after every reload for instance: they replace what the worker had. What is at work goes
-/// on and ends on the target it began with. Dropping a scheduler ends it as a crash would; [`Scheduler::stop`] is the polite way.
+/// The setters may be called at any time on that runtime, after every reload for instance: they replace what the worker
+/// had. What is at work goes on and ends on the target it began with. Dropping a scheduler ends it as a crash would;
+/// [`Scheduler::stop`] is the polite way.
 pub struct Scheduler {
     shared: Arc<Shared>,
     /// The tasks that find work.
@@ -82,8 +83,9 @@ impl Scheduler {
         Self { shared, loops, cron, consumers: Mutex::new(HashMap::new()) }
     }
 
-    /// Replaces the cron triggers of a worker; unchanged ones go on where they were. Firings that a trigger missed since an earlier
-    /// process handled it are reported soon after. Without triggers, the worker is known to [`Scheduler::run_now`] only.
+    /// Replaces the cron triggers of a worker; unchanged ones go on where they were. Firings that a trigger missed since an
+    /// earlier process handled it are reported soon after. Without triggers, the worker is known to [`Scheduler::run_now`]
+    /// only.
     pub fn set_triggers(
         &self,
         worker: &str,
@@ -121,8 +123,8 @@ impl Scheduler {
         running.retain(|_, consumer| *consumer.worker != *worker || consumer.end());
     }
 
-    /// Runs a worker's `scheduled` handler now, whatever its triggers are. `scheduled_time_ms` is in milliseconds since the UNIX
-    /// epoch. The run goes on when this future is dropped.
+    /// Runs a worker's `scheduled` handler now, whatever its triggers are. `scheduled_time_ms` is in milliseconds since the
+    /// UNIX epoch. The run goes on when this future is dropped.
     pub async fn run_now(
         &self,
         worker: &str,

@@ -54,7 +54,8 @@ pub struct BatchOutcome {
 }
 
 impl BatchOutcome {
-    /// The decision about the message at `position` of the batch; what a handler that failed early says nothing about is undecided.
+    /// The decision about the message at `position` of the batch; what a handler that failed early says nothing about is
+    /// undecided.
     pub fn decision(&self, position: usize) -> Decision {
         self.decisions.get(position).copied().unwrap_or(Decision::Undecided)
     }

@@ -9,8 +9,9 @@ use tokio::sync::oneshot;
 /// A clock that can be waited for.
 #[async_trait]
 pub trait Timer: Clock {
-    /// Resolves once the clock shows `at_ms`, milliseconds since the UNIX epoch, or later; and early when the clock is seen to have
-    /// been set back by a minute or more, because what was waited for may then be due at another time. So look again after it.
+    /// Resolves once the clock shows `at_ms`, milliseconds since the UNIX epoch, or later; and early when the clock is seen
+    /// to have been set back by a minute or more, because what was waited for may then be due at another time. So look
+    /// again after it.
     async fn sleep_until(&self, at_ms: u64);
 }
 

@@ -112,7 +112,8 @@ impl Batch {
         }
     }
 
-    /// Gives messages back that nobody works on any more, due at once, so that a restart need not wait for their leases to run out.
+    /// Gives messages back that nobody works on any more, due at once, so that a restart need not wait for their leases to
+    /// run out.
     async fn release(&self, leases: &[Lease]) {
         let settlements: Vec<Settlement> =
             leases.iter().map(|lease| Settlement { lease: *lease, verdict: Verdict::Retry(Duration::ZERO) }).collect();

@@ -45,8 +45,8 @@ pub(super) struct DueRun {
     pub(super) cause: CronCause,
 }
 
-/// A clock that shows a time longer than this before what was handled has not been corrected a little: one of the two was wrong.
-/// Waiting until it gets there again would silence the triggers for ever.
+/// A clock that shows a time longer than this before what was handled has not been corrected a little: one of the two was
+/// wrong. Waiting until it gets there again would silence the triggers for ever.
 const CLOCK_CORRECTION_MS: u64 = 24 * 60 * MINUTE_MS;
 
 impl Agenda {
