@@ -24,9 +24,6 @@ use async_trait::async_trait;
 
 use crate::events::{SchedulerLines, WorkerEvents, outcome_of};
 
-/// How long messages stay hidden when the process dies with them.
-const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// Of `dev`, where module state behaves as people expect of one server: one batch after the other, soon.
 const DEV_BATCH_TIMEOUT: Duration = Duration::from_secs(1);
 const DEV_CONCURRENCY: usize = 1;
@@ -322,6 +319,6 @@ fn settings(consumer: &QueueConsumer) -> ConsumerSettings {
         retry_delay: seconds(settings.retry_delay),
         max_concurrency: settings.max_concurrency.map_or(DEV_CONCURRENCY, |batches| batches as usize),
         dead_letter_queue: settings.dead_letter_queue.as_ref().map(queue_name),
-        visibility_timeout: VISIBILITY_TIMEOUT,
+        visibility_timeout: Duration::from_millis(u64::from(settings.visibility_timeout_ms)),
     }
 }

@@ -316,7 +316,7 @@ fn queue_as_json(name: &str, summary: Option<&QueueSummary>) -> Value {
 }
 
 fn message_as_json(message: &PeekedMessage) -> Value {
-    let body = match message.content_type {
+    let body: Value = match message.content_type {
         ContentType::Json => serde_json::from_slice(&message.body).unwrap_or_else(|_| body_as_text(message).into()),
         _ => body_as_text(message).into(),
     };

@@ -195,7 +195,7 @@ const CONSUMERS: &[Key] = &[
     read("retry_delay"),
     read("max_concurrency"),
     read("dead_letter_queue"),
-    accepted("visibility_timeout_ms"),
+    read("visibility_timeout_ms"),
 ];
 
 const AI: &[Key] = &[
