@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aerostack_bindings::{Clock, SystemClock};
 use aerostack_config::{ConsumerKind, QueueConsumer, ResourceName, Worker as WorkerConfig};
-use aerostack_cron::CronExpression;
+use aerostack_cron::{CronExpression, minute_text};
 use aerostack_isolate::{Event, HandlerSet, Worker};
 use aerostack_queue::{
     Backlog, ContentType, Decision, Delivery, Lease, MessageId, NamedQueue, QueueBatch, QueueDriver,
@@ -43,8 +43,8 @@ struct EventWorker {
     handlers: HandlerSet,
     /// Its first cron expression.
     first_cron: Option<Arc<str>>,
-    /// The queues it consumes.
-    queues: Vec<ResourceName>,
+    /// The queues it consumes, and how.
+    queues: Vec<(ResourceName, ConsumerSettings)>,
 }
 
 /// Which queues have a consumer, so that whoever sends to another is told once.
@@ -69,8 +69,7 @@ impl ConsumedQueues {
         }
     }
 
-    fn set(&self, worker: &str, queues: &[ResourceName]) {
-        let queues = queues.iter().map(|queue| queue.state.clone()).collect();
+    fn set(&self, worker: &str, queues: HashSet<String>) {
         self.lock().insert(worker.to_owned(), queues);
     }
 
@@ -115,16 +114,15 @@ impl Background {
         self.scheduler.set_triggers(&config.name, target.clone(), triggers, config.triggers.missed);
 
         let consumers = self.consumers(config, handlers, configured);
-        let queues: Vec<ResourceName> = consumers.iter().map(|consumer| consumer.queue.clone()).collect();
-        self.consumed.set(&config.name, &queues);
-        let consumers = consumers
-            .into_iter()
-            .map(|consumer| Consumer {
-                queue: queue_name(&consumer.queue),
-                driver: driver.clone(),
-                settings: settings(&consumer),
-            })
-            .collect();
+        let queues: Vec<(ResourceName, ConsumerSettings)> =
+            consumers.iter().map(|consumer| (consumer.queue.clone(), settings(consumer))).collect();
+        self.consumed.set(&config.name, queues.iter().map(|(queue, _)| queue.state.clone()).collect());
+        let consumer = |(queue, settings): &(ResourceName, ConsumerSettings)| Consumer {
+            queue: queue_name(queue),
+            driver: driver.clone(),
+            settings: settings.clone(),
+        };
+        let consumers = queues.iter().map(consumer).collect();
         self.scheduler.set_consumers(&config.name, &target, consumers);
 
         let known = EventWorker { name: config.name.clone(), events, handlers, first_cron, queues };
@@ -141,7 +139,7 @@ impl Background {
             let kept = is_kept(&worker.name);
             if !kept {
                 self.scheduler.remove_worker(&worker.name);
-                self.consumed.set(&worker.name, &[]);
+                self.consumed.set(&worker.name, HashSet::new());
             }
             kept
         });
@@ -150,6 +148,29 @@ impl Background {
     /// Takes no more work and lets handlers at work end.
     pub(crate) async fn stop(&self, grace: Duration) -> StopReport {
         self.scheduler.stop(grace).await
+    }
+
+    /// Lines of the start table: each schedule in words with its next firing, and who consumes what.
+    pub(crate) fn described(&self, config: &WorkerConfig) -> Vec<[String; 4]> {
+        let now_ms = SystemClock.now_ms();
+        let mut lines = Vec::new();
+        let workers = self.workers();
+        let Some(worker) = workers.iter().find(|worker| worker.name == config.name) else { return lines };
+        for cron in config.triggers.crons.iter().map(|cron| &cron.value) {
+            let next = match cron.next_after(now_ms) {
+                Some(next) if worker.handlers.scheduled => format!("next {}", minute_text(next)),
+                _ => "never".to_owned(),
+            };
+            lines.push([cron.text().to_string(), "cron".to_owned(), cron.describe(), next]);
+        }
+        for (queue, settings) in &worker.queues {
+            let timeout = settings.max_batch_timeout.as_secs();
+            let dead_letters = settings.dead_letter_queue.as_ref().map_or("dropped", |queue| &queue.name);
+            let batches =
+                format!("up to {} messages, {timeout} s, {} retries", settings.max_batch_size, settings.max_retries);
+            lines.push([queue.name.clone(), "consumer".to_owned(), batches, format!("then {dead_letters}")]);
+        }
+        lines
     }
 
     /// What the worker consumes: what the config says, else its own `QUEUE` (DESIGN, decisions).
@@ -179,7 +200,7 @@ impl Background {
         let taken = self
             .workers()
             .iter()
-            .find(|other| other.name != config.name && other.queues.contains(&own.queue))
+            .find(|other| other.name != config.name && other.queues.iter().any(|(queue, _)| *queue == own.queue))
             .map(|other| other.name.clone());
         match taken {
             None => consumers.push(QueueConsumer::implicit(own.queue.clone())),
@@ -259,7 +280,7 @@ impl Triggers for Background {
             worker.as_deref(),
             "queue",
             |worker| worker.handlers.queue,
-            |worker| (worker.events.clone(), worker.queues.first().map(|queue| queue.name.clone())),
+            |worker| (worker.events.clone(), worker.queues.first().map(|(queue, _)| queue.name.clone())),
         )?;
         let queue = queue.or(own).unwrap_or_else(|| "queue".to_owned());
         let deliveries = messages.into_iter().enumerate().map(delivery).collect::<Result<Vec<_>, _>>()?;

@@ -338,9 +338,13 @@ impl Dev {
                     BindingState::Lazy => paint.paint(Role::Quiet, "lazy"),
                     BindingState::Failed(reason) => paint.paint(Role::Bad, &format!("failed: {reason}")),
                 };
-                let summary = self.display(Path::new(&info.summary));
+                let summary = info.summary.replace(&format!("{}/", self.config.root.display()), "");
                 let _ =
                     write!(table, "\n  {:<12} {:<10} {:<8} {summary:<48} {state}", info.name, info.kind, info.driver);
+            }
+            let config = self.config.worker(worker);
+            for [name, kind, what, then] in config.map_or_else(Vec::new, |config| self.background.described(config)) {
+                let _ = write!(table, "\n  {name:<12} {kind:<19} {what:<48} {}", paint.paint(Role::Quiet, &then));
             }
             self.terminal.line(table);
         }
