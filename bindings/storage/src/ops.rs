@@ -1,0 +1,1 @@
+//! The ops behind `js/bindings/storage.ts`. The only file here that knows V8.
