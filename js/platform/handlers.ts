@@ -53,9 +53,11 @@ const { InnerBody } = core.loadExtScript("ext:deno_fetch/22_body.js");
 const { getReadableStreamResourceBacking, readableStreamForRid, resourceForReadableStream } = core.loadExtScript(
   "ext:deno_web/06_streams.js",
 );
+const { fixedLengthOf } = core.loadExtScript("ext:aerostack/platform/identity_streams.ts");
 const bindings = {
   cache: core.loadExtScript("ext:aerostack/bindings/cache.ts").createCache,
   database: core.loadExtScript("ext:aerostack/bindings/database.ts").createDatabase,
+  storage: core.loadExtScript("ext:aerostack/bindings/storage.ts").createStorage,
 };
 
 const TEXT_CONTENT_TYPE = "text/plain;charset=UTF-8";
@@ -229,7 +231,7 @@ function respond(invocation: number, response: unknown) {
     streamOrStatic.getReader();
     return op_invocation_respond_stream(invocation, inner.status, headers, backing.rid);
   }
-  const rid = resourceForReadableStream(streamOrStatic, undefined, (error: unknown) => {
+  const rid = resourceForReadableStream(streamOrStatic, fixedLengthOf(streamOrStatic), (error: unknown) => {
     op_report_uncaught(invocation, error, false);
   });
   return op_invocation_respond_stream(invocation, inner.status, headers, rid);

@@ -13,11 +13,14 @@ use aerostack_isolate::{
     WebOptions, Worker, WorkerLog, WorkerParts, WorkerVersion,
 };
 use aerostack_modules::{Graph, Loader, MemoryReader, ModuleErrors};
+use aerostack_storage::NamedStorage;
+use aerostack_storage::drivers::fs::{FsOptions, FsStorage};
+use aerostack_storage::ops::Storages;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tempfile::TempDir;
 
-/// A worker that runs in this process, with a fresh `DB` and `CACHE`.
+/// A worker that runs in this process, with a fresh `DB`, `CACHE` and `STORAGE`.
 pub struct TestWorker {
     /// The worker itself.
     pub worker: Arc<Worker>,
@@ -38,7 +41,7 @@ pub struct WorkerSetup {
     pub schema: String,
     /// Isolate threads.
     pub isolates: usize,
-    /// The cache's clock.
+    /// The clock of the cache and the bucket.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -148,12 +151,17 @@ impl WorkerSetup {
             memory_bytes: DEFAULT_MEMORY_BYTES,
         };
         let cache = Arc::new(SqliteCache::open(&options, self.clock.clone()).expect("a cache can be opened"));
+        let options = FsOptions { name: "STORAGE".into(), folder: state.path().join("storage") };
+        let bucket = Arc::new(FsStorage::open(&options, self.clock.clone()).expect("a bucket can be opened"));
         let clock = self.clock.clone();
         let install = Arc::new(move |state: &mut OpState| {
             let cache =
                 NamedCache { name: "CACHE".into(), driver: cache.clone(), clock: clock.clone(), min_ttl_seconds: 60 };
             state.put(Databases(vec![NamedDatabase { name: "DB".into(), driver: driver.clone() }]));
             state.put(Caches(vec![Arc::new(cache)]));
+            // Parts of ten bytes, or every test of an upload would move megabytes.
+            let bucket = NamedStorage { name: "STORAGE".into(), driver: bucket.clone(), min_part_bytes: 10 };
+            state.put(Storages(vec![Arc::new(bucket)]));
         });
         let mut env: Vec<EnvEntry> = self
             .variables
@@ -162,6 +170,7 @@ impl WorkerSetup {
             .collect();
         env.push(EnvEntry { name: "DB".into(), value: EnvValue::Binding { kind: "database", index: 0 } });
         env.push(EnvEntry { name: "CACHE".into(), value: EnvValue::Binding { kind: "cache", index: 0 } });
+        env.push(EnvEntry { name: "STORAGE".into(), value: EnvValue::Binding { kind: "storage", index: 0 } });
         let graph = match self.load_graph() {
             Ok(graph) => graph,
             Err(errors) => panic!("{}", errors.render(aerostack_modules::FrameStyle::Plain)),

@@ -12,6 +12,8 @@ use aerostack_config::{Config, VariableValue, Worker as WorkerConfig};
 use aerostack_database::ops::{Databases, NamedDatabase};
 use aerostack_isolate::{EnvEntry, EnvValue, Limits, OpState, WebOptions, WorkerParts, WorkerVersion};
 use aerostack_modules::{DiskReader, FrameStyle, Loader, ModuleErrors};
+use aerostack_storage::ops::Storages;
+use aerostack_storage::{NamedStorage, limits as storage_limits};
 use aerostack_telemetry::Terminal;
 
 use crate::commands::with_causes;
@@ -89,10 +91,19 @@ impl Project {
             caches.push(Arc::new(NamedCache { name: binding.binding.clone(), driver, clock, min_ttl_seconds }));
             bindings.push(info);
         }
-        let (databases, caches) = (Databases(databases), Caches(caches));
+        let mut storages = Vec::new();
+        for binding in &worker.bindings.buckets {
+            let (driver, info) = self.drivers.bucket(binding).map_err(BuildError::Binding)?;
+            env.push(bound(&binding.binding, "storage", storages.len()));
+            let min_part_bytes = storage_limits::MIN_PART_BYTES;
+            storages.push(Arc::new(NamedStorage { name: binding.binding.clone(), driver, min_part_bytes }));
+            bindings.push(info);
+        }
+        let (databases, caches, storages) = (Databases(databases), Caches(caches), Storages(storages));
         let install = Arc::new(move |state: &mut OpState| {
             state.put(databases.clone());
             state.put(caches.clone());
+            state.put(storages.clone());
         });
 
         let loader = self.loaders.entry(worker.root.clone()).or_insert_with(|| {
@@ -141,7 +152,6 @@ pub(crate) fn unserved_sections(config: &Config) -> Vec<String> {
         let bindings = &worker.bindings;
         let mut note = |section: &str, name: &str| unserved.push(format!("{section} ({name})"));
         bindings.queues.iter().filter(|b| b.span.is_some()).for_each(|b| note("queues.producers", &b.binding));
-        bindings.buckets.iter().filter(|b| b.span.is_some()).for_each(|b| note("r2_buckets", &b.binding));
         bindings.vector_indexes.iter().filter(|b| b.span.is_some()).for_each(|b| note("vectorize", &b.binding));
         bindings.ai.iter().filter(|b| b.span.is_some()).for_each(|b| note("ai", &b.binding));
         bindings.postgres.iter().for_each(|b| note("postgres_databases", &b.binding));

@@ -42,8 +42,10 @@ deno_core::extension!(
     lazy_loaded_js = [
         "ext:aerostack/bindings/cache.ts" = "../../js/bindings/cache.ts",
         "ext:aerostack/bindings/database.ts" = "../../js/bindings/database.ts",
+        "ext:aerostack/bindings/storage.ts" = "../../js/bindings/storage.ts",
         "ext:aerostack/platform/console.ts" = "../../js/platform/console.ts",
         "ext:aerostack/platform/handlers.ts" = "../../js/platform/handlers.ts",
+        "ext:aerostack/platform/identity_streams.ts" = "../../js/platform/identity_streams.ts",
         "ext:deno_net/02_tls.js" = "../../js/platform/net_tls.js",
     ],
     middleware = |op| match op.name {
@@ -62,6 +64,7 @@ pub fn extensions() -> Vec<Extension> {
         deno_crypto::deno_crypto::lazy_init(),
         aerostack_database::ops::aerostack_database::init(),
         aerostack_cache::ops::aerostack_cache::init(),
+        aerostack_storage::ops::aerostack_storage::init(),
         aerostack_platform::init(),
     ]
 }
