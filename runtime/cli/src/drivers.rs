@@ -1,13 +1,16 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aerostack_bindings::{BindingInfo, SystemClock};
 use aerostack_cache::CacheDriver;
-use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions};
-use aerostack_config::{BucketBinding, CacheBinding, DatabaseBinding, DriverChoice};
+use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions as CacheOptions};
+use aerostack_config::{BucketBinding, CacheBinding, DatabaseBinding, DriverChoice, QueueBinding};
 use aerostack_database::migrations::Migrations;
 use aerostack_database::{DatabaseDriver, Sqlite};
+use aerostack_queue::drivers::sqlite::{SqliteOptions, SqliteQueues};
+use aerostack_queue::{NamedQueue, QueueDriver};
 use aerostack_storage::StorageDriver;
 use aerostack_storage::drivers::fs::{FsOptions, FsStorage};
 use anyhow::bail;
@@ -18,6 +21,7 @@ pub(crate) struct Drivers {
     databases: HashMap<String, Arc<dyn DatabaseDriver>>,
     caches: HashMap<String, Arc<dyn CacheDriver>>,
     buckets: HashMap<String, Arc<dyn StorageDriver>>,
+    queues: Option<Arc<dyn QueueDriver>>,
 }
 
 impl Drivers {
@@ -27,6 +31,7 @@ impl Drivers {
             databases: HashMap::new(),
             caches: HashMap::new(),
             buckets: HashMap::new(),
+            queues: None,
         }
     }
 
@@ -76,12 +81,34 @@ impl Drivers {
         let info = BindingInfo { name: binding.binding.clone(), ..driver.info() };
         Ok((driver, info))
     }
+
+    /// The queue behind a producer's binding.
+    pub(crate) fn queue(&mut self, binding: &QueueBinding) -> anyhow::Result<NamedQueue> {
+        only("sqlite", "queue", &binding.binding, &binding.driver)?;
+        Ok(NamedQueue {
+            name: binding.binding.clone(),
+            queue: binding.queue.state.clone(),
+            driver: self.queues()?,
+            delivery_delay: Duration::from_secs(u64::from(binding.delivery_delay)),
+        })
+    }
+
+    /// Where all queues of the process are.
+    pub(crate) fn queues(&mut self) -> anyhow::Result<Arc<dyn QueueDriver>> {
+        if let Some(queues) = &self.queues {
+            return Ok(queues.clone());
+        }
+        let options = SqliteOptions { path: self.state_folder.join("queue").join("queues.sqlite") };
+        let queues: Arc<dyn QueueDriver> = Arc::new(SqliteQueues::open(&options, Arc::new(SystemClock))?);
+        self.queues = Some(queues.clone());
+        Ok(queues)
+    }
 }
 
 /// Opens the cache behind a binding.
 pub(crate) fn open_cache(state_folder: &Path, binding: &CacheBinding) -> anyhow::Result<Arc<dyn CacheDriver>> {
     let path = state_folder.join("cache").join(format!("{}.sqlite", binding.namespace.state));
-    let options = SqliteOptions { name: binding.binding.clone(), path, memory_bytes: DEFAULT_MEMORY_BYTES };
+    let options = CacheOptions { name: binding.binding.clone(), path, memory_bytes: DEFAULT_MEMORY_BYTES };
     Ok(Arc::new(SqliteCache::open(&options, Arc::new(SystemClock))?))
 }
 

@@ -130,7 +130,12 @@ impl Body for FileBody {
         }
         let bytes = loop {
             match self.reading.outcome().await? {
-                Some(outcome) => break outcome?,
+                Some(Ok(bytes)) => break bytes,
+                Some(Err(error)) => {
+                    // What would come next does not follow what came last.
+                    drop(self.reading.take());
+                    return Err(error);
+                }
                 None => self.reading.begin(|reading| reading.read(CHUNK_BYTES))?,
             }
         };

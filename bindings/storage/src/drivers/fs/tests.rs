@@ -275,6 +275,7 @@ fn a_file_that_was_cut_short_is_an_error() {
         assert_eq!(body.read().await.expect("the first chunk").len(), 256 * 1024);
         let error = body.read().await.expect_err("the rest is missing");
         assert_eq!(error.message(), "a file of the bucket is shorter than when it was stored");
+        assert!(body.read().await.is_err(), "nothing comes after an error");
     });
 }
 

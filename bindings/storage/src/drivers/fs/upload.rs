@@ -50,9 +50,14 @@ impl<D: Destination> FileUpload<D> {
         Self { store, destination, collected: Vec::new(), collected_bytes: 0, written: 0, file: Offloaded::new(None) }
     }
 
-    /// Waits until what was sent to the file is in it.
+    /// Waits until what was sent to the file is in it. Where that failed the file is given up, whatever the caller does next:
+    /// it would have a hole.
     async fn caught_up(&mut self) -> Result<()> {
-        self.file.outcome().await?.unwrap_or(Ok(()))
+        let outcome = self.file.outcome().await?.unwrap_or(Ok(()));
+        if outcome.is_err() {
+            drop(self.file.take());
+        }
+        outcome
     }
 }
 
