@@ -56,12 +56,14 @@ const { getReadableStreamResourceBacking, readableStreamForRid, resourceForReada
   "ext:deno_web/06_streams.js",
 );
 const { MessageBatch, ScheduledController } = core.loadExtScript("ext:aerostack/platform/events.ts");
+const { fixedLengthOf } = core.loadExtScript("ext:aerostack/platform/identity_streams.ts");
 const { createQueue, createQueueOfClones } = core.loadExtScript("ext:aerostack/bindings/queue.ts");
 const bindings = {
   cache: core.loadExtScript("ext:aerostack/bindings/cache.ts").createCache,
   database: core.loadExtScript("ext:aerostack/bindings/database.ts").createDatabase,
   queue: createQueue,
   queue_of_clones: createQueueOfClones,
+  storage: core.loadExtScript("ext:aerostack/bindings/storage.ts").createStorage,
 };
 
 const TEXT_CONTENT_TYPE = "text/plain;charset=UTF-8";
@@ -235,7 +237,7 @@ function respond(invocation: number, response: unknown) {
     streamOrStatic.getReader();
     return op_invocation_respond_stream(invocation, inner.status, headers, backing.rid);
   }
-  const rid = resourceForReadableStream(streamOrStatic, undefined, (error: unknown) => {
+  const rid = resourceForReadableStream(streamOrStatic, fixedLengthOf(streamOrStatic), (error: unknown) => {
     op_report_uncaught(invocation, error, false);
   });
   return op_invocation_respond_stream(invocation, inner.status, headers, rid);

@@ -16,11 +16,14 @@ use aerostack_modules::{Graph, Loader, MemoryReader, ModuleErrors};
 use aerostack_queue::drivers::sqlite::{SqliteOptions as QueueOptions, SqliteQueues};
 use aerostack_queue::ops::Queues;
 use aerostack_queue::{NamedQueue, QueueBatch, QueueDriver};
+use aerostack_storage::NamedStorage;
+use aerostack_storage::drivers::fs::{FsOptions, FsStorage};
+use aerostack_storage::ops::Storages;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tempfile::TempDir;
 
-/// A worker that runs in this process, with a fresh `DB` and `CACHE`.
+/// A worker that runs in this process, with a fresh `DB`, `CACHE` and `STORAGE`.
 pub struct TestWorker {
     /// The worker itself.
     pub worker: Arc<Worker>,
@@ -43,7 +46,7 @@ pub struct WorkerSetup {
     pub schema: String,
     /// Isolate threads.
     pub isolates: usize,
-    /// The cache's clock.
+    /// The clock of the cache and the bucket.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -157,6 +160,8 @@ impl WorkerSetup {
             memory_bytes: DEFAULT_MEMORY_BYTES,
         };
         let cache = Arc::new(SqliteCache::open(&options, self.clock.clone()).expect("a cache can be opened"));
+        let options = FsOptions { name: "STORAGE".into(), folder: state.path().join("storage") };
+        let bucket = Arc::new(FsStorage::open(&options, self.clock.clone()).expect("a bucket can be opened"));
         let clock = self.clock.clone();
         let install = Arc::new(move |state: &mut OpState| {
             let cache =
@@ -171,6 +176,9 @@ impl WorkerSetup {
             };
             let queues = vec![Arc::new(queue("QUEUE")), Arc::new(queue("OLD_QUEUE"))];
             state.put(Queues { queues, sent: Arc::new(|_| {}) });
+            // Parts of ten bytes, or every test of an upload would move megabytes.
+            let bucket = NamedStorage { name: "STORAGE".into(), driver: bucket.clone(), min_part_bytes: 10 };
+            state.put(Storages(vec![Arc::new(bucket)]));
         });
         let mut env: Vec<EnvEntry> = self
             .variables
@@ -182,6 +190,7 @@ impl WorkerSetup {
         env.push(EnvEntry { name: "QUEUE".into(), value: EnvValue::Binding { kind: "queue", index: 0 } });
         // As a worker from before 2024-03-18 has it.
         env.push(EnvEntry { name: "OLD_QUEUE".into(), value: EnvValue::Binding { kind: "queue_of_clones", index: 1 } });
+        env.push(EnvEntry { name: "STORAGE".into(), value: EnvValue::Binding { kind: "storage", index: 0 } });
         let graph = match self.load_graph() {
             Ok(graph) => graph,
             Err(errors) => panic!("{}", errors.render(aerostack_modules::FrameStyle::Plain)),

@@ -6,11 +6,13 @@ use std::time::Duration;
 use aerostack_bindings::{BindingInfo, SystemClock};
 use aerostack_cache::CacheDriver;
 use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions as CacheOptions};
-use aerostack_config::{CacheBinding, DatabaseBinding, DriverChoice, QueueBinding};
+use aerostack_config::{BucketBinding, CacheBinding, DatabaseBinding, DriverChoice, QueueBinding};
 use aerostack_database::migrations::Migrations;
 use aerostack_database::{DatabaseDriver, Sqlite};
 use aerostack_queue::drivers::sqlite::{SqliteOptions, SqliteQueues};
 use aerostack_queue::{NamedQueue, QueueDriver};
+use aerostack_storage::StorageDriver;
+use aerostack_storage::drivers::fs::{FsOptions, FsStorage};
 use anyhow::bail;
 
 /// The drivers of the process, each opened once and kept over reloads, by the name its state is kept under.
@@ -18,6 +20,7 @@ pub(crate) struct Drivers {
     state_folder: PathBuf,
     databases: HashMap<String, Arc<dyn DatabaseDriver>>,
     caches: HashMap<String, Arc<dyn CacheDriver>>,
+    buckets: HashMap<String, Arc<dyn StorageDriver>>,
     queues: Option<Arc<dyn QueueDriver>>,
 }
 
@@ -27,6 +30,7 @@ impl Drivers {
             state_folder: state_folder.to_path_buf(),
             databases: HashMap::new(),
             caches: HashMap::new(),
+            buckets: HashMap::new(),
             queues: None,
         }
     }
@@ -36,7 +40,7 @@ impl Drivers {
         &mut self,
         binding: &DatabaseBinding,
     ) -> anyhow::Result<(Arc<dyn DatabaseDriver>, BindingInfo)> {
-        only_sqlite("database", &binding.binding, &binding.driver)?;
+        only("sqlite", "database", &binding.binding, &binding.driver)?;
         let driver = if let Some(driver) = self.databases.get(&binding.database.state) {
             driver.clone()
         } else {
@@ -50,7 +54,7 @@ impl Drivers {
 
     /// The cache behind a binding, and its line in the start table.
     pub(crate) fn cache(&mut self, binding: &CacheBinding) -> anyhow::Result<(Arc<dyn CacheDriver>, BindingInfo)> {
-        only_sqlite("cache", &binding.binding, &binding.driver)?;
+        only("sqlite", "cache", &binding.binding, &binding.driver)?;
         let driver = if let Some(driver) = self.caches.get(&binding.namespace.state) {
             driver.clone()
         } else {
@@ -62,9 +66,25 @@ impl Drivers {
         Ok((driver, info))
     }
 
+    /// The bucket behind a binding, and its line in the start table.
+    pub(crate) fn bucket(&mut self, binding: &BucketBinding) -> anyhow::Result<(Arc<dyn StorageDriver>, BindingInfo)> {
+        only("fs", "bucket", &binding.binding, &binding.driver)?;
+        let driver = if let Some(driver) = self.buckets.get(&binding.bucket.state) {
+            driver.clone()
+        } else {
+            let folder = self.state_folder.join("storage").join(&binding.bucket.state);
+            let options = FsOptions { name: binding.binding.clone(), folder };
+            let driver: Arc<dyn StorageDriver> = Arc::new(FsStorage::open(&options, Arc::new(SystemClock))?);
+            self.buckets.insert(binding.bucket.state.clone(), driver.clone());
+            driver
+        };
+        let info = BindingInfo { name: binding.binding.clone(), ..driver.info() };
+        Ok((driver, info))
+    }
+
     /// The queue behind a producer's binding.
     pub(crate) fn queue(&mut self, binding: &QueueBinding) -> anyhow::Result<NamedQueue> {
-        only_sqlite("queue", &binding.binding, &binding.driver)?;
+        only("sqlite", "queue", &binding.binding, &binding.driver)?;
         Ok(NamedQueue {
             name: binding.binding.clone(),
             queue: binding.queue.state.clone(),
@@ -102,10 +122,10 @@ pub(crate) fn migrations(state_folder: &Path, binding: &DatabaseBinding) -> Migr
     Migrations::new(database_file(state_folder, binding), &binding.migrations_dir).with_table(&binding.migrations_table)
 }
 
-fn only_sqlite(kind: &str, binding: &str, choice: &DriverChoice) -> anyhow::Result<()> {
+fn only(driver: &str, kind: &str, binding: &str, choice: &DriverChoice) -> anyhow::Result<()> {
     match &choice.name {
-        Some(name) if name.value != "sqlite" => {
-            bail!("{kind} {binding}: this build has no driver {:?}, only \"sqlite\"", name.value)
+        Some(name) if name.value != driver => {
+            bail!("{kind} {binding}: this build has no driver {:?}, only {driver:?}", name.value)
         }
         _ => Ok(()),
     }

@@ -14,6 +14,8 @@ use aerostack_isolate::{EnvEntry, EnvValue, Limits, OpState, WebOptions, WorkerP
 use aerostack_modules::{DiskReader, FrameStyle, Loader, ModuleErrors};
 use aerostack_queue::ops::Queues;
 use aerostack_queue::{NamedQueue, QueueDriver};
+use aerostack_storage::ops::Storages;
+use aerostack_storage::{NamedStorage, limits as storage_limits};
 use aerostack_telemetry::Terminal;
 
 use crate::commands::with_causes;
@@ -108,12 +110,21 @@ impl Project {
             bindings.push(queue.info());
             queues.push(Arc::new(queue));
         }
+        let mut storages = Vec::new();
+        for binding in &worker.bindings.buckets {
+            let (driver, info) = self.drivers.bucket(binding).map_err(BuildError::Binding)?;
+            env.push(bound(&binding.binding, "storage", storages.len()));
+            let min_part_bytes = storage_limits::MIN_PART_BYTES;
+            storages.push(Arc::new(NamedStorage { name: binding.binding.clone(), driver, min_part_bytes }));
+            bindings.push(info);
+        }
         let queues = Queues { queues, sent: self.sent.clone() };
-        let (databases, caches) = (Databases(databases), Caches(caches));
+        let (databases, caches, storages) = (Databases(databases), Caches(caches), Storages(storages));
         let install = Arc::new(move |state: &mut OpState| {
             state.put(databases.clone());
             state.put(caches.clone());
             state.put(queues.clone());
+            state.put(storages.clone());
         });
 
         let loader = self.loaders.entry(worker.root.clone()).or_insert_with(|| {
@@ -161,7 +172,6 @@ pub(crate) fn unserved_sections(config: &Config) -> Vec<String> {
     for worker in &config.workers {
         let bindings = &worker.bindings;
         let mut note = |section: &str, name: &str| unserved.push(format!("{section} ({name})"));
-        bindings.buckets.iter().filter(|b| b.span.is_some()).for_each(|b| note("r2_buckets", &b.binding));
         bindings.vector_indexes.iter().filter(|b| b.span.is_some()).for_each(|b| note("vectorize", &b.binding));
         bindings.ai.iter().filter(|b| b.span.is_some()).for_each(|b| note("ai", &b.binding));
         bindings.postgres.iter().for_each(|b| note("postgres_databases", &b.binding));

@@ -52,9 +52,11 @@ deno_core::extension!(
         "ext:aerostack/bindings/cache.ts" = "../../js/bindings/cache.ts",
         "ext:aerostack/bindings/database.ts" = "../../js/bindings/database.ts",
         "ext:aerostack/bindings/queue.ts" = "../../js/bindings/queue.ts",
+        "ext:aerostack/bindings/storage.ts" = "../../js/bindings/storage.ts",
         "ext:aerostack/platform/console.ts" = "../../js/platform/console.ts",
         "ext:aerostack/platform/events.ts" = "../../js/platform/events.ts",
         "ext:aerostack/platform/handlers.ts" = "../../js/platform/handlers.ts",
+        "ext:aerostack/platform/identity_streams.ts" = "../../js/platform/identity_streams.ts",
         "ext:deno_net/02_tls.js" = "../../js/platform/net_tls.js",
     ],
     middleware = |op| match op.name {
@@ -74,6 +76,7 @@ pub fn extensions() -> Vec<Extension> {
         aerostack_database::ops::aerostack_database::init(),
         aerostack_cache::ops::aerostack_cache::init(),
         aerostack_queue::ops::aerostack_queue::init(),
+        aerostack_storage::ops::aerostack_storage::init(),
         aerostack_platform::init(),
     ]
 }
