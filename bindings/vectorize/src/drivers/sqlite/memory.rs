@@ -1,0 +1,184 @@
+//! What is kept of the file in memory, to search in.
+
+use std::collections::HashMap;
+
+use aerostack_bindings::Result;
+use rusqlite::Connection;
+use serde_json::Value;
+
+use super::rows::{self, Changed, Outcome};
+use crate::limits;
+use crate::search::{self, Columns, Near, Slots, Space};
+use crate::{Metric, Query};
+
+/// The vectors of a file as of a generation, with what is needed to select among them.
+pub(super) struct Memory {
+    metric: Metric,
+    /// The generation of the file that all this agrees with; 0 before anything was read or written.
+    generation: i64,
+    /// `None` as long as nothing was written.
+    space: Option<Space>,
+    live: Slots,
+    /// How many are live.
+    count: usize,
+    /// The number that stands for each namespace that there has been.
+    namespaces: HashMap<String, u32>,
+    /// The number of each slot's namespace. What is beyond the end is in none.
+    namespace_of_slot: Vec<u32>,
+    columns: Columns,
+}
+
+/// The number that stands for no namespace.
+const NO_NAMESPACE: u32 = 0;
+
+/// What a search needs that memory may lack.
+pub(super) enum Search {
+    Found(Vec<Near>),
+    /// Columns of properties that the filter names have to be read first.
+    ColumnsMissing,
+}
+
+impl Memory {
+    pub(super) fn new(metric: Metric) -> Self {
+        Self {
+            metric,
+            generation: 0,
+            space: None,
+            live: Slots::default(),
+            count: 0,
+            namespaces: HashMap::new(),
+            namespace_of_slot: Vec::new(),
+            columns: Columns::default(),
+        }
+    }
+
+    pub(super) fn generation(&self) -> i64 {
+        self.generation
+    }
+
+    pub(super) fn space(&self) -> Option<&Space> {
+        self.space.as_ref()
+    }
+
+    /// How many components a search has to look at, at most.
+    pub(super) fn components(&self) -> usize {
+        self.space.as_ref().map_or(0, |space| self.count * space.dimensions())
+    }
+
+    /// Takes over what was written to the file since the generation of this memory.
+    pub(super) fn catch_up(&mut self, connection: &Connection) -> Outcome<()> {
+        let header = rows::header(connection)?;
+        if header.generation == self.generation {
+            return Ok(());
+        }
+        rows::changes_since(connection, self.generation, header.dimensions, |changed| {
+            self.apply(changed, header.dimensions);
+        })?;
+        self.columns.tidy(self.count);
+        self.generation = header.generation;
+        Ok(())
+    }
+
+    /// Takes over a write of this process that turned `before` into `after`, unless this memory is not at `before`.
+    pub(super) fn take_over(&mut self, before: i64, after: i64, dimensions: usize, changes: Vec<Changed>) {
+        if self.generation != before {
+            return;
+        }
+        for changed in changes {
+            self.apply(changed, dimensions);
+        }
+        self.columns.tidy(self.count);
+        self.generation = after;
+    }
+
+    /// Adds the columns that a query's filter needs.
+    pub(super) fn add_columns(&mut self, query: &Query, connection: &Connection) -> Outcome<()> {
+        let Some(filter) = &query.filter else { return Ok(()) };
+        let missing = self.columns.missing(filter);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut added = Columns::new(missing);
+        rows::all_metadata(connection, |slot, json| added.set(slot, parsed(Some(json)).as_ref()))?;
+        self.columns.adopt(added, filter);
+        Ok(())
+    }
+
+    /// The nearest of the selected vectors, the nearest first.
+    pub(super) fn search(&self, query: &Query) -> Result<Search> {
+        let Some(space) = &self.space else { return Ok(Search::Found(Vec::new())) };
+        limits::check_query_dimensions(space.dimensions(), query.values.len())?;
+        if query.filter.as_ref().is_some_and(|filter| !self.columns.missing(filter).is_empty()) {
+            return Ok(Search::ColumnsMissing);
+        }
+        let narrowed = self.select(query);
+        let selected = narrowed.as_ref().unwrap_or(&self.live);
+        let count = narrowed.as_ref().map_or(self.count, Slots::count);
+        let prepared = space.prepare(&query.values);
+        let threads = search::threads_for(space, count);
+        Ok(Search::Found(search::scan(space, &prepared, selected, query.top_k, threads).into_sorted()))
+    }
+
+    /// The slots that namespace and filter leave; `None` for all that are live.
+    fn select(&self, query: &Query) -> Option<Slots> {
+        if query.namespace.is_none() && query.filter.is_none() {
+            return None;
+        }
+        let mut selected = self.live.clone();
+        if let Some(namespace) = &query.namespace {
+            match self.namespaces.get(namespace) {
+                None => return Some(Slots::default()),
+                Some(wanted) => selected.retain(|slot| self.namespace_of(slot) == *wanted),
+            }
+        }
+        if let Some(filter) = &query.filter {
+            self.columns.retain(filter, &mut selected);
+        }
+        Some(selected)
+    }
+
+    fn namespace_of(&self, slot: u32) -> u32 {
+        self.namespace_of_slot.get(slot as usize).copied().unwrap_or(NO_NAMESPACE)
+    }
+
+    fn apply(&mut self, changed: Changed, dimensions: usize) {
+        let Changed { slot, content } = changed;
+        let was_live = self.live.contains(slot);
+        let Some(content) = content else {
+            self.live.remove(slot);
+            self.count -= usize::from(was_live);
+            return;
+        };
+        let space = self.space.get_or_insert_with(|| Space::new(self.metric, dimensions));
+        space.set(slot, &content.values);
+        self.live.insert(slot);
+        self.count += usize::from(!was_live);
+        self.set_namespace(slot, content.namespace);
+        if !self.columns.is_empty() {
+            self.columns.set(slot, parsed(content.metadata.as_deref()).as_ref());
+        }
+    }
+
+    fn set_namespace(&mut self, slot: u32, namespace: Option<String>) {
+        let number = match namespace {
+            None => NO_NAMESPACE,
+            Some(namespace) => {
+                let next = self.namespaces.len() as u32 + 1;
+                *self.namespaces.entry(namespace).or_insert(next)
+            }
+        };
+        let slot = slot as usize;
+        if slot >= self.namespace_of_slot.len() {
+            if number == NO_NAMESPACE {
+                return;
+            }
+            self.namespace_of_slot.resize(slot + 1, NO_NAMESPACE);
+        }
+        self.namespace_of_slot[slot] = number;
+    }
+}
+
+/// Metadata that another tool has written may be no JSON, and then has no properties.
+fn parsed(json: Option<&str>) -> Option<Value> {
+    json.and_then(|json| serde_json::from_str(json).ok())
+}
