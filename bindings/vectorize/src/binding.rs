@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn the_indexed_part_of_metadata_is_what_filters_look_at() {
-        let json = format!("{{\"t\":\"{}\",\"n\":1,\"l\":[1],\"o\":{{\"b\":true,\"z\":null}},\"e\":{{}}}}", "x".repeat(70));
+        let json =
+            format!("{{\"t\":\"{}\",\"n\":1,\"l\":[1],\"o\":{{\"b\":true,\"z\":null}},\"e\":{{}}}}", "x".repeat(70));
         let expected = format!("{{\"t\":\"{}\",\"n\":1,\"o\":{{\"b\":true}}}}", "x".repeat(64));
         assert_eq!(indexed_part_of_metadata(&json), Some(expected));
         assert_eq!(indexed_part_of_metadata("{\"l\":[]}"), None);

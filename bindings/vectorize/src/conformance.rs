@@ -67,7 +67,10 @@ pub fn trials(driver: &'static str, open: &Open) -> Vec<Trial> {
     add("the_binding_returns_the_metadata_asked_for", binding::the_binding_returns_the_metadata_asked_for);
     add("two_drivers_see_each_others_writes", concurrency::two_drivers_see_each_others_writes);
     add("parallel_writers_all_get_through", concurrency::parallel_writers_all_get_through);
-    add("a_reader_finds_what_was_written_before_it_asked", concurrency::a_reader_finds_what_was_written_before_it_asked);
+    add(
+        "a_reader_finds_what_was_written_before_it_asked",
+        concurrency::a_reader_finds_what_was_written_before_it_asked,
+    );
     add("a_place_can_be_opened_by_many_at_once", concurrency::a_place_can_be_opened_by_many_at_once);
     add("any_sequence_of_calls_behaves_like_a_map", model::any_sequence_of_calls_behaves_like_a_map);
     trials
@@ -121,14 +124,7 @@ fn with_metadata(id: &str, values: &[f32], metadata: &str) -> Vector {
 }
 
 fn nearest_to(values: &[f32], top_k: usize) -> Query {
-    Query {
-        values: values.to_vec(),
-        top_k,
-        namespace: None,
-        filter: None,
-        with_values: false,
-        with_metadata: false,
-    }
+    Query { values: values.to_vec(), top_k, namespace: None, filter: None, with_values: false, with_metadata: false }
 }
 
 fn ids(matches: &[Match]) -> Vec<&str> {

@@ -78,7 +78,9 @@ impl Filter {
     pub fn parse(json: &str) -> Result<Self> {
         if json.len() >= MAX_FILTER_BYTES {
             let length = json.len();
-            return refuse(format!("invalid filter: its JSON must be shorter than {MAX_FILTER_BYTES} bytes, got {length}"));
+            return refuse(format!(
+                "invalid filter: its JSON must be shorter than {MAX_FILTER_BYTES} bytes, got {length}"
+            ));
         }
         let Ok(Value::Object(object)) = serde_json::from_str(json) else {
             return refuse("invalid filter: it must be an object");
@@ -183,7 +185,9 @@ fn condition(key: String, value: Value) -> Result<Condition> {
     let test = match value {
         Value::Object(operators) => test_of_operators(&key, &operators)?,
         Value::Array(_) => {
-            return refuse(format!("invalid filter: {key:?} must be a string, number, boolean, null or an object of operators; use $in for a list"));
+            return refuse(format!(
+                "invalid filter: {key:?} must be a string, number, boolean, null or an object of operators; use $in for a list"
+            ));
         }
         value => Test::Equal(Scalar::of(&value)),
     };
@@ -198,7 +202,9 @@ fn check_key(key: &str) -> Result<()> {
         return refuse(format!("invalid filter: a key is longer than {MAX_KEY_CHARACTERS} characters"));
     }
     if key.starts_with('$') {
-        return refuse(format!("invalid filter: key {key:?} starts with $; operators stand below the key of a property"));
+        return refuse(format!(
+            "invalid filter: key {key:?} starts with $; operators stand below the key of a property"
+        ));
     }
     if key.contains(['"', '|']) {
         return refuse(format!("invalid filter: key {key:?} contains \" or |"));
@@ -287,7 +293,9 @@ mod tests {
 
     #[test]
     fn the_negative_operators_are_the_opposites_of_the_positive_ones() {
-        for metadata in [json!({ "k": "x" }), json!({ "k": 1 }), json!({}), json!({ "k": null }), json!({ "k": ["x", 2] })] {
+        for metadata in
+            [json!({ "k": "x" }), json!({ "k": 1 }), json!({}), json!({ "k": null }), json!({ "k": ["x", 2] })]
+        {
             for value in [json!("x"), json!(1), json!(false), json!(null)] {
                 let (equal, not) = (json!({ "k": { "$eq": value } }), json!({ "k": { "$ne": value } }));
                 assert_ne!(admits(&equal, &metadata), admits(&not, &metadata), "{value} {metadata}");
@@ -310,7 +318,10 @@ mod tests {
         assert!(!admits(&json!({ "k": { "$gte": "net", "$lt": "neu" } }), &at(json!("neu"))));
         assert!(!admits(&json!({ "k": { "$lt": 9 } }), &at(json!("1"))), "a text is not below a number");
         assert!(!admits(&json!({ "k": { "$lt": 9 } }), &json!({})));
-        assert!(!admits(&json!({ "k": { "$gte": 3, "$lt": 5 } }), &at(json!([1, 9]))), "one element has to lie between");
+        assert!(
+            !admits(&json!({ "k": { "$gte": 3, "$lt": 5 } }), &at(json!([1, 9]))),
+            "one element has to lie between"
+        );
     }
 
     #[test]

@@ -91,9 +91,7 @@ pub fn check_id(id: &str) -> Result<()> {
     match id.len() {
         0 => refuse("id is empty; every vector needs one"),
         1..=MAX_ID_BYTES => Ok(()),
-        length => {
-            refuse_with(Code::IdTooLong, format!("id too long; max is {MAX_ID_BYTES} bytes, got {length} bytes"))
-        }
+        length => refuse_with(Code::IdTooLong, format!("id too long; max is {MAX_ID_BYTES} bytes, got {length} bytes")),
     }
 }
 
@@ -183,9 +181,7 @@ pub fn check_first_dimensions(id: &str, got: usize) -> Result<()> {
 pub fn check_finite(whose: impl FnOnce() -> String, values: &[f32]) -> Result<()> {
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(()),
-        Some(place) => {
-            refuse(format!("invalid {}: component {place} is not a finite number of 32 bits", whose()))
-        }
+        Some(place) => refuse(format!("invalid {}: component {place} is not a finite number of 32 bits", whose())),
     }
 }
 

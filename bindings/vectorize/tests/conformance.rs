@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use aerostack_bindings::{Clock, SystemClock};
 use aerostack_vectorize::conformance::{Open, Shape, trials};
-use aerostack_vectorize::drivers::sqlite::{SqliteOptions, SqliteVectors};
+use aerostack_vectorize::drivers::sqlite::{DEFAULT_APPROXIMATE_FROM, SqliteOptions, SqliteVectors};
 use aerostack_vectorize::{Query, Vector, VectorDriver, Writing};
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -15,26 +15,32 @@ const WRITE_TO: &str = "AEROSTACK_TEST_VECTORIZE_WRITE_TO";
 
 fn main() -> ExitCode {
     if let Some(path) = std::env::var_os(WRITE_TO) {
-        let index = open(Path::new(&path), Shape::default(), Arc::new(SystemClock));
+        let index = open(Path::new(&path), Shape::default(), Arc::new(SystemClock), DEFAULT_APPROXIMATE_FROM);
         block_on(index.write(vec![vector("theirs", [0.0, 1.0])], Writing::Upsert)).expect("the write goes through");
         return ExitCode::SUCCESS;
     }
     let arguments = Arguments::from_args();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let root = folder.path().to_owned();
-    let sqlite: Open = Arc::new(move |place, shape, clock| open(&root.join(format!("{place}.sqlite")), shape, clock));
-    let mut tests = trials("sqlite", &sqlite);
+    let driver = |folder: &'static str, approximate_from| -> Open {
+        let root = root.join(folder);
+        Arc::new(move |place, shape, clock| open(&root.join(format!("{place}.sqlite")), shape, clock, approximate_from))
+    };
+    let mut tests = trials("sqlite", &driver("exact", DEFAULT_APPROXIMATE_FROM));
+    // The same, with a graph as soon as there are vectors enough to measure it.
+    tests.extend(trials("sqlite-approximate", &driver("approximate", 0)));
     let path = folder.path().join("processes.sqlite");
     tests.push(Trial::test("sqlite::a_write_of_another_process_is_seen_at_once", move || other_process(&path)));
     libtest_mimic::run(&arguments, tests).exit_code()
 }
 
-fn open(path: &Path, shape: Shape, clock: Arc<dyn Clock>) -> Arc<dyn VectorDriver> {
+fn open(path: &Path, shape: Shape, clock: Arc<dyn Clock>, approximate_from: usize) -> Arc<dyn VectorDriver> {
     let options = SqliteOptions {
         name: "VECTORIZE".to_owned(),
         path: path.to_owned(),
         dimensions: shape.dimensions,
         metric: shape.metric,
+        approximate_from,
     };
     Arc::new(SqliteVectors::open(&options, clock).expect("the index opens"))
 }
@@ -48,7 +54,7 @@ fn vector(id: &str, values: [f32; 2]) -> Vector {
 }
 
 fn other_process(path: &Path) -> Result<(), Failed> {
-    let index = open(path, Shape::default(), Arc::new(SystemClock));
+    let index = open(path, Shape::default(), Arc::new(SystemClock), DEFAULT_APPROXIMATE_FROM);
     let nearest = async || {
         let query = Query {
             values: vec![0.1, 1.0],

@@ -103,7 +103,8 @@ pub(super) fn the_binding_refuses_what_vectorize_refuses(place: &Place) -> Resul
 pub(super) fn the_binding_finds_by_a_stored_vector(place: &Place) -> Result<(), Failed> {
     block_on(async {
         let index = place.binding();
-        let vectors = (0..10).map(|number| vector(&format!("v{number}"), &[10.0 - number as f32, number as f32])).collect();
+        let vectors =
+            (0..10).map(|number| vector(&format!("v{number}"), &[10.0 - number as f32, number as f32])).collect();
         index.write(vectors, Writing::Insert).await?;
         let found = index.query_by_id("v4", QueryOptions::default()).await?;
         assert_eq!(found.len(), 5, "five is the default");

@@ -109,7 +109,11 @@ pub(super) fn a_place_can_be_opened_by_many_at_once(place: &Place) -> Result<(),
         let openers: Vec<_> = (0..8)
             .map(|number: u16| {
                 scope.spawn(move || {
-                    block_on(place.driver().write(vec![vector(&number.to_string(), &[1.0, f32::from(number)])], Writing::Insert))
+                    block_on(
+                        place
+                            .driver()
+                            .write(vec![vector(&number.to_string(), &[1.0, f32::from(number)])], Writing::Insert),
+                    )
                 })
             })
             .collect();

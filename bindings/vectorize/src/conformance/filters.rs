@@ -4,12 +4,7 @@ use super::{Place, assert_scores, block_on, ids, nearest_to, strings, vector, wi
 use crate::filter::Filter;
 use crate::{Match, Query, VectorDriver, Writing};
 
-async fn search(
-    driver: &dyn VectorDriver,
-    values: &[f32],
-    top_k: usize,
-    filter: &str,
-) -> Result<Vec<Match>, Failed> {
+async fn search(driver: &dyn VectorDriver, values: &[f32], top_k: usize, filter: &str) -> Result<Vec<Match>, Failed> {
     let query = Query { filter: Some(Filter::parse(filter)?), with_values: true, ..nearest_to(values, top_k) };
     Ok(driver.query(query).await?)
 }
@@ -58,7 +53,8 @@ pub(super) fn a_filter_comes_before_top_k(place: &Place) -> Result<(), Failed> {
         let driver = place.driver();
         let vectors = (0..1000)
             .map(|number| {
-                let metadata = format!("{{\"n\":{number},\"rare\":{},\"deep\":{{\"er\":{}}}}}", number >= 990, number % 10);
+                let metadata =
+                    format!("{{\"n\":{number},\"rare\":{},\"deep\":{{\"er\":{}}}}}", number >= 990, number % 10);
                 with_metadata(&format!("v{number}"), &[1000.0 - number as f32, number as f32], &metadata)
             })
             .collect();
@@ -99,7 +95,8 @@ pub(super) fn namespace_and_filter_narrow_together(place: &Place) -> Result<(), 
         let driver = place.driver();
         let vectors = (0..40)
             .map(|number| {
-                let mut made = with_metadata(&format!("v{number}"), &[1.0, number as f32], &format!("{{\"k\":{}}}", number % 4));
+                let mut made =
+                    with_metadata(&format!("v{number}"), &[1.0, number as f32], &format!("{{\"k\":{}}}", number % 4));
                 made.namespace = (number % 2 == 0).then(|| format!("n{}", number % 3));
                 made
             })

@@ -6,6 +6,7 @@
 //! pool; a long scan uses several.
 
 mod file;
+mod growth;
 mod memory;
 mod rows;
 mod store;
@@ -32,7 +33,12 @@ pub struct SqliteOptions {
     pub dimensions: Option<u32>,
     /// How nearness is measured.
     pub metric: Metric,
+    /// From how many components on (vectors times dimensions) searches may be approximate; [`DEFAULT_APPROXIMATE_FROM`].
+    pub approximate_from: usize,
 }
+
+/// Fewer components are compared one by one: 64 MiB, which takes some milliseconds.
+pub const DEFAULT_APPROXIMATE_FROM: usize = 16 * 1024 * 1024;
 
 /// A vector index in one SQLite file.
 pub struct SqliteVectors {
@@ -75,10 +81,13 @@ impl SqliteVectors {
         }
     }
 
-    /// Has the log moved to the file in the background where it has grown long.
+    /// Has the log moved to the file in the background where it has grown long, and vectors linked where many are new.
     fn tidy(&self) {
         if let Some(claim) = self.store.claim_move() {
             tokio::task::spawn_blocking(move || claim.move_log());
+        }
+        if let Some(claim) = self.store.claim_growth() {
+            claim.start();
         }
     }
 }
@@ -116,6 +125,8 @@ impl VectorDriver for SqliteVectors {
     }
 
     async fn query(&self, query: Query) -> Result<Vec<Match>> {
-        self.run(move |store, patience| store.query(&query, patience)).await
+        let matches = self.run(move |store, patience| store.query(&query, patience)).await?;
+        self.tidy();
+        Ok(matches)
     }
 }

@@ -97,9 +97,7 @@ fn portable<const N: usize>(query: &[Lane], rows: [&[Lane]; N], add: impl Fn(f32
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
-    use std::arch::x86_64::{
-        _mm512_fmadd_ps, _mm512_load_ps, _mm512_reduce_add_ps, _mm512_setzero_ps, _mm512_sub_ps,
-    };
+    use std::arch::x86_64::{_mm512_fmadd_ps, _mm512_load_ps, _mm512_reduce_add_ps, _mm512_setzero_ps, _mm512_sub_ps};
 
     use super::Lane;
 
@@ -242,7 +240,9 @@ mod tests {
                     assert!((f64::from(distances[row]) - distance).abs() <= tolerance, "{instructions:?} {length}");
                     // The same row gives the same result, however many are compared at once.
                     assert!(instructions.dot(&query, [rows[row]])[0].to_bits() == dots[row].to_bits());
-                    assert!(instructions.squared_distance(&query, [rows[row]])[0].to_bits() == distances[row].to_bits());
+                    assert!(
+                        instructions.squared_distance(&query, [rows[row]])[0].to_bits() == distances[row].to_bits()
+                    );
                 }
             }
         }

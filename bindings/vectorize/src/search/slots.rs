@@ -53,6 +53,12 @@ impl Slots {
         Self { words: self.words.iter().zip(theirs).map(|(ours, theirs)| ours & !theirs).collect() }
     }
 
+    /// Those that are in `other` too.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self { words: self.words.iter().zip(&other.words).map(|(ours, theirs)| ours & theirs).collect() }
+    }
+
     /// All of them, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.within(0..self.words.len())
@@ -108,6 +114,7 @@ mod tests {
         let other: Slots = [3].into_iter().collect();
         assert_eq!(set.without(&other).iter().collect::<Vec<_>>(), [63, 200]);
         assert_eq!(other.without(&set).count(), 0);
+        assert_eq!(set.and(&other).iter().collect::<Vec<_>>(), [3]);
         set.retain(|slot| slot > 3);
         assert_eq!(set.iter().collect::<Vec<_>>(), [63, 200]);
         assert_eq!(set.within(1..4).collect::<Vec<_>>(), [200]);

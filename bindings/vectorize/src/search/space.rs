@@ -156,9 +156,7 @@ impl Space {
             Metric::Euclidean => self.instructions.squared_distance(lanes, rows).map(|squared| -squared),
             Metric::Cosine => {
                 let dots = self.instructions.dot(lanes, rows);
-                std::array::from_fn(|row| {
-                    dots[row] * (inverse_length * self.inverse_lengths[slots[row] as usize])
-                })
+                std::array::from_fn(|row| dots[row] * (inverse_length * self.inverse_lengths[slots[row] as usize]))
             }
         }
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::rows::{self, Changed, Outcome};
 use crate::limits;
-use crate::search::{self, Columns, Near, Slots, Space};
+use crate::search::{self, Approximate, Columns, GraphFileError, Near, Slots, Space, Stamp};
 use crate::{Metric, Query};
 
 /// The vectors of a file as of a generation, with what is needed to select among them.
@@ -26,6 +26,9 @@ pub(super) struct Memory {
     /// The number of each slot's namespace. What is beyond the end is in none.
     namespace_of_slot: Vec<u32>,
     columns: Columns,
+    /// From how many components on (vectors times dimensions) a graph is kept.
+    approximate_from: usize,
+    approximate: Approximate,
 }
 
 /// The number that stands for no namespace.
@@ -39,7 +42,7 @@ pub(super) enum Search {
 }
 
 impl Memory {
-    pub(super) fn new(metric: Metric) -> Self {
+    pub(super) fn new(metric: Metric, approximate_from: usize) -> Self {
         Self {
             metric,
             generation: 0,
@@ -49,6 +52,8 @@ impl Memory {
             namespaces: HashMap::new(),
             namespace_of_slot: Vec::new(),
             columns: Columns::default(),
+            approximate_from,
+            approximate: Approximate::default(),
         }
     }
 
@@ -63,6 +68,11 @@ impl Memory {
     /// How many components a search has to look at, at most.
     pub(super) fn components(&self) -> usize {
         self.space.as_ref().map_or(0, |space| self.count * space.dimensions())
+    }
+
+    /// Whether nothing was read or written yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.generation == 0
     }
 
     /// Takes over what was written to the file since the generation of this memory.
@@ -115,8 +125,45 @@ impl Memory {
         let selected = narrowed.as_ref().unwrap_or(&self.live);
         let count = narrowed.as_ref().map_or(self.count, Slots::count);
         let prepared = space.prepare(&query.values);
+        let live = (&self.live, self.count);
+        if let Some(nearest) = self.approximate.search(space, &prepared, query.top_k, narrowed.as_ref(), live) {
+            return Ok(Search::Found(nearest.into_sorted()));
+        }
         let threads = search::threads_for(space, count);
         Ok(Search::Found(search::scan(space, &prepared, selected, query.top_k, threads).into_sorted()))
+    }
+
+    /// Whether there are so many vectors that a graph is worth its memory.
+    pub(super) fn keeps_a_graph(&self) -> bool {
+        self.components() >= self.approximate_from
+    }
+
+    /// Whether vectors should be linked in the background.
+    pub(super) fn is_link_due(&self) -> bool {
+        self.keeps_a_graph() && self.approximate.is_due(self.count)
+    }
+
+    /// What the background works on, with the space and the live slots.
+    pub(super) fn approximate(&self) -> Option<(&Approximate, &Space, &Slots)> {
+        self.space.as_ref().map(|space| (&self.approximate, space, &self.live))
+    }
+
+    /// As [`Memory::approximate`], to be changed; with the live slots and how many they are.
+    pub(super) fn approximate_mut(&mut self) -> (&mut Approximate, &Slots, usize) {
+        (&mut self.approximate, &self.live, self.count)
+    }
+
+    /// Takes over the file of a graph, where it belongs to the vectors in memory.
+    pub(super) fn restore(&mut self, bytes: &[u8], connection: &Connection) -> Outcome<Result<(), GraphFileError>> {
+        let Some(space) = &self.space else { return Ok(Err(GraphFileError::Foreign)) };
+        let stamp = self.stamp(rows::header(connection)?.identity, space);
+        self.approximate
+            .restore(bytes, &stamp, space.end(), |generation, visit| rows::slots_since(connection, generation, visit))
+    }
+
+    /// What a file of the graph would be of.
+    pub(super) fn stamp(&self, identity: Vec<u8>, space: &Space) -> Stamp {
+        Stamp { identity, generation: self.generation, metric: self.metric, dimensions: space.dimensions() }
     }
 
     /// The slots that namespace and filter leave; `None` for all that are live.
@@ -144,9 +191,14 @@ impl Memory {
     fn apply(&mut self, changed: Changed, dimensions: usize) {
         let Changed { slot, content } = changed;
         let was_live = self.live.contains(slot);
+        self.approximate.changed(slot, content.is_some());
         let Some(content) = content else {
             self.live.remove(slot);
             self.count -= usize::from(was_live);
+            // The slot may still be a node of the graph, which has to lead somewhere.
+            if let Some(space) = &mut self.space {
+                space.make_room(slot);
+            }
             return;
         };
         let space = self.space.get_or_insert_with(|| Space::new(self.metric, dimensions));

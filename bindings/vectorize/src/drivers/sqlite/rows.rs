@@ -66,7 +66,8 @@ pub(super) fn header(connection: &Connection) -> Outcome<Header> {
 }
 
 pub(super) fn write_header(connection: &Connection, header: &Header) -> Outcome<()> {
-    const WRITE: &str = "UPDATE vector_index SET dimensions = :dimensions, vectors = :vectors, generation = :generation,
+    const WRITE: &str =
+        "UPDATE vector_index SET dimensions = :dimensions, vectors = :vectors, generation = :generation,
         changed_at = :changed_at, mutation = :mutation";
     connection.prepare_cached(WRITE)?.execute(named_params! {
         ":dimensions": header.dimensions as i64,
@@ -113,7 +114,8 @@ pub(super) fn put(connection: &Connection, slot: i64, generation: i64, vector: &
 }
 
 pub(super) fn free(connection: &Connection, slot: i64, generation: i64) -> Outcome<()> {
-    const FREE: &str = "UPDATE vector_entries SET generation = :generation, id = NULL, namespace = NULL, metadata = NULL
+    const FREE: &str =
+        "UPDATE vector_entries SET generation = :generation, id = NULL, namespace = NULL, metadata = NULL
         WHERE slot = :slot";
     const DROP: &str = "DELETE FROM vector_values WHERE slot = :slot";
     connection.prepare_cached(FREE)?.execute(named_params! { ":slot": slot, ":generation": generation })?;
@@ -156,7 +158,8 @@ pub(super) fn changes_since(
     // Everything is read faster in the order of the slots than in that of the generations.
     const ALL: &str = "SELECT slot, vector, namespace, metadata, id IS NULL FROM vector_entries LEFT JOIN vector_values
         USING (slot) WHERE :after <= 0 ORDER BY slot";
-    const SINCE: &str = "SELECT slot, vector, namespace, metadata, id IS NULL FROM vector_entries LEFT JOIN vector_values
+    const SINCE: &str =
+        "SELECT slot, vector, namespace, metadata, id IS NULL FROM vector_entries LEFT JOIN vector_values
         USING (slot) WHERE generation > :after";
     let mut statement = connection.prepare_cached(if generation <= 0 { ALL } else { SINCE })?;
     let mut rows = statement.query(named_params! { ":after": generation })?;
@@ -169,6 +172,17 @@ pub(super) fn changes_since(
             Some(Content { values, namespace: row.get(2)?, metadata: row.get(3)? })
         };
         visit(Changed { slot, content });
+    }
+    Ok(())
+}
+
+/// Shows every slot that was written or freed after a generation.
+pub(super) fn slots_since(connection: &Connection, generation: i64, visit: &mut dyn FnMut(u32)) -> Outcome<()> {
+    const SINCE: &str = "SELECT slot FROM vector_entries WHERE generation > :after";
+    let mut statement = connection.prepare_cached(SINCE)?;
+    let mut rows = statement.query(named_params! { ":after": generation })?;
+    while let Some(row) = rows.next()? {
+        visit(slot_of_row(row)?);
     }
     Ok(())
 }
@@ -190,7 +204,14 @@ pub(super) fn new_mutation(connection: &Connection) -> Outcome<String> {
     let random: String =
         connection.prepare_cached("SELECT lower(hex(randomblob(16)))")?.query_row([], |row| row.get(0))?;
     let variant = ["8", "9", "a", "b"][usize::from(random.as_bytes()[16] % 4)];
-    Ok(format!("{}-{}-4{}-{variant}{}-{}", &random[..8], &random[8..12], &random[13..16], &random[17..20], &random[20..]))
+    Ok(format!(
+        "{}-{}-4{}-{variant}{}-{}",
+        &random[..8],
+        &random[8..12],
+        &random[13..16],
+        &random[17..20],
+        &random[20..]
+    ))
 }
 
 fn slot_of_row(row: &Row<'_>) -> Outcome<u32> {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use aerostack_bindings::{Clock, Error, ErrorKind, Result};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::growth::{self, Growth, GrowthClaim};
 use super::memory::{Memory, Search};
 use super::rows::{self, Changed, Content, Failure, Header, Outcome};
 use super::{SqliteOptions, file};
@@ -70,6 +71,7 @@ pub(super) struct Store {
     /// Whether the log is long enough to be moved to the file.
     log_is_long: AtomicBool,
     moving: AtomicBool,
+    growth: Growth,
 }
 
 /// The right to move the log to the file. A claim that comes to nothing, because the runtime that was to act on it has ended,
@@ -90,11 +92,12 @@ impl Store {
             dimensions: options.dimensions.map(|dimensions| dimensions as usize),
             clock,
             writer: Mutex::new(writer),
-            memory: RwLock::new(Memory::new(options.metric)),
+            memory: RwLock::new(Memory::new(options.metric, options.approximate_from)),
             reader: Mutex::new(file::open(path)?),
             keeper: Mutex::new(file::open(path)?),
             log_is_long: AtomicBool::new(false),
             moving: AtomicBool::new(false),
+            growth: Growth::new(path),
         };
         store.check_configuration()?;
         Ok(store)
@@ -202,13 +205,44 @@ impl Store {
         claimed.then(|| MoveClaim(Arc::clone(self)))
     }
 
+    /// Whether there is something to link in the background, and nobody does it yet. Looks only, and does not wait.
+    pub(super) fn claim_growth(self: &Arc<Self>) -> Option<GrowthClaim> {
+        let is_due = at_once(self.memory.try_read()).is_ok_and(|memory| memory.is_link_due());
+        if is_due { GrowthClaim::of(self) } else { None }
+    }
+
+    pub(super) fn growth(&self) -> &Growth {
+        &self.growth
+    }
+
+    pub(super) fn memory_to_search(&self) -> RwLockReadGuard<'_, Memory> {
+        self.memory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn memory_of_growth(&self) -> RwLockWriteGuard<'_, Memory> {
+        self.memory.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What tells the file from any other.
+    pub(super) fn identity(&self) -> Result<Vec<u8>> {
+        let patience = Patience::UntilTimeout;
+        let header = self
+            .lock(&self.reader, patience)
+            .and_then(|mut reader| self.read(&mut reader, patience, |transaction| rows::header(transaction)));
+        match header {
+            Ok(header) => Ok(header.identity),
+            Err(Refusal::Failed(error)) => Err(error),
+            Err(Refusal::NotHere) => unreachable!("a patient call is never sent elsewhere"),
+        }
+    }
+
     /// Searches what the file holds at one moment, after memory has caught up with it.
     fn catch_up_and_query(&self, query: &Query) -> Attempt<Vec<Match>> {
         let patience = Patience::UntilTimeout;
-        let mut memory = self.memory.write().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.memory_of_growth();
         let mut reader = self.lock(&self.reader, patience)?;
         self.read(&mut reader, patience, |transaction| {
-            memory.catch_up(transaction)?;
+            growth::fill(&mut memory, &self.growth, transaction)?;
             self.check_query(transaction, query)?;
             memory.add_columns(query, transaction)?;
             match memory.search(query)? {
@@ -314,14 +348,14 @@ impl Store {
 
     fn memory_to_read(&self, patience: Patience) -> Attempt<RwLockReadGuard<'_, Memory>> {
         match patience {
-            Patience::UntilTimeout => Ok(self.memory.read().unwrap_or_else(PoisonError::into_inner)),
+            Patience::UntilTimeout => Ok(self.memory_to_search()),
             Patience::None => at_once(self.memory.try_read()),
         }
     }
 
     fn memory_to_write(&self, patience: Patience) -> Attempt<RwLockWriteGuard<'_, Memory>> {
         match patience {
-            Patience::UntilTimeout => Ok(self.memory.write().unwrap_or_else(PoisonError::into_inner)),
+            Patience::UntilTimeout => Ok(self.memory_of_growth()),
             Patience::None => at_once(self.memory.try_write()),
         }
     }
@@ -405,12 +439,7 @@ fn at_once<T>(lock: TryLockResult<T>) -> Attempt<T> {
 }
 
 /// What the file holds of the slots that were found. The transaction is at the generation of memory.
-fn matches(
-    transaction: &Transaction<'_>,
-    memory: &Memory,
-    nearest: &[Near],
-    query: &Query,
-) -> Outcome<Vec<Match>> {
+fn matches(transaction: &Transaction<'_>, memory: &Memory, nearest: &[Near], query: &Query) -> Outcome<Vec<Match>> {
     let Some(space) = memory.space() else { return Ok(Vec::new()) };
     let mut matches = Vec::with_capacity(nearest.len());
     for near in nearest {
