@@ -56,6 +56,7 @@ const { getReadableStreamResourceBacking, readableStreamForRid, resourceForReada
 const bindings = {
   cache: core.loadExtScript("ext:aerostack/bindings/cache.ts").createCache,
   database: core.loadExtScript("ext:aerostack/bindings/database.ts").createDatabase,
+  vectorize: core.loadExtScript("ext:aerostack/bindings/vectorize.ts").createVectorize,
 };
 
 const TEXT_CONTENT_TYPE = "text/plain;charset=UTF-8";

@@ -13,11 +13,14 @@ use aerostack_isolate::{
     WebOptions, Worker, WorkerLog, WorkerParts, WorkerVersion,
 };
 use aerostack_modules::{Graph, Loader, MemoryReader, ModuleErrors};
+use aerostack_vectorize::drivers::sqlite::{DEFAULT_APPROXIMATE_FROM, SqliteOptions as VectorOptions, SqliteVectors};
+use aerostack_vectorize::ops::VectorIndexes;
+use aerostack_vectorize::{Metric, NamedVectorIndex};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tempfile::TempDir;
 
-/// A worker that runs in this process, with a fresh `DB` and `CACHE`.
+/// A worker that runs in this process, with a fresh `DB`, `CACHE` and `VECTORIZE`.
 pub struct TestWorker {
     /// The worker itself.
     pub worker: Arc<Worker>,
@@ -148,12 +151,23 @@ impl WorkerSetup {
             memory_bytes: DEFAULT_MEMORY_BYTES,
         };
         let cache = Arc::new(SqliteCache::open(&options, self.clock.clone()).expect("a cache can be opened"));
+        let options = VectorOptions {
+            name: "VECTORIZE".into(),
+            path: state.path().join("vectors.sqlite"),
+            dimensions: None,
+            metric: Metric::Cosine,
+            approximate_from: DEFAULT_APPROXIMATE_FROM,
+        };
+        let vectors =
+            Arc::new(SqliteVectors::open(&options, self.clock.clone()).expect("a vector index can be opened"));
         let clock = self.clock.clone();
         let install = Arc::new(move |state: &mut OpState| {
             let cache =
                 NamedCache { name: "CACHE".into(), driver: cache.clone(), clock: clock.clone(), min_ttl_seconds: 60 };
             state.put(Databases(vec![NamedDatabase { name: "DB".into(), driver: driver.clone() }]));
             state.put(Caches(vec![Arc::new(cache)]));
+            let index = NamedVectorIndex { name: "VECTORIZE".into(), driver: vectors.clone() };
+            state.put(VectorIndexes(vec![Arc::new(index)]));
         });
         let mut env: Vec<EnvEntry> = self
             .variables
@@ -162,6 +176,7 @@ impl WorkerSetup {
             .collect();
         env.push(EnvEntry { name: "DB".into(), value: EnvValue::Binding { kind: "database", index: 0 } });
         env.push(EnvEntry { name: "CACHE".into(), value: EnvValue::Binding { kind: "cache", index: 0 } });
+        env.push(EnvEntry { name: "VECTORIZE".into(), value: EnvValue::Binding { kind: "vectorize", index: 0 } });
         let graph = match self.load_graph() {
             Ok(graph) => graph,
             Err(errors) => panic!("{}", errors.render(aerostack_modules::FrameStyle::Plain)),

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use aerostack_bindings::{BindingInfo, SystemClock};
 use aerostack_cache::CacheDriver;
 use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions};
-use aerostack_config::{CacheBinding, DatabaseBinding, DriverChoice};
+use aerostack_config::{CacheBinding, DatabaseBinding, DriverChoice, VectorIndexBinding, VectorMetric};
 use aerostack_database::migrations::Migrations;
 use aerostack_database::{DatabaseDriver, Sqlite};
+use aerostack_vectorize::drivers::sqlite as vectors;
+use aerostack_vectorize::{Metric, VectorDriver};
 use anyhow::bail;
 
 /// The drivers of the process, each opened once and kept over reloads, by the name its state is kept under.
@@ -15,11 +17,24 @@ pub(crate) struct Drivers {
     state_folder: PathBuf,
     databases: HashMap<String, Arc<dyn DatabaseDriver>>,
     caches: HashMap<String, Arc<dyn CacheDriver>>,
+    vector_indexes: HashMap<String, VectorIndex>,
+}
+
+/// A vector index, and what the configuration said of it when it was opened.
+struct VectorIndex {
+    dimensions: Option<u32>,
+    metric: VectorMetric,
+    driver: Arc<dyn VectorDriver>,
 }
 
 impl Drivers {
     pub(crate) fn new(state_folder: &Path) -> Self {
-        Self { state_folder: state_folder.to_path_buf(), databases: HashMap::new(), caches: HashMap::new() }
+        Self {
+            state_folder: state_folder.to_path_buf(),
+            databases: HashMap::new(),
+            caches: HashMap::new(),
+            vector_indexes: HashMap::new(),
+        }
     }
 
     /// The database behind a binding, and its line in the start table.
@@ -52,6 +67,42 @@ impl Drivers {
         let info = BindingInfo { name: binding.binding.clone(), ..driver.info() };
         Ok((driver, info))
     }
+
+    /// The vector index behind a binding, and its line in the start table. Opened anew where the configuration has changed.
+    pub(crate) fn vector_index(
+        &mut self,
+        binding: &VectorIndexBinding,
+    ) -> anyhow::Result<(Arc<dyn VectorDriver>, BindingInfo)> {
+        only_sqlite("vectorize", &binding.binding, &binding.driver)?;
+        let (dimensions, metric) = (binding.dimensions, binding.metric);
+        let driver = match self.vector_indexes.get(&binding.index.state) {
+            Some(open) if (open.dimensions, open.metric) == (dimensions, metric) => open.driver.clone(),
+            _ => {
+                let driver = open_vector_index(&self.state_folder, binding)?;
+                let open = VectorIndex { dimensions, metric, driver: driver.clone() };
+                self.vector_indexes.insert(binding.index.state.clone(), open);
+                driver
+            }
+        };
+        let info = BindingInfo { name: binding.binding.clone(), ..driver.info() };
+        Ok((driver, info))
+    }
+}
+
+/// Opens the vector index behind a binding.
+fn open_vector_index(state_folder: &Path, binding: &VectorIndexBinding) -> anyhow::Result<Arc<dyn VectorDriver>> {
+    let options = vectors::SqliteOptions {
+        name: binding.binding.clone(),
+        path: state_folder.join("vectorize").join(format!("{}.sqlite", binding.index.state)),
+        dimensions: binding.dimensions,
+        metric: match binding.metric {
+            VectorMetric::Cosine => Metric::Cosine,
+            VectorMetric::Euclidean => Metric::Euclidean,
+            VectorMetric::DotProduct => Metric::DotProduct,
+        },
+        approximate_from: vectors::DEFAULT_APPROXIMATE_FROM,
+    };
+    Ok(Arc::new(vectors::SqliteVectors::open(&options, Arc::new(SystemClock))?))
 }
 
 /// Opens the cache behind a binding.

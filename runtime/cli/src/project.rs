@@ -13,6 +13,8 @@ use aerostack_database::ops::{Databases, NamedDatabase};
 use aerostack_isolate::{EnvEntry, EnvValue, Limits, OpState, WebOptions, WorkerParts, WorkerVersion};
 use aerostack_modules::{DiskReader, FrameStyle, Loader, ModuleErrors};
 use aerostack_telemetry::Terminal;
+use aerostack_vectorize::NamedVectorIndex;
+use aerostack_vectorize::ops::VectorIndexes;
 
 use crate::commands::with_causes;
 use crate::drivers::{self, Drivers};
@@ -89,10 +91,19 @@ impl Project {
             caches.push(Arc::new(NamedCache { name: binding.binding.clone(), driver, clock, min_ttl_seconds }));
             bindings.push(info);
         }
+        let mut vector_indexes = Vec::new();
+        for binding in &worker.bindings.vector_indexes {
+            let (driver, info) = self.drivers.vector_index(binding).map_err(BuildError::Binding)?;
+            env.push(bound(&binding.binding, "vectorize", vector_indexes.len()));
+            vector_indexes.push(Arc::new(NamedVectorIndex { name: binding.binding.clone(), driver }));
+            bindings.push(info);
+        }
         let (databases, caches) = (Databases(databases), Caches(caches));
+        let vector_indexes = VectorIndexes(vector_indexes);
         let install = Arc::new(move |state: &mut OpState| {
             state.put(databases.clone());
             state.put(caches.clone());
+            state.put(vector_indexes.clone());
         });
 
         let loader = self.loaders.entry(worker.root.clone()).or_insert_with(|| {
@@ -142,7 +153,6 @@ pub(crate) fn unserved_sections(config: &Config) -> Vec<String> {
         let mut note = |section: &str, name: &str| unserved.push(format!("{section} ({name})"));
         bindings.queues.iter().filter(|b| b.span.is_some()).for_each(|b| note("queues.producers", &b.binding));
         bindings.buckets.iter().filter(|b| b.span.is_some()).for_each(|b| note("r2_buckets", &b.binding));
-        bindings.vector_indexes.iter().filter(|b| b.span.is_some()).for_each(|b| note("vectorize", &b.binding));
         bindings.ai.iter().filter(|b| b.span.is_some()).for_each(|b| note("ai", &b.binding));
         bindings.postgres.iter().for_each(|b| note("postgres_databases", &b.binding));
         bindings.services.iter().for_each(|b| note("services", &b.binding));

@@ -42,6 +42,7 @@ deno_core::extension!(
     lazy_loaded_js = [
         "ext:aerostack/bindings/cache.ts" = "../../js/bindings/cache.ts",
         "ext:aerostack/bindings/database.ts" = "../../js/bindings/database.ts",
+        "ext:aerostack/bindings/vectorize.ts" = "../../js/bindings/vectorize.ts",
         "ext:aerostack/platform/console.ts" = "../../js/platform/console.ts",
         "ext:aerostack/platform/handlers.ts" = "../../js/platform/handlers.ts",
         "ext:deno_net/02_tls.js" = "../../js/platform/net_tls.js",
@@ -62,6 +63,7 @@ pub fn extensions() -> Vec<Extension> {
         deno_crypto::deno_crypto::lazy_init(),
         aerostack_database::ops::aerostack_database::init(),
         aerostack_cache::ops::aerostack_cache::init(),
+        aerostack_vectorize::ops::aerostack_vectorize::init(),
         aerostack_platform::init(),
     ]
 }

@@ -40,6 +40,25 @@ pub struct SqliteOptions {
 /// Fewer components are compared one by one: 64 MiB, which takes some milliseconds.
 pub const DEFAULT_APPROXIMATE_FROM: usize = 16 * 1024 * 1024;
 
+/// What an index has in memory, and how far its graph is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// How many vectors are in memory.
+    pub vectors: usize,
+    /// How many of them the graph does not know.
+    pub unlinked: usize,
+    /// How many nodes a search through the graph keeps in sight; `None` where the graph is not used.
+    pub breadth: Option<usize>,
+    /// Whether vectors are being linked, or will be once there is a call.
+    pub is_linking: bool,
+    /// The bytes of the vectors in memory.
+    pub vector_bytes: usize,
+    /// The bytes of the graph.
+    pub graph_bytes: usize,
+    /// The bytes of everything else in memory: which slots are live, their namespaces, the properties filtered by.
+    pub other_bytes: usize,
+}
+
 /// A vector index in one SQLite file.
 pub struct SqliteVectors {
     name: String,
@@ -55,6 +74,11 @@ impl SqliteVectors {
     pub fn open(options: &SqliteOptions, clock: Arc<dyn Clock>) -> Result<Self> {
         let store = Arc::new(Store::open(options, clock)?);
         Ok(Self { name: options.name.clone(), metric: options.metric, store })
+    }
+
+    /// How far the graph is. Searches need not wait for it: what it lacks they compare.
+    pub fn progress(&self) -> Progress {
+        self.store.progress()
     }
 
     /// Runs `work` here, or where waiting is allowed if it turns out to need that.

@@ -81,6 +81,15 @@ impl Columns {
         }
     }
 
+    /// About how many bytes of memory they take.
+    pub fn bytes(&self) -> usize {
+        let each = |column: &Column| {
+            let names: usize = column.places.keys().map(|name| 2 * name.capacity()).sum();
+            column.codes.capacity() * size_of::<u32>() + names + column.values.len() * (size_of::<Property>() + 48)
+        };
+        self.columns.values().map(each).sum()
+    }
+
     /// Drops columns that remember mostly values that no slot has any more.
     pub fn tidy(&mut self, slots: usize) {
         self.columns.retain(|_, column| column.values.len() <= 2 * slots + 1024);

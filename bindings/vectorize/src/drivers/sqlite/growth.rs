@@ -58,10 +58,9 @@ impl Growth {
         Ok(())
     }
 
-    /// Whether nobody works on the graph.
-    #[cfg(test)]
-    pub(super) fn is_idle(&self) -> bool {
-        !self.is_running.load(Ordering::Acquire)
+    /// Whether somebody works on the graph.
+    pub(super) fn is_running(&self) -> bool {
+        self.is_running.load(Ordering::Acquire)
     }
 }
 

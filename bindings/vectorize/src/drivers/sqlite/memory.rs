@@ -6,6 +6,7 @@ use aerostack_bindings::Result;
 use rusqlite::Connection;
 use serde_json::Value;
 
+use super::Progress;
 use super::rows::{self, Changed, Outcome};
 use crate::limits;
 use crate::search::{self, Approximate, Columns, GraphFileError, Near, Slots, Space, Stamp};
@@ -141,6 +142,22 @@ impl Memory {
     /// Whether vectors should be linked in the background.
     pub(super) fn is_link_due(&self) -> bool {
         self.keeps_a_graph() && self.approximate.is_due(self.count)
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        let namespaces = self.namespaces.keys().map(|name| name.capacity() + 48).sum::<usize>();
+        Progress {
+            vectors: self.count,
+            unlinked: self.approximate.unlinked(),
+            breadth: self.approximate.breadth(),
+            is_linking: self.is_link_due(),
+            vector_bytes: self.space.as_ref().map_or(0, Space::bytes),
+            graph_bytes: self.approximate.bytes(),
+            other_bytes: self.live.bytes()
+                + namespaces
+                + self.namespace_of_slot.capacity() * size_of::<u32>()
+                + self.columns.bytes(),
+        }
     }
 
     /// What the background works on, with the space and the live slots.

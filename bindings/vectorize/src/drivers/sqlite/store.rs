@@ -18,7 +18,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::growth::{self, Growth, GrowthClaim};
 use super::memory::{Memory, Search};
 use super::rows::{self, Changed, Content, Failure, Header, Outcome};
-use super::{SqliteOptions, file};
+use super::{Progress, SqliteOptions, file};
 use crate::limits;
 use crate::search::Near;
 use crate::{Description, Match, Mutation, Query, Vector, Writing};
@@ -209,6 +209,12 @@ impl Store {
     pub(super) fn claim_growth(self: &Arc<Self>) -> Option<GrowthClaim> {
         let is_due = at_once(self.memory.try_read()).is_ok_and(|memory| memory.is_link_due());
         if is_due { GrowthClaim::of(self) } else { None }
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        let is_running = self.growth.is_running();
+        let progress = self.memory_to_search().progress();
+        Progress { is_linking: progress.is_linking || is_running, ..progress }
     }
 
     pub(super) fn growth(&self) -> &Growth {

@@ -149,7 +149,7 @@ struct Pair {
     exact: SqliteVectors,
 }
 
-const LINKED: u32 = 12_000;
+const LINKED: u32 = 8_000;
 
 impl Pair {
     fn new() -> Self {
@@ -201,7 +201,7 @@ fn exact(fixture: &Fixture) -> SqliteVectors {
 
 /// Nothing is left to do in the background.
 fn wait_for_the_graph(index: &SqliteVectors) {
-    while !index.store.growth().is_idle() || index.store.memory_to_search().is_link_due() {
+    while index.progress().is_linking {
         index.tidy();
         std::thread::yield_now();
     }
@@ -232,9 +232,7 @@ fn values(centre: u32, number: u32) -> Vec<f32> {
 #[test]
 fn a_graph_finds_what_comparing_finds_with_filters_deletes_and_updates() {
     let pair = Pair::new();
-    let breadth =
-        pair.approximate.store.memory_to_search().approximate().map(|(approximate, ..)| approximate.breadth());
-    assert!(matches!(breadth, Some(Some(_))), "the graph was measured and is used");
+    assert!(pair.approximate.progress().breadth.is_some(), "the graph was measured and is used");
     let check = || {
         pair.agree(None, None);
         pair.agree(Some("n1"), None);
@@ -249,7 +247,7 @@ fn a_graph_finds_what_comparing_finds_with_filters_deletes_and_updates() {
             let ids = (hundred * 100..hundred * 100 + 100).map(|number| format!("v{}", number * 3)).collect();
             pair.approximate.delete(ids).await.expect("deleted");
         }
-        let changed = (0..1000).map(|number| Vector { id: format!("v{}", 9001 + number), ..of(500_000 + number) });
+        let changed = (0..1000).map(|number| Vector { id: format!("v{}", 5001 + number), ..of(500_000 + number) });
         pair.approximate.write(changed.collect(), Writing::Upsert).await.expect("written");
     });
     check();
@@ -265,18 +263,18 @@ fn a_graph_survives_a_restart_and_is_built_anew_where_its_file_is_missing_or_tor
     drop(first);
     let unlinked = |index: &SqliteVectors| {
         block_on(index.query(nearest_to(&of(1).values, 1))).expect("searched");
-        let memory = index.store.memory_to_search();
-        memory.approximate().map(|(approximate, ..)| (approximate.unlinked(), approximate.breadth().is_some()))
+        let progress = index.progress();
+        (progress.unlinked, progress.breadth.is_some())
     };
     let mut restarted = approximate(&fixture);
-    assert_eq!(unlinked(&restarted), Some((0, true)), "all of it came from the file");
+    assert_eq!(unlinked(&restarted), (0, true), "all of it came from the file");
 
     // What another process wrote meanwhile is not in the graph.
     drop(restarted);
     block_on(exact.write((700_000..700_100).map(of).collect(), Writing::Insert)).expect("written");
     block_on(exact.delete(vec!["v5".to_owned()])).expect("deleted");
     restarted = approximate(&fixture);
-    assert_eq!(unlinked(&restarted), Some((100, true)));
+    assert_eq!(unlinked(&restarted), (100, true));
     assert_eq!(block_on(restarted.query(nearest_to(&of(700_050).values, 1))).expect("searched")[0].id, "v700050");
     drop(restarted);
 
