@@ -63,8 +63,7 @@ impl Approximate {
         live: (&Slots, usize),
     ) -> Option<Nearest> {
         let (live, live_count) = live;
-        // Queries may lie farther from the vectors than those that were measured with.
-        let breadth = (self.breadth? * 3 / 2).max(3 * top_k);
+        let breadth = self.breadth?.max(3 * top_k);
         let count = selected.map_or(live_count, Slots::count);
         // A search goes on until it has found as many selected nodes as it is broad, and passes all others on the way.
         let is_worth_it = (count as u64).pow(2) > COST_OF_A_NODE as u64 * breadth as u64 * live_count as u64;
@@ -135,9 +134,10 @@ impl Approximate {
         hits as f64 / truth.len().max(1) as f64
     }
 
-    /// Searches are to be so broad from now on, or the graph not used at all.
-    pub fn measured(&mut self, breadth: Option<usize>, live_count: usize) {
-        self.breadth = breadth;
+    /// This breadth was enough for the samples, or none was, and then the graph is not used.
+    pub fn measured(&mut self, enough: Option<usize>, live_count: usize) {
+        // Queries may lie farther from the vectors than the samples do.
+        self.breadth = enough.map(|breadth| breadth + breadth / 2);
         self.measured_at = live_count;
     }
 
@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(restored, Ok(Ok(())));
         let unlinked: Vec<u32> = later.approximate.unlinked.iter().collect();
         assert_eq!(unlinked, [8].into_iter().chain(3000..3010).collect::<Vec<_>>());
-        assert_eq!((later.approximate.breadth(), later.approximate.measured_at), (Some(64), 3000));
+        assert_eq!((later.approximate.breadth(), later.approximate.measured_at), (Some(96), 3000));
         let refused = Approximate::default().restore(&bytes, &stamp, 2999, |_, _| Ok::<_, ()>(()));
         assert_eq!(refused, Ok(Err(GraphFileError::Damaged)), "it names a slot for which there is no room");
     }

@@ -126,6 +126,8 @@ impl Space {
     /// Asks the processor to fetch a vector, which soon will be compared.
     #[inline]
     pub(super) fn prefetch(&self, slot: u32) {
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = slot;
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -144,7 +146,7 @@ impl Space {
     }
 
     /// How many components, padding included, a comparison with one vector reads.
-    pub(super) fn width(&self) -> usize {
+    pub fn width(&self) -> usize {
         self.lanes * LANE
     }
 

@@ -66,9 +66,9 @@ impl Memory {
         self.space.as_ref()
     }
 
-    /// How many components a search has to look at, at most.
+    /// How many components a search has to look at, at most; padding counts, for it is looked at too.
     pub(super) fn components(&self) -> usize {
-        self.space.as_ref().map_or(0, |space| self.count * space.dimensions())
+        self.space.as_ref().map_or(0, |space| self.count * space.width())
     }
 
     /// Whether nothing was read or written yet.
