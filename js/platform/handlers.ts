@@ -64,6 +64,7 @@ const bindings = {
   queue: createQueue,
   queue_of_clones: createQueueOfClones,
   storage: core.loadExtScript("ext:aerostack/bindings/storage.ts").createStorage,
+  vectorize: core.loadExtScript("ext:aerostack/bindings/vectorize.ts").createVectorize,
 };
 
 const TEXT_CONTENT_TYPE = "text/plain;charset=UTF-8";

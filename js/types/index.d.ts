@@ -8,6 +8,7 @@
 /// <reference path="./cache.d.ts" />
 /// <reference path="./storage.d.ts" />
 /// <reference path="./streams.d.ts" />
+/// <reference path="./vectorize.d.ts" />
 
 interface Body {
   /** The body parsed as JSON, under the type the caller expects. Nothing checks at run time that it has it. */

@@ -19,11 +19,14 @@ use aerostack_queue::{NamedQueue, QueueBatch, QueueDriver};
 use aerostack_storage::NamedStorage;
 use aerostack_storage::drivers::fs::{FsOptions, FsStorage};
 use aerostack_storage::ops::Storages;
+use aerostack_vectorize::drivers::sqlite::{DEFAULT_APPROXIMATE_FROM, SqliteOptions as VectorOptions, SqliteVectors};
+use aerostack_vectorize::ops::VectorIndexes;
+use aerostack_vectorize::{Metric, NamedVectorIndex};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tempfile::TempDir;
 
-/// A worker that runs in this process, with a fresh `DB`, `CACHE` and `STORAGE`.
+/// A worker that runs in this process, with a fresh `DB`, `CACHE`, `QUEUE`, `VECTORIZE` and `STORAGE`.
 pub struct TestWorker {
     /// The worker itself.
     pub worker: Arc<Worker>,
@@ -162,6 +165,15 @@ impl WorkerSetup {
         let cache = Arc::new(SqliteCache::open(&options, self.clock.clone()).expect("a cache can be opened"));
         let options = FsOptions { name: "STORAGE".into(), folder: state.path().join("storage") };
         let bucket = Arc::new(FsStorage::open(&options, self.clock.clone()).expect("a bucket can be opened"));
+        let options = VectorOptions {
+            name: "VECTORIZE".into(),
+            path: state.path().join("vectors.sqlite"),
+            dimensions: None,
+            metric: Metric::Cosine,
+            approximate_from: DEFAULT_APPROXIMATE_FROM,
+        };
+        let vectors =
+            Arc::new(SqliteVectors::open(&options, self.clock.clone()).expect("a vector index can be opened"));
         let clock = self.clock.clone();
         let install = Arc::new(move |state: &mut OpState| {
             let cache =
@@ -179,6 +191,8 @@ impl WorkerSetup {
             // Parts of ten bytes, or every test of an upload would move megabytes.
             let bucket = NamedStorage { name: "STORAGE".into(), driver: bucket.clone(), min_part_bytes: 10 };
             state.put(Storages(vec![Arc::new(bucket)]));
+            let index = NamedVectorIndex { name: "VECTORIZE".into(), driver: vectors.clone() };
+            state.put(VectorIndexes(vec![Arc::new(index)]));
         });
         let mut env: Vec<EnvEntry> = self
             .variables
@@ -191,6 +205,7 @@ impl WorkerSetup {
         // As a worker from before 2024-03-18 has it.
         env.push(EnvEntry { name: "OLD_QUEUE".into(), value: EnvValue::Binding { kind: "queue_of_clones", index: 1 } });
         env.push(EnvEntry { name: "STORAGE".into(), value: EnvValue::Binding { kind: "storage", index: 0 } });
+        env.push(EnvEntry { name: "VECTORIZE".into(), value: EnvValue::Binding { kind: "vectorize", index: 0 } });
         let graph = match self.load_graph() {
             Ok(graph) => graph,
             Err(errors) => panic!("{}", errors.render(aerostack_modules::FrameStyle::Plain)),

@@ -6,13 +6,17 @@ use std::time::Duration;
 use aerostack_bindings::{BindingInfo, SystemClock};
 use aerostack_cache::CacheDriver;
 use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions as CacheOptions};
-use aerostack_config::{BucketBinding, CacheBinding, DatabaseBinding, DriverChoice, QueueBinding};
+use aerostack_config::{
+    BucketBinding, CacheBinding, DatabaseBinding, DriverChoice, QueueBinding, VectorIndexBinding, VectorMetric,
+};
 use aerostack_database::migrations::Migrations;
 use aerostack_database::{DatabaseDriver, Sqlite};
 use aerostack_queue::drivers::sqlite::{SqliteOptions, SqliteQueues};
 use aerostack_queue::{NamedQueue, QueueDriver};
 use aerostack_storage::StorageDriver;
 use aerostack_storage::drivers::fs::{FsOptions, FsStorage};
+use aerostack_vectorize::drivers::sqlite as vectors;
+use aerostack_vectorize::{Metric, VectorDriver};
 use anyhow::bail;
 
 /// The drivers of the process, each opened once and kept over reloads, by the name its state is kept under.
@@ -22,6 +26,14 @@ pub(crate) struct Drivers {
     caches: HashMap<String, Arc<dyn CacheDriver>>,
     buckets: HashMap<String, Arc<dyn StorageDriver>>,
     queues: Option<Arc<dyn QueueDriver>>,
+    vector_indexes: HashMap<String, VectorIndex>,
+}
+
+/// A vector index, and what the configuration said of it when it was opened.
+struct VectorIndex {
+    dimensions: Option<u32>,
+    metric: VectorMetric,
+    driver: Arc<dyn VectorDriver>,
 }
 
 impl Drivers {
@@ -32,6 +44,7 @@ impl Drivers {
             caches: HashMap::new(),
             buckets: HashMap::new(),
             queues: None,
+            vector_indexes: HashMap::new(),
         }
     }
 
@@ -82,6 +95,26 @@ impl Drivers {
         Ok((driver, info))
     }
 
+    /// The vector index behind a binding, and its line in the start table. Opened anew where the configuration has changed.
+    pub(crate) fn vector_index(
+        &mut self,
+        binding: &VectorIndexBinding,
+    ) -> anyhow::Result<(Arc<dyn VectorDriver>, BindingInfo)> {
+        only("sqlite", "vectorize", &binding.binding, &binding.driver)?;
+        let (dimensions, metric) = (binding.dimensions, binding.metric);
+        let driver = match self.vector_indexes.get(&binding.index.state) {
+            Some(open) if (open.dimensions, open.metric) == (dimensions, metric) => open.driver.clone(),
+            _ => {
+                let driver = open_vector_index(&self.state_folder, binding)?;
+                let open = VectorIndex { dimensions, metric, driver: driver.clone() };
+                self.vector_indexes.insert(binding.index.state.clone(), open);
+                driver
+            }
+        };
+        let info = BindingInfo { name: binding.binding.clone(), ..driver.info() };
+        Ok((driver, info))
+    }
+
     /// The queue behind a producer's binding.
     pub(crate) fn queue(&mut self, binding: &QueueBinding) -> anyhow::Result<NamedQueue> {
         only("sqlite", "queue", &binding.binding, &binding.driver)?;
@@ -103,6 +136,22 @@ impl Drivers {
         self.queues = Some(queues.clone());
         Ok(queues)
     }
+}
+
+/// Opens the vector index behind a binding.
+fn open_vector_index(state_folder: &Path, binding: &VectorIndexBinding) -> anyhow::Result<Arc<dyn VectorDriver>> {
+    let options = vectors::SqliteOptions {
+        name: binding.binding.clone(),
+        path: state_folder.join("vectorize").join(format!("{}.sqlite", binding.index.state)),
+        dimensions: binding.dimensions,
+        metric: match binding.metric {
+            VectorMetric::Cosine => Metric::Cosine,
+            VectorMetric::Euclidean => Metric::Euclidean,
+            VectorMetric::DotProduct => Metric::DotProduct,
+        },
+        approximate_from: vectors::DEFAULT_APPROXIMATE_FROM,
+    };
+    Ok(Arc::new(vectors::SqliteVectors::open(&options, Arc::new(SystemClock))?))
 }
 
 /// Opens the cache behind a binding.

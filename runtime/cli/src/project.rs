@@ -17,6 +17,8 @@ use aerostack_queue::{NamedQueue, QueueDriver};
 use aerostack_storage::ops::Storages;
 use aerostack_storage::{NamedStorage, limits as storage_limits};
 use aerostack_telemetry::Terminal;
+use aerostack_vectorize::NamedVectorIndex;
+use aerostack_vectorize::ops::VectorIndexes;
 
 use crate::commands::with_causes;
 use crate::drivers::{self, Drivers};
@@ -110,6 +112,13 @@ impl Project {
             bindings.push(queue.info());
             queues.push(Arc::new(queue));
         }
+        let mut vector_indexes = Vec::new();
+        for binding in &worker.bindings.vector_indexes {
+            let (driver, info) = self.drivers.vector_index(binding).map_err(BuildError::Binding)?;
+            env.push(bound(&binding.binding, "vectorize", vector_indexes.len()));
+            vector_indexes.push(Arc::new(NamedVectorIndex { name: binding.binding.clone(), driver }));
+            bindings.push(info);
+        }
         let mut storages = Vec::new();
         for binding in &worker.bindings.buckets {
             let (driver, info) = self.drivers.bucket(binding).map_err(BuildError::Binding)?;
@@ -120,10 +129,12 @@ impl Project {
         }
         let queues = Queues { queues, sent: self.sent.clone() };
         let (databases, caches, storages) = (Databases(databases), Caches(caches), Storages(storages));
+        let vector_indexes = VectorIndexes(vector_indexes);
         let install = Arc::new(move |state: &mut OpState| {
             state.put(databases.clone());
             state.put(caches.clone());
             state.put(queues.clone());
+            state.put(vector_indexes.clone());
             state.put(storages.clone());
         });
 
@@ -172,7 +183,6 @@ pub(crate) fn unserved_sections(config: &Config) -> Vec<String> {
     for worker in &config.workers {
         let bindings = &worker.bindings;
         let mut note = |section: &str, name: &str| unserved.push(format!("{section} ({name})"));
-        bindings.vector_indexes.iter().filter(|b| b.span.is_some()).for_each(|b| note("vectorize", &b.binding));
         bindings.ai.iter().filter(|b| b.span.is_some()).for_each(|b| note("ai", &b.binding));
         bindings.postgres.iter().for_each(|b| note("postgres_databases", &b.binding));
         bindings.services.iter().for_each(|b| note("services", &b.binding));

@@ -53,6 +53,7 @@ deno_core::extension!(
         "ext:aerostack/bindings/database.ts" = "../../js/bindings/database.ts",
         "ext:aerostack/bindings/queue.ts" = "../../js/bindings/queue.ts",
         "ext:aerostack/bindings/storage.ts" = "../../js/bindings/storage.ts",
+        "ext:aerostack/bindings/vectorize.ts" = "../../js/bindings/vectorize.ts",
         "ext:aerostack/platform/console.ts" = "../../js/platform/console.ts",
         "ext:aerostack/platform/events.ts" = "../../js/platform/events.ts",
         "ext:aerostack/platform/handlers.ts" = "../../js/platform/handlers.ts",
@@ -77,6 +78,7 @@ pub fn extensions() -> Vec<Extension> {
         aerostack_cache::ops::aerostack_cache::init(),
         aerostack_queue::ops::aerostack_queue::init(),
         aerostack_storage::ops::aerostack_storage::init(),
+        aerostack_vectorize::ops::aerostack_vectorize::init(),
         aerostack_platform::init(),
     ]
 }
