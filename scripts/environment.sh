@@ -5,7 +5,7 @@ export CARGO_HOME=${CARGO_HOME:-$HOME/.cargo}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/aerostack/target}
 
 # The crates that have a behaviour suite for their drivers, as cargo names the feature that builds it.
-export AEROSTACK_DRIVER_SUITES=aerostack-cache/conformance,aerostack-database/conformance,aerostack-vectorize/conformance
+export AEROSTACK_DRIVER_SUITES=aerostack-cache/conformance,aerostack-database/conformance,aerostack-queue/conformance,aerostack-storage/conformance,aerostack-vectorize/conformance
 
 # rustup installs into a folder that a shell started earlier does not search yet.
 case ":$PATH:" in

@@ -6,6 +6,8 @@
 /// <reference path="./handlers.d.ts" />
 /// <reference path="./database.d.ts" />
 /// <reference path="./cache.d.ts" />
+/// <reference path="./storage.d.ts" />
+/// <reference path="./streams.d.ts" />
 /// <reference path="./vectorize.d.ts" />
 
 interface Body {
