@@ -79,22 +79,6 @@ impl Drivers {
         Ok((driver, info))
     }
 
-    /// The bucket behind a binding, and its line in the start table.
-    pub(crate) fn bucket(&mut self, binding: &BucketBinding) -> anyhow::Result<(Arc<dyn StorageDriver>, BindingInfo)> {
-        only("fs", "bucket", &binding.binding, &binding.driver)?;
-        let driver = if let Some(driver) = self.buckets.get(&binding.bucket.state) {
-            driver.clone()
-        } else {
-            let folder = self.state_folder.join("storage").join(&binding.bucket.state);
-            let options = FsOptions { name: binding.binding.clone(), folder };
-            let driver: Arc<dyn StorageDriver> = Arc::new(FsStorage::open(&options, Arc::new(SystemClock))?);
-            self.buckets.insert(binding.bucket.state.clone(), driver.clone());
-            driver
-        };
-        let info = BindingInfo { name: binding.binding.clone(), ..driver.info() };
-        Ok((driver, info))
-    }
-
     /// The vector index behind a binding, and its line in the start table. Opened anew where the configuration has changed.
     pub(crate) fn vector_index(
         &mut self,
@@ -110,6 +94,22 @@ impl Drivers {
                 self.vector_indexes.insert(binding.index.state.clone(), open);
                 driver
             }
+        };
+        let info = BindingInfo { name: binding.binding.clone(), ..driver.info() };
+        Ok((driver, info))
+    }
+
+    /// The bucket behind a binding, and its line in the start table.
+    pub(crate) fn bucket(&mut self, binding: &BucketBinding) -> anyhow::Result<(Arc<dyn StorageDriver>, BindingInfo)> {
+        only("fs", "bucket", &binding.binding, &binding.driver)?;
+        let driver = if let Some(driver) = self.buckets.get(&binding.bucket.state) {
+            driver.clone()
+        } else {
+            let folder = self.state_folder.join("storage").join(&binding.bucket.state);
+            let options = FsOptions { name: binding.binding.clone(), folder };
+            let driver: Arc<dyn StorageDriver> = Arc::new(FsStorage::open(&options, Arc::new(SystemClock))?);
+            self.buckets.insert(binding.bucket.state.clone(), driver.clone());
+            driver
         };
         let info = BindingInfo { name: binding.binding.clone(), ..driver.info() };
         Ok((driver, info))
