@@ -78,7 +78,12 @@ impl Place {
     }
 
     fn binding(&self) -> NamedCache {
-        NamedCache { name: "CACHE".to_owned(), driver: self.driver(), clock: self.clock.clone(), min_ttl_seconds: 60 }
+        NamedCache {
+            name: "CACHE".to_owned(),
+            driver: Arc::new(self.driver().into()),
+            clock: self.clock.clone(),
+            min_ttl_seconds: 60,
+        }
     }
 }
 
