@@ -288,7 +288,7 @@ impl Triggers for Background {
         let (report, output) = events.run(Event::Queue(batch)).await;
         output.into_iter().for_each(|line| self.terminal.line(line));
         let mut result = QueueResult { outcome: "ok", explicit_acks: Vec::new(), retry_messages: Vec::new() };
-        if outcome_of(&report) == HandlerOutcome::Exception {
+        if outcome_of(&report) != HandlerOutcome::Ok {
             result.outcome = "exception";
         }
         for (id, decision) in ids.into_iter().zip(report.notes.decisions) {
