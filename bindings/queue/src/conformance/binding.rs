@@ -27,6 +27,7 @@ fn the_binding_chooses_the_delay_that_is_nearest(place: &Place) -> Outcome {
         queue.send_batch(vec![message(9, None)], None).await?;
         let mut delays: Vec<_> = queue
             .driver
+            .get()?
             .peek("jobs", 100)
             .await?
             .iter()
