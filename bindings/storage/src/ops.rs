@@ -1,6 +1,6 @@
 //! The ops behind `js/bindings/storage.ts`. The only file here that knows V8.
 //!
-//! A call crosses once. An object crosses as [`OBJECT_ELEMENTS`] elements of a flat array, of which JavaScript makes an
+//! A call crosses once. An object crosses as `OBJECT_ELEMENTS` elements of a flat array, of which JavaScript makes an
 //! `R2Object`; options cross as one object. A body that is small crosses with it; a larger one is a resource that is read as it
 //! is pulled. What is stored is one text or buffer, another resource of which nothing passes through V8 (a request's body), or
 //! pieces that JavaScript hands over one after the other. Every error is an `Error` with the text of the contract.
