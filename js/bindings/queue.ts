@@ -8,9 +8,6 @@ const { op_queue_metrics, op_queue_send, op_queue_send_batch } = core.ops;
 const {
   ArrayBufferIsView,
   ArrayPrototypePush,
-  DataViewPrototypeGetBuffer,
-  DataViewPrototypeGetByteLength,
-  DataViewPrototypeGetByteOffset,
   JSONStringify,
   MathTrunc,
   Number,
@@ -21,13 +18,10 @@ const {
   SymbolIterator,
   SymbolToStringTag,
   TypeError,
-  TypedArrayPrototypeGetBuffer,
-  TypedArrayPrototypeGetByteLength,
-  TypedArrayPrototypeGetByteOffset,
-  TypedArrayPrototypeGetSymbolToStringTag,
   TypedArrayPrototypeSlice,
   Uint8Array,
 } = primordials;
+const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
 const { metricsOf } = core.loadExtScript("ext:aerostack/platform/events.ts");
 
 const construct = Symbol("construct");
@@ -76,21 +70,6 @@ function serialize(body: any, contentType: ContentType): string | Uint8Array {
     default:
       return core.serialize(body);
   }
-}
-
-function bytesOf(view: any): Uint8Array {
-  const name = TypedArrayPrototypeGetSymbolToStringTag(view);
-  return name === undefined
-    ? new Uint8Array(
-      DataViewPrototypeGetBuffer(view),
-      DataViewPrototypeGetByteOffset(view),
-      DataViewPrototypeGetByteLength(view),
-    )
-    : new Uint8Array(
-      TypedArrayPrototypeGetBuffer(view),
-      TypedArrayPrototypeGetByteOffset(view),
-      TypedArrayPrototypeGetByteLength(view),
-    );
 }
 
 // A whole number of seconds. Absent delays cross as NaN: they leave it to the batch, or to the queue.
