@@ -28,6 +28,7 @@ const {
   TypedArrayPrototypeSlice,
   Uint8Array,
 } = primordials;
+const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 const { metricsOf } = core.loadExtScript("ext:aerostack/platform/events.ts");
 
 const construct = Symbol("construct");
@@ -74,8 +75,15 @@ function serialize(body: any, contentType: ContentType): string | Uint8Array {
       }
       return TypedArrayPrototypeSlice(bytesOf(body));
     default:
-      return core.serialize(body);
+      return core.serialize(body, STORED, refuseToClone);
   }
+}
+
+// What is shared between threads cannot be stored.
+const STORED = { __proto__: null, forStorage: true };
+
+function refuseToClone(message: string) {
+  throw new DOMException(message, "DataCloneError");
 }
 
 function bytesOf(view: any): Uint8Array {

@@ -16,7 +16,10 @@ interface ExportedHandler<Env = unknown, QueueBody = unknown> {
 
 /** What a handler can ask of the runtime while it handles one event. */
 interface ExecutionContext {
-  /** Keeps the event alive until `promise` settles: the answer leaves first, the work goes on. A rejection is logged. */
+  /**
+   * Keeps the event alive until `promise` settles: the answer leaves first, the work goes on. A rejection is logged; one of a
+   * `scheduled` or `queue` handler's work fails the event.
+   */
   waitUntil(promise: Promise<unknown>): void;
   /** Leaves an uncaught exception of this request to whatever stands before the worker, instead of answering 500. */
   passThroughOnException(): void;
@@ -24,6 +27,7 @@ interface ExecutionContext {
 
 /** One firing of a cron schedule. */
 interface ScheduledController {
+  readonly type: "scheduled";
   /** The time it was due, in milliseconds since the epoch. */
   readonly scheduledTime: number;
   /** The schedule as the configuration spells it, character for character. */
@@ -38,9 +42,26 @@ interface ScheduledEvent extends ScheduledController {}
 /** The producer's end of a queue: `env.QUEUE`. */
 interface Queue<Body = unknown> {
   /** Puts one message into the queue. Settles once it is stored. */
-  send(body: Body, options?: QueueSendOptions): Promise<void>;
+  send(body: Body, options?: QueueSendOptions): Promise<QueueSendResponse>;
   /** Puts several messages into the queue: all of them or none. */
-  sendBatch(messages: Iterable<MessageSendRequest<Body>>, options?: QueueSendBatchOptions): Promise<void>;
+  sendBatch(messages: Iterable<MessageSendRequest<Body>>, options?: QueueSendBatchOptions): Promise<QueueSendResponse>;
+  /** What waits in the queue. */
+  metrics(): Promise<QueueMetrics>;
+}
+
+/** What `send` and `sendBatch` resolve to. */
+interface QueueSendResponse {
+  /** The queue with the messages just sent. */
+  readonly metadata: { readonly metrics: QueueMetrics };
+}
+
+/** What waits in a queue, delayed messages and those that a handler has included. */
+interface QueueMetrics {
+  readonly backlogCount: number;
+  /** The bodies as they are stored. */
+  readonly backlogBytes: number;
+  /** Absent when nothing waits. */
+  readonly oldestMessageTimestamp?: Date;
 }
 
 /** How a message's body is stored; `json` where nothing is said. */
@@ -66,6 +87,8 @@ interface MessageBatch<Body = unknown> {
   /** The queue's name. */
   readonly queue: string;
   readonly messages: readonly Message<Body>[];
+  /** The queue when the batch was taken from it. */
+  readonly metadata: { readonly metrics: QueueMetrics };
   /** Marks every message that was not settled by itself as done. */
   ackAll(): void;
   /** Asks for every message that was not settled by itself to be delivered again. */
