@@ -154,7 +154,11 @@ impl Host {
         };
         let limit = Some(self.version.limits.event_wall);
         let outcome = self.outcome(&call, limit, "limits.event_wall_ms").await.map(|_| ());
-        EventReport { outcome, notes: call.invocations.event_notes(call.id), costs: call.invocations.costs(call.id) }
+        EventReport {
+            outcome,
+            notes: call.invocations.take_event_notes(call.id),
+            costs: call.invocations.costs(call.id),
+        }
     }
 
     async fn outcome(&self, call: &Call, limit: Option<Duration>, key: &str) -> Result<Settled, Failure> {
