@@ -1,12 +1,12 @@
-//! The recipes of `examples/`, served by the binary over HTTP: what the contract's section 4.1 says of each.
-
-use std::path::{Path, PathBuf};
+//! R1: `examples/rest-api`.
 
 use aerostack_tests::{Binary, HttpAnswer, TestProject, get, send, test};
 use libtest_mimic::Trial;
 use serde_json::json;
 
-pub(crate) fn trials(trials: &mut Vec<Trial>) {
+use super::example;
+
+pub(super) fn trials(trials: &mut Vec<Trial>) {
     trials.push(test("the REST recipe answers a preflight with its CORS headers and no body", async || {
         let (_project, served) = rest_api();
         for path in ["/", "/api/items", "/anything/else"] {
@@ -104,7 +104,7 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
     }));
 
     trials.push(test("the REST recipe answers 500 and logs when its table is missing", async || {
-        let project = rest_api_files();
+        let project = example("rest-api");
         std::fs::remove_dir_all(project.path().join("migrations")).expect("the migrations can be removed");
         let served = project.dev();
         let failed = get(served.address, "/api/items").await;
@@ -126,7 +126,7 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
     trials.push(test(
         "items outlive a restart after Ctrl-C and after kill -9, and migrations are not applied twice",
         async || {
-            let project = rest_api_files();
+            let project = example("rest-api");
             let mut expected = Vec::new();
             for (round, signal) in ["INT", "KILL", "TERM"].into_iter().enumerate() {
                 let mut served = project.dev();
@@ -144,37 +144,10 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
             }
         },
     ));
-
-    let seed = root().join("../shared/seed/recipes/rest-api.ts");
-    let name = "examples/rest-api is the seed recipe byte for byte";
-    if seed.is_file() {
-        trials.push(test(name, async move || {
-            let read = |path: &Path| std::fs::read(path).expect("the file can be read");
-            assert!(read(&seed) == read(&root().join("examples/rest-api/src/index.ts")), "the bytes differ");
-        }));
-    } else {
-        let name = format!("{name} (ignored: there is no ../shared/seed/recipes beside the checkout)");
-        trials.push(test(&name, async || {}).with_ignored_flag(true));
-    }
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// A copy of `examples/rest-api` without state.
-fn rest_api_files() -> TestProject {
-    let example = root().join("examples/rest-api");
-    let project = TestProject::new(&[]);
-    for file in ["aerostack.toml", "src/index.ts", "migrations/0001_create_items.sql"] {
-        let text = std::fs::read_to_string(example.join(file)).expect("the example is complete");
-        project.write(file, &text);
-    }
-    project
 }
 
 fn rest_api() -> (TestProject, Binary) {
-    let project = rest_api_files();
+    let project = example("rest-api");
     let served = project.dev();
     (project, served)
 }
