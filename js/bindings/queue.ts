@@ -22,6 +22,7 @@ const {
   Uint8Array,
 } = primordials;
 const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
+const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 const { metricsOf } = core.loadExtScript("ext:aerostack/platform/events.ts");
 
 const construct = Symbol("construct");
@@ -68,8 +69,15 @@ function serialize(body: any, contentType: ContentType): string | Uint8Array {
       }
       return TypedArrayPrototypeSlice(bytesOf(body));
     default:
-      return core.serialize(body);
+      return core.serialize(body, STORED, refuseToClone);
   }
+}
+
+// What is shared between threads cannot be stored.
+const STORED = { __proto__: null, forStorage: true };
+
+function refuseToClone(message: string) {
+  throw new DOMException(message, "DataCloneError");
 }
 
 // A whole number of seconds. Absent delays cross as NaN: they leave it to the batch, or to the queue.

@@ -44,6 +44,13 @@ impl TestProject {
         project
     }
 
+    /// A copy of a folder, without the state that somebody left in it.
+    pub fn copy_of(folder: &Path) -> Self {
+        let project = Self::new(&[]);
+        copy_files(folder, project.path());
+        project
+    }
+
     /// Its folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
@@ -64,6 +71,36 @@ impl TestProject {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
+    }
+
+    /// Runs the binary to its end and reads the JSON it prints.
+    pub fn run_json(&self, arguments: &[&str]) -> serde_json::Value {
+        let run = self.run(arguments);
+        assert!(run.succeeded, "{arguments:?}: {}", run.stderr);
+        serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", run.stdout))
+    }
+
+    /// The rows of one statement, run on `DB` from outside.
+    pub fn rows(&self, sql: &str) -> serde_json::Value {
+        self.run_json(&["db", "execute", "--json", "--command", sql])[0]["results"].take()
+    }
+
+    /// Waits until a query gives these rows.
+    pub fn wait_for_rows(&self, sql: &str, expected: &serde_json::Value) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let rows = self.rows(sql);
+            if rows == *expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{sql}: {rows}, not {expected}");
+        }
+    }
+
+    /// The messages of a queue, as `aerostack queue peek --json` shows them.
+    pub fn queued(&self, queue: &str) -> Vec<serde_json::Value> {
+        let peeked = self.run_json(&["queue", "peek", "--json", "--limit", "1000", queue]);
+        peeked.as_array().expect("a list of messages").clone()
     }
 
     /// Starts `aerostack dev` on a free port and waits until it is ready.
@@ -157,6 +194,22 @@ impl Drop for Binary {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("folders can be made");
+    for entry in std::fs::read_dir(from).expect("the folder can be read") {
+        let entry = entry.expect("the folder can be read");
+        let target = to.join(entry.file_name());
+        if entry.file_name() == ".aerostack" {
+            continue;
+        }
+        if entry.path().is_dir() {
+            copy_files(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a file can be copied");
+        }
     }
 }
 

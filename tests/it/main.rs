@@ -3,6 +3,7 @@
 mod bad_input;
 mod binary_dev;
 mod config_errors;
+mod events;
 mod hello;
 mod http;
 mod limits;
@@ -20,6 +21,7 @@ fn main() {
     hello::trials(&mut trials);
     recipes::trials(&mut trials);
     limits::trials(&mut trials);
+    events::trials(&mut trials);
     http::trials(&mut trials);
     config_errors::trials(&mut trials);
     binary_dev::trials(&mut trials);

@@ -34,7 +34,7 @@ pub struct TestWorker {
     pub log: Arc<CollectedLog>,
     /// Where its `QUEUE` keeps the messages of `local-queue`.
     pub queues: Arc<dyn QueueDriver>,
-    _state: TempDir,
+    state: TempDir,
 }
 
 /// How a [`TestWorker`] is made.
@@ -130,7 +130,7 @@ impl WorkerSetup {
             Arc::new(SqliteQueues::open(&options, self.clock.clone()).expect("queues can be opened"));
         let version = self.version(&state, log.clone(), queues.clone());
         let worker = Arc::new(Worker::start(version, isolates).await?);
-        Ok(TestWorker { worker, log, queues, _state: state })
+        Ok(TestWorker { worker, log, queues, state })
     }
 
     /// Starts it.
@@ -233,6 +233,13 @@ impl TestWorker {
     /// Starts a worker of one TypeScript file.
     pub async fn start(source: &str) -> Self {
         WorkerSetup::of(source).start().await
+    }
+
+    /// Loads another version over the same `DB`, `CACHE` and `QUEUE` and lets it take over.
+    pub async fn replace(&self, setup: WorkerSetup) {
+        let isolates = setup.isolates;
+        let version = setup.version(&self.state, self.log.clone(), self.queues.clone());
+        self.worker.replace(version, isolates).await.expect("the new version loads");
     }
 
     /// Calls the `scheduled` handler.
