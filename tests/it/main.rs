@@ -1,5 +1,6 @@
 //! The one test binary that links V8.
 
+mod background;
 mod bad_input;
 mod binary_dev;
 mod config_errors;
@@ -25,6 +26,7 @@ fn main() {
     http::trials(&mut trials);
     config_errors::trials(&mut trials);
     binary_dev::trials(&mut trials);
+    background::trials(&mut trials);
     bad_input::trials(&mut trials);
     modules::trials(&mut trials);
     storage::trials(&mut trials);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aerostack_queue::Decision::{Ack, Undecided};
 use aerostack_tests::{TestWorker, WorkerSetup, test};
 use libtest_mimic::Trial;
 
@@ -74,7 +75,6 @@ pub(super) fn trials(trials: &mut Vec<Trial>) {
             for report in [&queue, &tick] {
                 assert_eq!(stopped(report), "exceeded CPU limit 300 ms: raise limits.cpu_ms");
             }
-            use aerostack_queue::Decision::{Ack, Undecided};
             assert_eq!(queue.notes.decisions, [Ack, Undecided]);
             assert_eq!(worker.get("/open").await.text(), "one 1", "a new isolate");
             assert_succeeded(&worker.scheduled("next", 0).await, &worker.log.lines());
