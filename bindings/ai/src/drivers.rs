@@ -1,0 +1,4 @@
+//! What can answer for an `AI` binding, one folder or file each.
+
+#[cfg(feature = "candle")]
+pub mod candle;

@@ -1,0 +1,3 @@
+//! The behaviour suite of the AI binding, run over every driver.
+
+fn main() {}
