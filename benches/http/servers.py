@@ -29,6 +29,7 @@ PACKAGES = {
     "bun": ("bun", "1.4.5", "@oven/bun-linux-x64/bin/bun"),
 }
 START_LIMIT_S = 20
+REQUEST_LIMIT_S = 30
 
 
 @dataclass
@@ -48,20 +49,21 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def install_peers():
-    """Installs the pinned npm packages into benches/.peers, once."""
-    manifest = {"private": True, "dependencies": {package: version for package, version, _ in PACKAGES.values()}}
+def install_peers(packages=PACKAGES, folder=PEERS):
+    """Installs the pinned npm packages into the folder, once."""
+    manifest = {"private": True, "dependencies": {package: version for package, version, _ in packages.values()}}
     text = json.dumps(manifest, indent=2) + "\n"
-    if all(peer_program(name).exists() for name in PACKAGES) and (PEERS / "package.json").read_text() == text:
+    programs = [folder / "node_modules" / program for _, _, program in packages.values()]
+    if all(program.exists() for program in programs) and (folder / "package.json").read_text() == text:
         return
     if shutil.which("npm") is None:
         sys.exit("npm is needed to install the peers: apt-get install npm")
-    say(f"installing {', '.join(f'{p}@{v}' for p, v, _ in PACKAGES.values())} into {PEERS}")
-    PEERS.mkdir(exist_ok=True)
-    (PEERS / "package.json").write_text(text)
+    say(f"installing {', '.join(f'{p}@{v}' for p, v, _ in packages.values())} into {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "package.json").write_text(text)
     subprocess.run(
         ["npm", "install", "--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"],
-        cwd=PEERS,
+        cwd=folder,
         check=True,
         stdout=sys.stderr,
     )
@@ -173,7 +175,7 @@ class Running:
         raise RuntimeError(f"{self.name} did not answer on port {self.port} (exit status {self.process.poll()}); it said:\n{tail}")
 
     def request(self, method, path, body=None):
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=10)
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=REQUEST_LIMIT_S)
         headers = {} if body is None else {"content-type": "application/json"}
         connection.request(method, path, body=None if body is None else json.dumps(body), headers=headers)
         response = connection.getresponse()
@@ -211,8 +213,8 @@ def running(server, case, folder):
 
 
 @contextlib.contextmanager
-def scratch():
-    folder = Path(tempfile.mkdtemp(prefix="aerostack-bench-"))
+def scratch(around=None):
+    folder = Path(tempfile.mkdtemp(prefix="aerostack-bench-", dir=around))
     try:
         yield folder
     finally:

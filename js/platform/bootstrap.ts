@@ -38,6 +38,7 @@ const performance = core.loadExtScript("ext:deno_web/15_performance.js");
 const { WorkerGlobalScope } = core.loadExtScript("ext:deno_web/04_global_interfaces.js");
 const headers = core.loadExtScript("ext:deno_fetch/20_headers.js");
 const formData = core.loadExtScript("ext:deno_fetch/21_formdata.js");
+const identity = core.loadExtScript("ext:aerostack/platform/identity_streams.ts");
 const request = core.loadExtScript("ext:deno_fetch/23_request.js");
 const response = core.loadExtScript("ext:deno_fetch/23_response.js");
 const { console, reportUncaught } = core.loadExtScript("ext:aerostack/platform/console.ts");
@@ -149,8 +150,10 @@ core.defineGlobalProperties(globalThis, {
   EventTarget: hidden(event.EventTarget),
   File: hidden(file.File),
   FileReader: hiddenLazy((m) => m.FileReader, fileReader),
+  FixedLengthStream: hidden(identity.FixedLengthStream),
   FormData: hidden(formData.FormData),
   Headers: hidden(headers.Headers),
+  IdentityTransformStream: hidden(identity.IdentityTransformStream),
   MessageChannel: hidden(messages.MessageChannel),
   MessageEvent: hidden(event.MessageEvent),
   MessagePort: hidden(messages.MessagePort),

@@ -6,6 +6,7 @@
 (function () {
 const { core, primordials } = __bootstrap;
 const {
+  op_event_ended,
   op_invocation_body,
   op_invocation_failed,
   op_invocation_header,
@@ -18,6 +19,7 @@ const {
   op_invocation_url,
   op_invocation_wait_until_begin,
   op_invocation_wait_until_end,
+  op_invocation_wait_until_failed,
   op_invocation_watch_cancel,
   op_report_uncaught,
 } = core.ops;
@@ -53,9 +55,16 @@ const { InnerBody } = core.loadExtScript("ext:deno_fetch/22_body.js");
 const { getReadableStreamResourceBacking, readableStreamForRid, resourceForReadableStream } = core.loadExtScript(
   "ext:deno_web/06_streams.js",
 );
+const { MessageBatch, ScheduledController } = core.loadExtScript("ext:aerostack/platform/events.ts");
+const { fixedLengthOf } = core.loadExtScript("ext:aerostack/platform/identity_streams.ts");
+const { createQueue, createQueueOfClones } = core.loadExtScript("ext:aerostack/bindings/queue.ts");
 const bindings = {
   cache: core.loadExtScript("ext:aerostack/bindings/cache.ts").createCache,
   database: core.loadExtScript("ext:aerostack/bindings/database.ts").createDatabase,
+  queue: createQueue,
+  queue_of_clones: createQueueOfClones,
+  storage: core.loadExtScript("ext:aerostack/bindings/storage.ts").createStorage,
+  vectorize: core.loadExtScript("ext:aerostack/bindings/vectorize.ts").createVectorize,
 };
 
 const TEXT_CONTENT_TYPE = "text/plain;charset=UTF-8";
@@ -160,7 +169,7 @@ class ExecutionContext {
       PromiseResolve(promise),
       () => op_invocation_wait_until_end(invocation),
       (error: unknown) => {
-        op_report_uncaught(invocation, error, true);
+        op_invocation_wait_until_failed(invocation, error);
         op_invocation_wait_until_end(invocation);
       },
     );
@@ -229,7 +238,7 @@ function respond(invocation: number, response: unknown) {
     streamOrStatic.getReader();
     return op_invocation_respond_stream(invocation, inner.status, headers, backing.rid);
   }
-  const rid = resourceForReadableStream(streamOrStatic, undefined, (error: unknown) => {
+  const rid = resourceForReadableStream(streamOrStatic, fixedLengthOf(streamOrStatic), (error: unknown) => {
     op_report_uncaught(invocation, error, false);
   });
   return op_invocation_respond_stream(invocation, inner.status, headers, rid);
@@ -256,11 +265,34 @@ async function settle(invocation: number, promise: unknown) {
   }
 }
 
+async function endEvent(invocation: number, promise: unknown) {
+  try {
+    await promise;
+    op_event_ended(invocation);
+  } catch (error) {
+    op_invocation_failed(invocation, error);
+  }
+}
+
 // The functions the runtime calls; made once in each isolate.
 function createHandlers() {
   let handler: Record<string, unknown> | undefined;
   let fetchHandler: unknown;
   const env: Record<string, unknown> = {};
+
+  function runEvent(invocation: number, name: string, makeEvent: () => unknown) {
+    core.setAsyncContext(invocation);
+    try {
+      if (typeof handler![name] !== "function") {
+        throw new TypeError(`Handler does not export a ${name}() function.`);
+      }
+      endEvent(invocation, handler![name](makeEvent(), env, new ExecutionContext(invocation)));
+    } catch (error) {
+      op_invocation_failed(invocation, error);
+    } finally {
+      core.setAsyncContext(undefined);
+    }
+  }
 
   return {
     // Puts the bindings on `env`: [name, kind, index | value] triples, flat.
@@ -277,7 +309,7 @@ function createHandlers() {
       }
     },
 
-    // Takes the main module's exports; returns which handlers there are, or why there are none.
+    // Takes the main module's exports; throws where they hold no handlers.
     register(exports: Record<string, unknown>) {
       handler = exports.default as Record<string, unknown>;
       if (handler === undefined || handler === null) {
@@ -312,6 +344,14 @@ function createHandlers() {
       } finally {
         core.setAsyncContext(undefined);
       }
+    },
+
+    scheduled(invocation: number, cron: string, scheduledTime: number) {
+      runEvent(invocation, "scheduled", () => new ScheduledController(invocation, cron, scheduledTime));
+    },
+
+    queue(invocation: number, queue: string) {
+      runEvent(invocation, "queue", () => new MessageBatch(invocation, queue));
     },
 
     // The client is gone: `request.signal` fires where somebody asked for it.

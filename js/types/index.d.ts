@@ -6,6 +6,9 @@
 /// <reference path="./handlers.d.ts" />
 /// <reference path="./database.d.ts" />
 /// <reference path="./cache.d.ts" />
+/// <reference path="./storage.d.ts" />
+/// <reference path="./streams.d.ts" />
+/// <reference path="./vectorize.d.ts" />
 
 interface Body {
   /** The body parsed as JSON, under the type the caller expects. Nothing checks at run time that it has it. */

@@ -34,6 +34,7 @@ fn printing(trials: &mut Vec<Trial>) {
         };
         assert_eq!(words("DB")[..3], ["DB", "database", "sqlite"]);
         assert_eq!(words("CACHE")[..3], ["CACHE", "cache", "sqlite"]);
+        assert_eq!(words("VECTORIZE")[..3], ["VECTORIZE", "vectorize", "sqlite"]);
         assert!(words("DB").iter().any(|word| word.starts_with(".aerostack/database/")), "{output}");
         assert!(!output.contains('\u{1b}'), "colours without a terminal: {output}");
     }));

@@ -8,6 +8,7 @@ mod http;
 mod limits;
 mod modules;
 mod recipes;
+mod storage;
 mod web_platform;
 mod workers;
 
@@ -24,6 +25,7 @@ fn main() {
     binary_dev::trials(&mut trials);
     bad_input::trials(&mut trials);
     modules::trials(&mut trials);
+    storage::trials(&mut trials);
     web_platform::trials(&mut trials);
     workers::trials(&mut trials);
     libtest_mimic::run(&arguments, trials).exit();

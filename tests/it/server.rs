@@ -2,7 +2,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aerostack_isolate::{Failure, WorkerVersion};
-use aerostack_server::{ClientLimits, FinishedRequest, RequestLog, Route, RouteReach, Server, ServerOptions};
+use aerostack_server::{
+    ClientLimits, FinishedRequest, QueueResult, QueueTrigger, RequestLog, Route, RouteReach, ScheduledResult,
+    ScheduledTrigger, Server, ServerOptions, TriggerRefused, Triggers,
+};
+use async_trait::async_trait;
 use tokio::net::TcpListener;
 
 use crate::worker::{TestWorker, WorkerSetup};
@@ -18,6 +22,20 @@ pub struct TestServer {
 }
 
 struct Silent;
+
+/// Of servers whose event handlers nobody runs by hand.
+struct NoTriggers;
+
+#[async_trait]
+impl Triggers for NoTriggers {
+    async fn scheduled(&self, _trigger: ScheduledTrigger) -> Result<ScheduledResult, TriggerRefused> {
+        Err(TriggerRefused("this server has no triggers".to_owned()))
+    }
+
+    async fn queue(&self, _trigger: QueueTrigger) -> Result<QueueResult, TriggerRefused> {
+        Err(TriggerRefused("this server has no triggers".to_owned()))
+    }
+}
 
 impl RequestLog for Silent {
     fn answered(&self, _request: &FinishedRequest<'_>) {}
@@ -41,7 +59,13 @@ impl TestServer {
             replacement: String::new(),
             worker: worker.worker.clone(),
         };
-        let options = ServerOptions { routes: vec![route], limits, log: Arc::new(Silent), admin_hosts: Vec::new() };
+        let options = ServerOptions {
+            routes: vec![route],
+            limits,
+            log: Arc::new(Silent),
+            triggers: Arc::new(NoTriggers),
+            admin_hosts: Vec::new(),
+        };
         Self { address, worker, server: Server::start(listener, options) }
     }
 }

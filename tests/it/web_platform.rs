@@ -325,6 +325,9 @@ fn variables(trials: &mut Vec<Trial>) {
         .variable("NUMBER", 5)
         .variable("LIST", serde_json::json!({ "a": [1, null] }));
         let answer = setup.start().await.get("/").await.text();
-        assert_eq!(answer, r#"["ä\"\n",5,{"a":[1,null]},["TEXT","NUMBER","LIST","DB","CACHE"]]"#);
+        assert_eq!(
+            answer,
+            r#"["ä\"\n",5,{"a":[1,null]},["TEXT","NUMBER","LIST","DB","CACHE","QUEUE","OLD_QUEUE","STORAGE"]]"#
+        );
     }));
 }

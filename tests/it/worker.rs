@@ -9,20 +9,31 @@ use aerostack_cache::ops::Caches;
 use aerostack_database::Sqlite;
 use aerostack_database::ops::{Databases, NamedDatabase};
 use aerostack_isolate::{
-    ConsoleLevel, EnvEntry, EnvValue, Failure, FetchRequest, JsError, Limits, LoadError, OpState, RequestBody,
-    WebOptions, Worker, WorkerLog, WorkerParts, WorkerVersion,
+    ConsoleLevel, EnvEntry, EnvValue, Event, EventCall, EventReport, Failure, FetchRequest, JsError, Limits, LoadError,
+    OpState, RequestBody, WebOptions, Worker, WorkerLog, WorkerParts, WorkerVersion,
 };
 use aerostack_modules::{Graph, Loader, MemoryReader, ModuleErrors};
+use aerostack_queue::drivers::sqlite::{SqliteOptions as QueueOptions, SqliteQueues};
+use aerostack_queue::ops::Queues;
+use aerostack_queue::{NamedQueue, QueueBatch, QueueDriver};
+use aerostack_storage::NamedStorage;
+use aerostack_storage::drivers::fs::{FsOptions, FsStorage};
+use aerostack_storage::ops::Storages;
+use aerostack_vectorize::drivers::sqlite::{DEFAULT_APPROXIMATE_FROM, SqliteOptions as VectorOptions, SqliteVectors};
+use aerostack_vectorize::ops::VectorIndexes;
+use aerostack_vectorize::{Metric, NamedVectorIndex};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tempfile::TempDir;
 
-/// A worker that runs in this process, with a fresh `DB` and `CACHE`.
+/// A worker that runs in this process, with a fresh `DB`, `CACHE`, `QUEUE`, `VECTORIZE` and `STORAGE`.
 pub struct TestWorker {
     /// The worker itself.
     pub worker: Arc<Worker>,
     /// What it logged: `level: message` lines, and `uncaught: message` for errors nobody caught.
     pub log: Arc<CollectedLog>,
+    /// Where its `QUEUE` keeps the messages of `local-queue`.
+    pub queues: Arc<dyn QueueDriver>,
     _state: TempDir,
 }
 
@@ -38,7 +49,7 @@ pub struct WorkerSetup {
     pub schema: String,
     /// Isolate threads.
     pub isolates: usize,
-    /// The cache's clock.
+    /// The clock of the cache and the bucket.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -62,6 +73,7 @@ pub fn default_limits() -> Limits {
     Limits {
         cpu: Duration::from_secs(30),
         wall: Some(Duration::from_mins(1)),
+        event_wall: Duration::from_mins(1),
         heap_bytes: 128 * 1024 * 1024,
         array_buffer_bytes: 128 * 1024 * 1024,
     }
@@ -113,9 +125,12 @@ impl WorkerSetup {
         let state = tempfile::tempdir().expect("a temporary folder can be made");
         let log = Arc::new(CollectedLog::default());
         let isolates = self.isolates;
-        let version = self.version(&state, log.clone());
+        let options = QueueOptions { path: state.path().join("queues.sqlite") };
+        let queues: Arc<dyn QueueDriver> =
+            Arc::new(SqliteQueues::open(&options, self.clock.clone()).expect("queues can be opened"));
+        let version = self.version(&state, log.clone(), queues.clone());
         let worker = Arc::new(Worker::start(version, isolates).await?);
-        Ok(TestWorker { worker, log, _state: state })
+        Ok(TestWorker { worker, log, queues, _state: state })
     }
 
     /// Starts it.
@@ -136,7 +151,7 @@ impl WorkerSetup {
         Loader::new(root.to_owned(), reader).load_graph(&root.join("src/index.ts"))
     }
 
-    fn version(self, state: &TempDir, log: Arc<CollectedLog>) -> Arc<WorkerVersion> {
+    fn version(self, state: &TempDir, log: Arc<CollectedLog>, queues: Arc<dyn QueueDriver>) -> Arc<WorkerVersion> {
         let database = state.path().join("db.sqlite");
         let driver = Arc::new(Sqlite::open(&database).expect("a database can be opened"));
         if !self.schema.is_empty() {
@@ -148,12 +163,36 @@ impl WorkerSetup {
             memory_bytes: DEFAULT_MEMORY_BYTES,
         };
         let cache = Arc::new(SqliteCache::open(&options, self.clock.clone()).expect("a cache can be opened"));
+        let options = FsOptions { name: "STORAGE".into(), folder: state.path().join("storage") };
+        let bucket = Arc::new(FsStorage::open(&options, self.clock.clone()).expect("a bucket can be opened"));
+        let options = VectorOptions {
+            name: "VECTORIZE".into(),
+            path: state.path().join("vectors.sqlite"),
+            dimensions: None,
+            metric: Metric::Cosine,
+            approximate_from: DEFAULT_APPROXIMATE_FROM,
+        };
+        let vectors =
+            Arc::new(SqliteVectors::open(&options, self.clock.clone()).expect("a vector index can be opened"));
         let clock = self.clock.clone();
         let install = Arc::new(move |state: &mut OpState| {
             let cache =
                 NamedCache { name: "CACHE".into(), driver: cache.clone(), clock: clock.clone(), min_ttl_seconds: 60 };
             state.put(Databases(vec![NamedDatabase { name: "DB".into(), driver: driver.clone() }]));
             state.put(Caches(vec![Arc::new(cache)]));
+            let queue = |name: &str| NamedQueue {
+                name: name.into(),
+                queue: "local-queue".into(),
+                driver: queues.clone(),
+                delivery_delay: Duration::ZERO,
+            };
+            let queues = vec![Arc::new(queue("QUEUE")), Arc::new(queue("OLD_QUEUE"))];
+            state.put(Queues { queues, sent: Arc::new(|_| {}) });
+            // Parts of ten bytes, or every test of an upload would move megabytes.
+            let bucket = NamedStorage { name: "STORAGE".into(), driver: bucket.clone(), min_part_bytes: 10 };
+            state.put(Storages(vec![Arc::new(bucket)]));
+            let index = NamedVectorIndex { name: "VECTORIZE".into(), driver: vectors.clone() };
+            state.put(VectorIndexes(vec![Arc::new(index)]));
         });
         let mut env: Vec<EnvEntry> = self
             .variables
@@ -162,6 +201,11 @@ impl WorkerSetup {
             .collect();
         env.push(EnvEntry { name: "DB".into(), value: EnvValue::Binding { kind: "database", index: 0 } });
         env.push(EnvEntry { name: "CACHE".into(), value: EnvValue::Binding { kind: "cache", index: 0 } });
+        env.push(EnvEntry { name: "QUEUE".into(), value: EnvValue::Binding { kind: "queue", index: 0 } });
+        // As a worker from before 2024-03-18 has it.
+        env.push(EnvEntry { name: "OLD_QUEUE".into(), value: EnvValue::Binding { kind: "queue_of_clones", index: 1 } });
+        env.push(EnvEntry { name: "STORAGE".into(), value: EnvValue::Binding { kind: "storage", index: 0 } });
+        env.push(EnvEntry { name: "VECTORIZE".into(), value: EnvValue::Binding { kind: "vectorize", index: 0 } });
         let graph = match self.load_graph() {
             Ok(graph) => graph,
             Err(errors) => panic!("{}", errors.render(aerostack_modules::FrameStyle::Plain)),
@@ -183,6 +227,23 @@ impl TestWorker {
     /// Starts a worker of one TypeScript file.
     pub async fn start(source: &str) -> Self {
         WorkerSetup::of(source).start().await
+    }
+
+    /// Calls the `scheduled` handler.
+    pub async fn scheduled(&self, cron: &str, scheduled_time_ms: u64) -> EventReport {
+        self.event(Event::Scheduled { cron: cron.into(), scheduled_time_ms }).await
+    }
+
+    /// Leases what is due in `local-queue` and calls the `queue` handler with it; the leases stay.
+    pub async fn deliver(&self) -> EventReport {
+        let messages = self.queues.lease("local-queue", 100, Duration::from_mins(1)).await.expect("a lease");
+        let backlog = self.queues.backlog("local-queue").await.expect("a backlog");
+        self.event(Event::Queue(QueueBatch { queue: "local-queue".into(), messages, backlog })).await
+    }
+
+    /// Calls an event's handler.
+    pub async fn event(&self, event: Event) -> EventReport {
+        self.worker.event(EventCall { event, log: self.log.clone() }).await
     }
 
     /// Calls the handler with `GET`.

@@ -1,5 +1,5 @@
 //! The tests under `tests/workers`, written in TypeScript against the public Workers surface: each is one trial here, in a
-//! worker of its own with a fresh `DB` and `CACHE`.
+//! worker of its own with fresh bindings.
 //!
 //! A folder with an `origin.ts` gets that worker served over HTTP beside each test, at the URL in `env.ORIGIN`; at
 //! `env.CLOSED` nobody listens.

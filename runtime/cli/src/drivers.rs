@@ -1,13 +1,22 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aerostack_bindings::{BindingInfo, SystemClock};
 use aerostack_cache::CacheDriver;
-use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions};
-use aerostack_config::{CacheBinding, DatabaseBinding, DriverChoice};
+use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions as CacheOptions};
+use aerostack_config::{
+    BucketBinding, CacheBinding, DatabaseBinding, DriverChoice, QueueBinding, VectorIndexBinding, VectorMetric,
+};
 use aerostack_database::migrations::Migrations;
 use aerostack_database::{DatabaseDriver, Sqlite};
+use aerostack_queue::drivers::sqlite::{SqliteOptions, SqliteQueues};
+use aerostack_queue::{NamedQueue, QueueDriver};
+use aerostack_storage::StorageDriver;
+use aerostack_storage::drivers::fs::{FsOptions, FsStorage};
+use aerostack_vectorize::drivers::sqlite as vectors;
+use aerostack_vectorize::{Metric, VectorDriver};
 use anyhow::bail;
 
 /// The drivers of the process, each opened once and kept over reloads, by the name its state is kept under.
@@ -15,11 +24,28 @@ pub(crate) struct Drivers {
     state_folder: PathBuf,
     databases: HashMap<String, Arc<dyn DatabaseDriver>>,
     caches: HashMap<String, Arc<dyn CacheDriver>>,
+    buckets: HashMap<String, Arc<dyn StorageDriver>>,
+    queues: Option<Arc<dyn QueueDriver>>,
+    vector_indexes: HashMap<String, VectorIndex>,
+}
+
+/// A vector index, and what the configuration said of it when it was opened.
+struct VectorIndex {
+    dimensions: Option<u32>,
+    metric: VectorMetric,
+    driver: Arc<dyn VectorDriver>,
 }
 
 impl Drivers {
     pub(crate) fn new(state_folder: &Path) -> Self {
-        Self { state_folder: state_folder.to_path_buf(), databases: HashMap::new(), caches: HashMap::new() }
+        Self {
+            state_folder: state_folder.to_path_buf(),
+            databases: HashMap::new(),
+            caches: HashMap::new(),
+            buckets: HashMap::new(),
+            queues: None,
+            vector_indexes: HashMap::new(),
+        }
     }
 
     /// The database behind a binding, and its line in the start table.
@@ -27,7 +53,7 @@ impl Drivers {
         &mut self,
         binding: &DatabaseBinding,
     ) -> anyhow::Result<(Arc<dyn DatabaseDriver>, BindingInfo)> {
-        only_sqlite("database", &binding.binding, &binding.driver)?;
+        only("sqlite", "database", &binding.binding, &binding.driver)?;
         let driver = if let Some(driver) = self.databases.get(&binding.database.state) {
             driver.clone()
         } else {
@@ -41,7 +67,7 @@ impl Drivers {
 
     /// The cache behind a binding, and its line in the start table.
     pub(crate) fn cache(&mut self, binding: &CacheBinding) -> anyhow::Result<(Arc<dyn CacheDriver>, BindingInfo)> {
-        only_sqlite("cache", &binding.binding, &binding.driver)?;
+        only("sqlite", "cache", &binding.binding, &binding.driver)?;
         let driver = if let Some(driver) = self.caches.get(&binding.namespace.state) {
             driver.clone()
         } else {
@@ -52,12 +78,86 @@ impl Drivers {
         let info = BindingInfo { name: binding.binding.clone(), ..driver.info() };
         Ok((driver, info))
     }
+
+    /// The bucket behind a binding, and its line in the start table.
+    pub(crate) fn bucket(&mut self, binding: &BucketBinding) -> anyhow::Result<(Arc<dyn StorageDriver>, BindingInfo)> {
+        only("fs", "bucket", &binding.binding, &binding.driver)?;
+        let driver = if let Some(driver) = self.buckets.get(&binding.bucket.state) {
+            driver.clone()
+        } else {
+            let folder = self.state_folder.join("storage").join(&binding.bucket.state);
+            let options = FsOptions { name: binding.binding.clone(), folder };
+            let driver: Arc<dyn StorageDriver> = Arc::new(FsStorage::open(&options, Arc::new(SystemClock))?);
+            self.buckets.insert(binding.bucket.state.clone(), driver.clone());
+            driver
+        };
+        let info = BindingInfo { name: binding.binding.clone(), ..driver.info() };
+        Ok((driver, info))
+    }
+
+    /// The vector index behind a binding, and its line in the start table. Opened anew where the configuration has changed.
+    pub(crate) fn vector_index(
+        &mut self,
+        binding: &VectorIndexBinding,
+    ) -> anyhow::Result<(Arc<dyn VectorDriver>, BindingInfo)> {
+        only("sqlite", "vectorize", &binding.binding, &binding.driver)?;
+        let (dimensions, metric) = (binding.dimensions, binding.metric);
+        let driver = match self.vector_indexes.get(&binding.index.state) {
+            Some(open) if (open.dimensions, open.metric) == (dimensions, metric) => open.driver.clone(),
+            _ => {
+                let driver = open_vector_index(&self.state_folder, binding)?;
+                let open = VectorIndex { dimensions, metric, driver: driver.clone() };
+                self.vector_indexes.insert(binding.index.state.clone(), open);
+                driver
+            }
+        };
+        let info = BindingInfo { name: binding.binding.clone(), ..driver.info() };
+        Ok((driver, info))
+    }
+
+    /// The queue behind a producer's binding.
+    pub(crate) fn queue(&mut self, binding: &QueueBinding) -> anyhow::Result<NamedQueue> {
+        only("sqlite", "queue", &binding.binding, &binding.driver)?;
+        Ok(NamedQueue {
+            name: binding.binding.clone(),
+            queue: binding.queue.state.clone(),
+            driver: self.queues()?,
+            delivery_delay: Duration::from_secs(u64::from(binding.delivery_delay)),
+        })
+    }
+
+    /// Where all queues of the process are.
+    pub(crate) fn queues(&mut self) -> anyhow::Result<Arc<dyn QueueDriver>> {
+        if let Some(queues) = &self.queues {
+            return Ok(queues.clone());
+        }
+        let options = SqliteOptions { path: self.state_folder.join("queue").join("queues.sqlite") };
+        let queues: Arc<dyn QueueDriver> = Arc::new(SqliteQueues::open(&options, Arc::new(SystemClock))?);
+        self.queues = Some(queues.clone());
+        Ok(queues)
+    }
+}
+
+/// Opens the vector index behind a binding.
+fn open_vector_index(state_folder: &Path, binding: &VectorIndexBinding) -> anyhow::Result<Arc<dyn VectorDriver>> {
+    let options = vectors::SqliteOptions {
+        name: binding.binding.clone(),
+        path: state_folder.join("vectorize").join(format!("{}.sqlite", binding.index.state)),
+        dimensions: binding.dimensions,
+        metric: match binding.metric {
+            VectorMetric::Cosine => Metric::Cosine,
+            VectorMetric::Euclidean => Metric::Euclidean,
+            VectorMetric::DotProduct => Metric::DotProduct,
+        },
+        approximate_from: vectors::DEFAULT_APPROXIMATE_FROM,
+    };
+    Ok(Arc::new(vectors::SqliteVectors::open(&options, Arc::new(SystemClock))?))
 }
 
 /// Opens the cache behind a binding.
 pub(crate) fn open_cache(state_folder: &Path, binding: &CacheBinding) -> anyhow::Result<Arc<dyn CacheDriver>> {
     let path = state_folder.join("cache").join(format!("{}.sqlite", binding.namespace.state));
-    let options = SqliteOptions { name: binding.binding.clone(), path, memory_bytes: DEFAULT_MEMORY_BYTES };
+    let options = CacheOptions { name: binding.binding.clone(), path, memory_bytes: DEFAULT_MEMORY_BYTES };
     Ok(Arc::new(SqliteCache::open(&options, Arc::new(SystemClock))?))
 }
 
@@ -71,10 +171,10 @@ pub(crate) fn migrations(state_folder: &Path, binding: &DatabaseBinding) -> Migr
     Migrations::new(database_file(state_folder, binding), &binding.migrations_dir).with_table(&binding.migrations_table)
 }
 
-fn only_sqlite(kind: &str, binding: &str, choice: &DriverChoice) -> anyhow::Result<()> {
+fn only(driver: &str, kind: &str, binding: &str, choice: &DriverChoice) -> anyhow::Result<()> {
     match &choice.name {
-        Some(name) if name.value != "sqlite" => {
-            bail!("{kind} {binding}: this build has no driver {:?}, only \"sqlite\"", name.value)
+        Some(name) if name.value != driver => {
+            bail!("{kind} {binding}: this build has no driver {:?}, only {driver:?}", name.value)
         }
         _ => Ok(()),
     }

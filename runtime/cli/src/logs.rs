@@ -5,7 +5,7 @@ use std::time::Duration;
 use aerostack_isolate::{ConsoleLevel, ErrorReport, Failure, JsError, WorkerLog, WorkerVersion};
 use aerostack_modules::FrameStyle;
 use aerostack_server::{FinishedRequest, RequestLog};
-use aerostack_telemetry::{Role, Terminal};
+use aerostack_telemetry::{Paint, Role, Terminal};
 
 /// One line a request: `GET /api/items 200 1.2 ms · database 1`.
 pub(crate) struct RequestLines {
@@ -44,7 +44,9 @@ impl RequestLog for RequestLines {
 
     fn failed(&self, request: &str, failure: &Failure, version: &WorkerVersion) {
         match failure {
-            Failure::Exception(error) => print_exception(&self.terminal, Some(request), error, version),
+            Failure::Exception(error) => {
+                self.terminal.line(exception_text(self.terminal.paint(), Some(request), error, version));
+            }
             Failure::Hung => self.terminal.line(format!(
                 "{} {}: the handler waits for something that can never happen, and would never generate a response",
                 self.terminal.paint().paint(Role::Bad, "error"),
@@ -59,16 +61,29 @@ impl RequestLog for RequestLines {
     }
 }
 
+/// Where finished lines go.
+pub(crate) trait LineSink: Send + Sync {
+    /// Takes a line, or several.
+    fn line(&self, line: String);
+}
+
+impl LineSink for Terminal {
+    fn line(&self, line: String) {
+        Self::line(self, line);
+    }
+}
+
 /// A worker's console and the errors it did not catch.
 pub(crate) struct WorkerLines {
-    terminal: Terminal,
+    sink: Arc<dyn LineSink>,
+    paint: Paint,
     /// Set once the version exists; it owns this log.
     version: OnceLock<Weak<WorkerVersion>>,
 }
 
 impl WorkerLines {
-    pub(crate) fn new(terminal: Terminal) -> Arc<Self> {
-        Arc::new(Self { terminal, version: OnceLock::new() })
+    pub(crate) fn new(sink: Arc<dyn LineSink>, paint: Paint) -> Arc<Self> {
+        Arc::new(Self { sink, paint, version: OnceLock::new() })
     }
 
     pub(crate) fn belongs_to(&self, version: &Arc<WorkerVersion>) {
@@ -79,7 +94,7 @@ impl WorkerLines {
 
 impl WorkerLog for WorkerLines {
     fn console(&self, request: Option<&str>, level: ConsoleLevel, message: &str) {
-        let paint = self.terminal.paint();
+        let paint = self.paint;
         let (word, role) = match level {
             ConsoleLevel::Debug => ("debug", Role::Quiet),
             ConsoleLevel::Info => ("log", Role::Name),
@@ -102,20 +117,19 @@ impl WorkerLog for WorkerLines {
         for line in lines {
             let _ = write!(text, "\n    {line}");
         }
-        self.terminal.line(text);
+        self.sink.line(text);
     }
 
     fn uncaught(&self, request: Option<&str>, error: &JsError) {
-        match self.version.get().and_then(Weak::upgrade) {
-            Some(version) => print_exception(&self.terminal, request, error, &version),
-            None => self.terminal.line(error.exception_message.clone()),
-        }
+        self.sink.line(match self.version.get().and_then(Weak::upgrade) {
+            Some(version) => exception_text(self.paint, request, error, &version),
+            None => error.exception_message.clone(),
+        });
     }
 }
 
 /// An error with its code frame and stack, or its stack alone when it was not thrown by the worker's own files.
-pub(crate) fn print_exception(terminal: &Terminal, request: Option<&str>, error: &JsError, version: &WorkerVersion) {
-    let paint = terminal.paint();
+pub(crate) fn exception_text(paint: Paint, request: Option<&str>, error: &JsError, version: &WorkerVersion) -> String {
     let report = ErrorReport::new(error, version);
     let mut text = String::new();
     if let Some(request) = request {
@@ -132,7 +146,7 @@ pub(crate) fn print_exception(terminal: &Terminal, request: Option<&str>, error:
         }
         None => text.push_str(&report.stack_text()),
     }
-    terminal.line(text);
+    text
 }
 
 pub(crate) fn milliseconds(took: Duration) -> String {
@@ -141,7 +155,7 @@ pub(crate) fn milliseconds(took: Duration) -> String {
 }
 
 /// Text from outside, unable to move the cursor of the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|character| if character.is_control() && character != '\t' { '\u{fffd}' } else { character })
         .collect()

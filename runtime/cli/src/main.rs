@@ -1,7 +1,9 @@
 //! The `aerostack` binary.
 
+mod background;
 mod commands;
 mod drivers;
+mod events;
 mod listen;
 mod logs;
 mod project;
@@ -11,12 +13,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{cache, db, dev};
+use crate::commands::{cache, cron, db, dev, queue};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Run Workers-style TypeScript functions on your own machine: SQL, key-value cache and the web platform built in. No
+/// Run Workers-style TypeScript functions on your own machine: SQL, key-value cache, queues, cron and the web platform built in. No
 /// Node.js, no account, no network.
 #[derive(Parser)]
 #[command(name = "aerostack", version, arg_required_else_help = true, after_help = GETTING_STARTED)]
@@ -42,6 +44,12 @@ enum Command {
     /// Work with the project's caches
     #[command(subcommand)]
     Cache(cache::Command),
+    /// Work with the project's queues
+    #[command(subcommand)]
+    Queue(queue::Command),
+    /// Work with the project's cron triggers
+    #[command(subcommand)]
+    Cron(cron::Command),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +58,8 @@ fn main() -> ExitCode {
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Db(command) => db::run(&command),
         Command::Cache(command) => cache::run(&command),
+        Command::Queue(command) => queue::run(&command),
+        Command::Cron(command) => cron::run(&command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

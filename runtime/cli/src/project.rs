@@ -12,7 +12,13 @@ use aerostack_config::{Config, VariableValue, Worker as WorkerConfig};
 use aerostack_database::ops::{Databases, NamedDatabase};
 use aerostack_isolate::{EnvEntry, EnvValue, Limits, OpState, WebOptions, WorkerParts, WorkerVersion};
 use aerostack_modules::{DiskReader, FrameStyle, Loader, ModuleErrors};
+use aerostack_queue::ops::Queues;
+use aerostack_queue::{NamedQueue, QueueDriver};
+use aerostack_storage::ops::Storages;
+use aerostack_storage::{NamedStorage, limits as storage_limits};
 use aerostack_telemetry::Terminal;
+use aerostack_vectorize::NamedVectorIndex;
+use aerostack_vectorize::ops::VectorIndexes;
 
 use crate::commands::with_causes;
 use crate::drivers::{self, Drivers};
@@ -25,7 +31,11 @@ pub(crate) struct Project {
     state_folder: PathBuf,
     web: WebOptions,
     terminal: Terminal,
+    sent: ToldOfSends,
 }
+
+/// Told of every queue that a worker sends to.
+pub(crate) type ToldOfSends = Arc<dyn Fn(&NamedQueue) + Send + Sync>;
 
 /// Why a worker cannot be made from its config.
 #[derive(Debug)]
@@ -45,7 +55,7 @@ pub(crate) struct Built {
 }
 
 impl Project {
-    pub(crate) fn new(state_folder: &Path, terminal: Terminal) -> Self {
+    pub(crate) fn new(state_folder: &Path, terminal: Terminal, sent: ToldOfSends) -> Self {
         // The convention of OpenSSL and everything built on it.
         let extra_roots = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
         Self {
@@ -54,7 +64,13 @@ impl Project {
             state_folder: state_folder.to_path_buf(),
             web: WebOptions::new(extra_roots),
             terminal,
+            sent,
         }
+    }
+
+    /// Where all queues of the process are.
+    pub(crate) fn queues(&mut self) -> anyhow::Result<Arc<dyn QueueDriver>> {
+        self.drivers.queues()
     }
 
     /// Opens what the worker needs and loads its modules.
@@ -89,10 +105,37 @@ impl Project {
             caches.push(Arc::new(NamedCache { name: binding.binding.clone(), driver, clock, min_ttl_seconds }));
             bindings.push(info);
         }
-        let (databases, caches) = (Databases(databases), Caches(caches));
+        let mut queues = Vec::new();
+        for binding in &worker.bindings.queues {
+            let queue = self.drivers.queue(binding).map_err(BuildError::Binding)?;
+            env.push(bound(&binding.binding, queue_kind(worker), queues.len()));
+            bindings.push(queue.info());
+            queues.push(Arc::new(queue));
+        }
+        let mut vector_indexes = Vec::new();
+        for binding in &worker.bindings.vector_indexes {
+            let (driver, info) = self.drivers.vector_index(binding).map_err(BuildError::Binding)?;
+            env.push(bound(&binding.binding, "vectorize", vector_indexes.len()));
+            vector_indexes.push(Arc::new(NamedVectorIndex { name: binding.binding.clone(), driver }));
+            bindings.push(info);
+        }
+        let mut storages = Vec::new();
+        for binding in &worker.bindings.buckets {
+            let (driver, info) = self.drivers.bucket(binding).map_err(BuildError::Binding)?;
+            env.push(bound(&binding.binding, "storage", storages.len()));
+            let min_part_bytes = storage_limits::MIN_PART_BYTES;
+            storages.push(Arc::new(NamedStorage { name: binding.binding.clone(), driver, min_part_bytes }));
+            bindings.push(info);
+        }
+        let queues = Queues { queues, sent: self.sent.clone() };
+        let (databases, caches, storages) = (Databases(databases), Caches(caches), Storages(storages));
+        let vector_indexes = VectorIndexes(vector_indexes);
         let install = Arc::new(move |state: &mut OpState| {
             state.put(databases.clone());
             state.put(caches.clone());
+            state.put(queues.clone());
+            state.put(vector_indexes.clone());
+            state.put(storages.clone());
         });
 
         let loader = self.loaders.entry(worker.root.clone()).or_insert_with(|| {
@@ -100,7 +143,7 @@ impl Project {
             Loader::new(worker.root.clone(), DiskReader).with_disk_cache(folder)
         });
         let graph = loader.load_graph(&worker.main).map_err(BuildError::Modules)?;
-        let log = WorkerLines::new(self.terminal.clone());
+        let log = WorkerLines::new(Arc::new(self.terminal.clone()), self.terminal.paint());
         let version = WorkerVersion::new(WorkerParts {
             name: worker.name.clone(),
             root: worker.root.clone(),
@@ -140,15 +183,24 @@ pub(crate) fn unserved_sections(config: &Config) -> Vec<String> {
     for worker in &config.workers {
         let bindings = &worker.bindings;
         let mut note = |section: &str, name: &str| unserved.push(format!("{section} ({name})"));
-        bindings.queues.iter().filter(|b| b.span.is_some()).for_each(|b| note("queues.producers", &b.binding));
-        bindings.buckets.iter().filter(|b| b.span.is_some()).for_each(|b| note("r2_buckets", &b.binding));
-        bindings.vector_indexes.iter().filter(|b| b.span.is_some()).for_each(|b| note("vectorize", &b.binding));
         bindings.ai.iter().filter(|b| b.span.is_some()).for_each(|b| note("ai", &b.binding));
         bindings.postgres.iter().for_each(|b| note("postgres_databases", &b.binding));
         bindings.services.iter().for_each(|b| note("services", &b.binding));
-        worker.triggers.crons.iter().for_each(|cron| note("triggers.crons", &cron.value));
     }
     unserved
+}
+
+/// What `send` stores when the caller does not say: structured clones before 2024-03-18, JSON since (Cloudflare contract, 3.1).
+fn queue_kind(worker: &WorkerConfig) -> &'static str {
+    match worker.compatibility_date.as_deref() {
+        Some(date) if date < "2024-03-18" => "queue_of_clones",
+        _ => "queue",
+    }
+}
+
+/// How code frames look on a terminal.
+pub(crate) fn frame_style(terminal: &Terminal) -> FrameStyle {
+    if terminal.paint().is_coloured() { FrameStyle::Coloured } else { FrameStyle::Plain }
 }
 
 fn bound(name: &str, kind: &'static str, index: usize) -> EnvEntry {
@@ -164,6 +216,7 @@ fn limits(worker: &WorkerConfig) -> Limits {
     Limits {
         cpu: Duration::from_millis(limits.cpu_ms),
         wall: limits.wall_ms.map(Duration::from_millis),
+        event_wall: Duration::from_millis(limits.event_wall_ms),
         heap_bytes: bytes(limits.memory_mb),
         array_buffer_bytes: bytes(limits.array_buffer_mb),
     }

@@ -34,8 +34,9 @@ pub use self::model::{
     AiBinding, AiModel, BindingKind, Bindings, BucketBinding, CacheBinding, Config, ConsumerKind, ConsumerSettings,
     DatabaseBinding, Dev, DriverChoice, DriverOption, Limits, Metadata, OptionValue, PostgresBinding, QueueBinding,
     QueueConsumer, RequiredSecret, ResourceName, Routed, SecretPresence, ServiceBinding, Triggers, Variable,
-    VariableValue, VectorIndexBinding, VectorMetric, Weekdays, Worker, WorkerRole,
+    VariableValue, VectorIndexBinding, VectorMetric, Worker, WorkerRole,
 };
 pub use self::routes::{Route, RouteReach};
 pub use self::secret::Secret;
 pub use self::source::{Located, Span};
+pub use aerostack_cron::{CronExpression, Weekdays, WhenMissed};

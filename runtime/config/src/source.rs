@@ -73,6 +73,16 @@ impl Span {
         self.range.clone()
     }
 
+    /// The place of a part of this string, whose value is `text`. The whole place where the file spells the value in another
+    /// way than letter by letter.
+    pub(crate) fn of_part(&self, text: &str, part: &Range<usize>) -> Self {
+        let start = self.range.start + 1;
+        if self.source.text.get(start..start + text.len()) != Some(text) || part.len() == text.len() {
+            return self.clone();
+        }
+        Self { source: Arc::clone(&self.source), range: start + part.start..start + part.end }
+    }
+
     /// Line and column of the start, both from 1, the column in characters.
     pub fn line_and_column(&self) -> (usize, usize) {
         let before = &self.source.text[..self.range.start];

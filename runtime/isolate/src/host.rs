@@ -6,11 +6,13 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use aerostack_platform::{Costs, Failure, InvocationId, Invocations, RequestBody, Response};
+use aerostack_platform::{
+    Costs, EventCall, EventNotes, Failure, InvocationId, Invocations, RequestBody, Response, Settled,
+};
 use http::request::Parts;
 use tokio::sync::Notify;
 
-use crate::isolate::{Isolate, LoadError};
+use crate::isolate::{HandlerSet, Isolate, LoadError};
 use crate::limits::StopReason;
 use crate::thread::ThreadLoad;
 use crate::worker::WorkerVersion;
@@ -34,6 +36,28 @@ pub struct Answer {
     pub response: Response,
     /// The binding calls made up to the answer.
     pub costs: Costs,
+}
+
+/// What came of an event.
+#[derive(Debug)]
+pub struct EventReport {
+    /// How the handler and its `waitUntil` work ended.
+    pub outcome: Result<(), Failure>,
+    /// What it decided until then.
+    pub notes: EventNotes,
+    /// The binding calls it made.
+    pub costs: Costs,
+}
+
+impl EventReport {
+    /// The report of an event that no isolate was left for.
+    pub(crate) fn never_begun() -> Self {
+        Self::failed(Failure::Stopped("the worker was shut down".into()))
+    }
+
+    fn failed(failure: Failure) -> Self {
+        Self { outcome: Err(failure), notes: EventNotes::default(), costs: Costs::default() }
+    }
 }
 
 /// One isolate thread seen from inside. Connections that live on the thread call its handlers directly.
@@ -79,27 +103,70 @@ impl Host {
         self.retired.get()
     }
 
+    /// Whether nothing can begin here any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(&*self.isolate.borrow(), State::Gone)
+    }
+
     /// Counts a connection that lives on this thread until the returned value is dropped.
     pub fn connection(self: &Rc<Self>) -> ConnectionGuard {
         self.load.connections.fetch_add(1, Ordering::Relaxed);
         ConnectionGuard(self.clone())
     }
 
+    /// Which handlers the worker has; none while there is no isolate.
+    pub(crate) fn exported(&self) -> HandlerSet {
+        match &*self.isolate.borrow() {
+            State::Running(isolate) => isolate.exported(),
+            State::Replacing | State::Broken(_) | State::Gone => HandlerSet::default(),
+        }
+    }
+
     /// Calls the `fetch` handler. Dropping the future tells the handler through `request.signal` that the client left.
     pub async fn fetch(self: &Rc<Self>, request: FetchRequest) -> Result<Answer, Failure> {
-        let call = self.begin(request).await?;
+        let call = self
+            .begin(|isolate| {
+                let FetchRequest { parts, url, body } = request;
+                let has_body = !matches!(body, RequestBody::Empty);
+                let method = parts.method.clone();
+                let id = isolate.invocations().begin(parts, url, body);
+                (id, move |isolate: &Isolate| isolate.call_fetch(id, method.as_str(), has_body))
+            })
+            .await?;
+        match self.outcome(&call, self.version.limits.wall, "limits.wall_ms").await? {
+            Settled::Response(response) => Ok(Answer { response, costs: call.invocations.costs(call.id) }),
+            Settled::Done => Err(Failure::Hung),
+        }
+    }
+
+    /// Calls the handler of an event and waits until it and its `waitUntil` work are over.
+    pub(crate) async fn event(self: &Rc<Self>, event: EventCall) -> EventReport {
+        let begun = self
+            .begin(|isolate| {
+                let what = event.event.clone();
+                let id = isolate.invocations().begin_event(event);
+                (id, move |isolate: &Isolate| isolate.call_event(id, &what))
+            })
+            .await;
+        let call = match begun {
+            Ok(call) => call,
+            Err(failure) => return EventReport::failed(failure),
+        };
+        let limit = Some(self.version.limits.event_wall);
+        let outcome = self.outcome(&call, limit, "limits.event_wall_ms").await.map(|_| ());
+        EventReport { outcome, notes: call.invocations.event_notes(call.id), costs: call.invocations.costs(call.id) }
+    }
+
+    async fn outcome(&self, call: &Call, limit: Option<Duration>, key: &str) -> Result<Settled, Failure> {
         let outcome = poll_fn(|context| call.invocations.poll_outcome(call.id, context));
-        let outcome = match self.version.limits.wall {
+        let outcome = match limit {
             None => outcome.await,
             Some(limit) => tokio::time::timeout(limit, outcome).await.unwrap_or_else(|_| {
-                let reason = format!("exceeded wall time limit {} ms: raise limits.wall_ms", limit.as_millis());
+                let reason = format!("exceeded wall time limit {} ms: raise {key}", limit.as_millis());
                 Err(Failure::Stopped(reason.into()))
             }),
         };
-        match outcome {
-            Ok(response) => Ok(Answer { response, costs: call.invocations.costs(call.id) }),
-            Err(failure) => Err(self.stopped(&call).unwrap_or(failure)),
-        }
+        outcome.map_err(|failure| self.stopped(call).unwrap_or(failure))
     }
 
     /// The stop, when the call's isolate was stopped and is not replaced yet: to JavaScript a stop can look like `null` thrown.
@@ -109,20 +176,19 @@ impl Host {
         Some(Failure::Stopped(self.version.limits.describe(reason).into()))
     }
 
-    /// Hands the request to the isolate and runs the handler to its first wait.
-    async fn begin(self: &Rc<Self>, request: FetchRequest) -> Result<Call, Failure> {
+    /// Waits for an isolate, lets `add` enter the invocation there, and runs the handler to its first wait.
+    async fn begin<F>(self: &Rc<Self>, add: impl FnOnce(&Isolate) -> (InvocationId, F)) -> Result<Call, Failure>
+    where
+        F: FnOnce(&Isolate),
+    {
         loop {
             let changed = self.changed.notified();
             match &*self.isolate.borrow() {
                 State::Running(isolate) => {
-                    let FetchRequest { parts, url, body } = request;
-                    let has_body = !matches!(body, RequestBody::Empty);
-                    let method = parts.method.clone();
-                    let invocations = isolate.invocations().clone();
-                    let id = invocations.begin(parts, url, body);
+                    let (id, run) = add(isolate);
                     self.load.invocations.fetch_add(1, Ordering::Relaxed);
-                    let call = Call { invocations, id, host: self.clone() };
-                    isolate.call_fetch(id, method.as_str(), has_body);
+                    let call = Call { invocations: isolate.invocations().clone(), id, host: self.clone() };
+                    run(isolate);
                     return Ok(call);
                 }
                 State::Broken(reason) => return Err(Failure::Stopped(reason.clone())),

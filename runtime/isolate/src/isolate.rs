@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::{CallObserver, Calls, ErrorKind};
-use aerostack_platform::{InvocationId, Invocations, WorkerLog};
+use aerostack_platform::{Event, InvocationId, Invocations, WorkerLog};
 use deno_core::error::{CoreError, CoreErrorKind, JsError};
 use deno_core::futures::task::AtomicWaker;
 use deno_core::{JsRuntime, PollEventLoopOptions, RuntimeOptions, v8};
@@ -41,9 +41,21 @@ pub enum LoadError {
     ThreadDied,
 }
 
+/// Which handlers a worker's default export has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HandlerSet {
+    /// It answers requests.
+    pub fetch: bool,
+    /// It runs at the times of cron triggers.
+    pub scheduled: bool,
+    /// It takes messages of queues.
+    pub queue: bool,
+}
+
 /// A V8 isolate with a worker loaded into it. Lives and dies on one thread.
 pub(crate) struct Isolate {
     handlers: Handlers,
+    exported: HandlerSet,
     context: v8::Global<v8::Context>,
     pointer: v8::UnsafeRawIsolatePtr,
     invocations: Rc<Invocations>,
@@ -57,6 +69,8 @@ pub(crate) struct Isolate {
 /// The functions of `createHandlers` in js/platform/handlers.ts.
 struct Handlers {
     fetch: v8::Global<v8::Function>,
+    scheduled: v8::Global<v8::Function>,
+    queue: v8::Global<v8::Function>,
     abort: v8::Global<v8::Function>,
     finish: v8::Global<v8::Function>,
 }
@@ -72,6 +86,11 @@ impl Isolate {
         let (runtime, modules) = (created - started, created.elapsed());
         tracing::debug!(worker = %version.name, ?runtime, ?modules, "isolate started");
         Ok(isolate)
+    }
+
+    /// Which handlers the worker has.
+    pub(crate) fn exported(&self) -> HandlerSet {
+        self.exported
     }
 
     pub(crate) fn invocations(&self) -> &Rc<Invocations> {
@@ -99,6 +118,29 @@ impl Isolate {
                 v8::Boolean::new(scope, has_body).into(),
             ]
         });
+        self.wake();
+    }
+
+    /// Calls the handler of an event and runs it to its first real wait.
+    pub(crate) fn call_event(&self, invocation: InvocationId, event: &Event) {
+        let number = invocation.number() as f64;
+        match event {
+            Event::Scheduled { cron, scheduled_time_ms } => {
+                self.call(&self.handlers.scheduled, |scope| {
+                    let cron =
+                        v8::String::new(scope, cron).expect("a cron expression is shorter than V8's string limit");
+                    let time = v8::Number::new(scope, *scheduled_time_ms as f64);
+                    [v8::Number::new(scope, number).into(), cron.into(), time.into()]
+                });
+            }
+            Event::Queue(batch) => {
+                self.call(&self.handlers.queue, |scope| {
+                    let queue = v8::String::new(scope, &batch.queue);
+                    let queue = queue.expect("a queue's name is shorter than V8's string limit");
+                    [v8::Number::new(scope, number).into(), queue.into()]
+                });
+            }
+        }
         self.wake();
     }
 
@@ -283,20 +325,29 @@ async fn load_main(version: &WorkerVersion, mut runtime: JsRuntime, prepared: Pr
         .await
     };
     loaded?;
-    let handlers = {
+    let (handlers, exported) = {
         deno_core::scope!(scope, &mut runtime);
         let object = v8::Local::new(scope, &handlers);
-        Handlers {
+        let exported = HandlerSet {
+            fetch: exports(scope, object, "fetch")?,
+            scheduled: exports(scope, object, "scheduled")?,
+            queue: exports(scope, object, "queue")?,
+        };
+        let handlers = Handlers {
             fetch: method(scope, object, "fetch"),
+            scheduled: method(scope, object, "scheduled"),
+            queue: method(scope, object, "queue"),
             abort: method(scope, object, "abort"),
             finish: method(scope, object, "finish"),
-        }
+        };
+        (handlers, exported)
     };
     let context = runtime.main_context();
     // SAFETY: kept beside the runtime it belongs to, on the same thread.
     let pointer = unsafe { runtime.v8_isolate().as_raw_isolate_ptr() };
     Ok(Isolate {
         handlers,
+        exported,
         context,
         pointer,
         invocations,
@@ -323,7 +374,8 @@ async fn evaluate(
     deno_core::scope!(scope, runtime);
     let namespace = v8::Local::new(scope, namespace).into();
     let object = v8::Local::new(scope, handlers);
-    call_method(scope, object, "register", &[namespace])
+    call_method(scope, object, "register", &[namespace])?;
+    Ok(())
 }
 
 /// Puts variables and bindings on `env`, before any user code runs.
@@ -348,7 +400,18 @@ fn bind_env(
         triples.push(v8::String::new(scope, kind).ok_or_else(too_long)?.into());
         triples.push(value);
     }
-    call_method(scope, object, "bind", &triples)
+    call_method(scope, object, "bind", &triples)?;
+    Ok(())
+}
+
+/// Whether the default export has a handler of that name.
+fn exports<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    handlers: v8::Local<'s, v8::Object>,
+    name: &str,
+) -> Result<bool, LoadError> {
+    let name = v8::String::new(scope, name).expect("a short string").into();
+    Ok(call_method(scope, handlers, "has", &[name])?.is_true())
 }
 
 fn call_method<'s>(
@@ -356,12 +419,12 @@ fn call_method<'s>(
     object: v8::Local<'s, v8::Object>,
     name: &str,
     arguments: &[v8::Local<'s, v8::Value>],
-) -> Result<(), LoadError> {
+) -> Result<v8::Local<'s, v8::Value>, LoadError> {
     let function = method(scope, object, name);
     v8::tc_scope!(let scope, scope);
     let function = v8::Local::new(scope, function);
     match function.call(scope, object.into(), arguments) {
-        Some(_) => Ok(()),
+        Some(value) => Ok(value),
         None => Err(caught(scope)),
     }
 }

@@ -4,7 +4,7 @@
 //! * A [`Worker`] is a program that can be replaced while it runs; each [`WorkerVersion`] of it is loaded into its own
 //!   isolate threads.
 //! * A [`Host`] is one isolate thread seen from inside: connections live on it and call handlers directly. From outside,
-//!   [`Worker::fetch`] hops there.
+//!   [`Worker::fetch`] and [`Worker::event`] hop there.
 
 mod engine;
 mod host;
@@ -17,7 +17,8 @@ mod thread;
 mod worker;
 
 pub use aerostack_platform::{
-    ConsoleLevel, Costs, Failure, InvocationId, RequestBody, Response, ResponseBody, WebOptions, WorkerLog,
+    ConsoleLevel, Costs, Event, EventCall, EventNotes, Failure, InvocationId, RequestBody, Response, ResponseBody,
+    WebOptions, WorkerLog,
 };
 /// A chunk of a response body.
 pub use deno_core::BufView as Chunk;
@@ -27,8 +28,8 @@ pub use deno_core::error::{JsError, JsStackFrame};
 /// Runs a future that need not be `Send` on the current thread's runtime.
 pub use deno_core::unsync::spawn as spawn_local;
 pub use engine::initialise;
-pub use host::{Answer, ConnectionGuard, FetchRequest, Host};
-pub use isolate::LoadError;
+pub use host::{Answer, ConnectionGuard, EventReport, FetchRequest, Host};
+pub use isolate::{HandlerSet, LoadError};
 pub use limits::{Limits, StopReason};
 pub use remote::{RemoteAnswer, RemoteBody, RemoteRequest};
 pub use report::{ErrorReport, ReportFrame};

@@ -18,6 +18,8 @@ pub struct Limits {
     pub cpu: Duration,
     /// Longest time from a request's arrival to its answer.
     pub wall: Option<Duration>,
+    /// Longest time from a `scheduled` or `queue` handler's call to the end of its `waitUntil` work.
+    pub event_wall: Duration,
     /// JavaScript heap, bytes.
     pub heap_bytes: usize,
     /// Bytes of all ArrayBuffers of an isolate together.

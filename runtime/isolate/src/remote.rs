@@ -2,15 +2,16 @@
 //! back-pressure.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use aerostack_platform::{Costs, Failure, ResponseBody};
+use aerostack_platform::{Costs, EventCall, Failure, ResponseBody};
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::host::FetchRequest;
+use crate::host::{EventReport, FetchRequest};
 use crate::thread::IsolateThread;
 
 /// A request for a handler on another thread.
@@ -74,6 +75,33 @@ pub(crate) async fn fetch(thread: &IsolateThread, request: RemoteRequest) -> Res
         });
     });
     answer.await.unwrap_or_else(|_| Err(Failure::Stopped("the worker was shut down".into())))
+}
+
+/// Runs an event on the thread. Gives the event back when the thread ended before it began.
+pub(crate) async fn event(thread: &IsolateThread, event: EventCall) -> Result<EventReport, EventCall> {
+    let (reply, report) = oneshot::channel();
+    // The event comes back through here when nobody takes it.
+    let offered = Arc::new(Mutex::new(Some(event)));
+    let taken = offered.clone();
+    thread.run(move |host| {
+        let host = host.clone();
+        deno_core::unsync::spawn(async move {
+            if host.is_gone() {
+                return;
+            }
+            let event = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(event) = event {
+                let _ = reply.send(host.event(event).await);
+            }
+        });
+    });
+    match report.await {
+        Ok(report) => Ok(report),
+        Err(_) => match offered.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(event) => Err(event),
+            None => Ok(EventReport::never_begun()),
+        },
+    }
 }
 
 async fn forward(mut body: ResponseBody, chunks: &mpsc::Sender<Result<Bytes, String>>) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::host::Host;
-use crate::isolate::LoadError;
+use crate::isolate::{HandlerSet, LoadError};
 use crate::worker::WorkerVersion;
 
 /// Work to be done on an isolate's thread.
@@ -16,6 +16,7 @@ pub struct IsolateThread {
     tasks: mpsc::UnboundedSender<Task>,
     load: Arc<ThreadLoad>,
     version: Arc<WorkerVersion>,
+    handlers: HandlerSet,
 }
 
 /// How much an isolate thread has to do.
@@ -64,13 +65,18 @@ impl IsolateThread {
                 unsafe { libmimalloc_sys::mi_collect(true) };
             })
             .map_err(LoadError::Thread)?;
-        outcome.await.unwrap_or(Err(LoadError::ThreadDied))?;
-        Ok(Self { tasks, load, version })
+        let handlers = outcome.await.unwrap_or(Err(LoadError::ThreadDied))?;
+        Ok(Self { tasks, load, version, handlers })
     }
 
     /// The version loaded here.
     pub fn version(&self) -> &Arc<WorkerVersion> {
         &self.version
+    }
+
+    /// Which handlers the worker has.
+    pub fn handlers(&self) -> HandlerSet {
+        self.handlers
     }
 
     /// How much the thread has to do.
@@ -108,7 +114,7 @@ async fn run(
     version: Arc<WorkerVersion>,
     load: Arc<ThreadLoad>,
     mut inbox: mpsc::UnboundedReceiver<Task>,
-    loaded: oneshot::Sender<Result<(), LoadError>>,
+    loaded: oneshot::Sender<Result<HandlerSet, LoadError>>,
 ) {
     let host = match Host::load(version, load).await {
         Ok(host) => host,
@@ -117,7 +123,7 @@ async fn run(
             return;
         }
     };
-    if loaded.send(Ok(())).is_err() {
+    if loaded.send(Ok(host.exported())).is_err() {
         return;
     }
     let driver = host.clone();

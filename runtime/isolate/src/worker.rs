@@ -2,10 +2,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aerostack_modules::{Graph, Url};
-use aerostack_platform::{Failure, WebOptions, WorkerLog};
+use aerostack_platform::{EventCall, Failure, WebOptions, WorkerLog};
 use deno_core::OpState;
 
-use crate::isolate::LoadError;
+use crate::host::EventReport;
+use crate::isolate::{HandlerSet, LoadError};
 use crate::limits::Limits;
 use crate::loader::CodeCache;
 use crate::remote::{self, RemoteAnswer, RemoteRequest};
@@ -140,6 +141,28 @@ impl Worker {
     /// Calls the `fetch` handler from any thread.
     pub async fn fetch(&self, request: RemoteRequest) -> Result<RemoteAnswer, Failure> {
         remote::fetch(&self.least_busy(), request).await
+    }
+
+    /// Calls the handler of an event from any thread and waits until it and its `waitUntil` work are over. An event that meets
+    /// a version that was just replaced goes to its successor.
+    pub async fn event(&self, event: EventCall) -> EventReport {
+        let mut thread = self.least_busy();
+        let mut event = event;
+        loop {
+            event = match remote::event(&thread, event).await {
+                Ok(report) => return report,
+                Err(unbegun) => unbegun,
+            };
+            let ended = std::mem::replace(&mut thread, self.least_busy());
+            if Arc::ptr_eq(&ended, &thread) {
+                return EventReport::never_begun();
+            }
+        }
+    }
+
+    /// Which handlers the current version has.
+    pub fn handlers(&self) -> HandlerSet {
+        self.least_busy().handlers()
     }
 
     /// Stops taking new work and waits until everything begun is over, `waitUntil` included.

@@ -34,6 +34,8 @@ pub enum RequestBody {
 /// A request body that JavaScript pulls from. Reading is the back-pressure: nothing is read ahead.
 pub(crate) struct RequestBodyResource {
     source: AsyncRefCell<RequestBodySource>,
+    /// How many bytes there are in all, where the client has announced it.
+    length: Option<u64>,
     cancel: CancelHandle,
 }
 
@@ -44,7 +46,10 @@ struct RequestBodySource {
 
 impl RequestBodyResource {
     pub(crate) fn new(arrived: VecDeque<Bytes>, rest: Incoming) -> Self {
-        Self { source: AsyncRefCell::new(RequestBodySource { arrived, rest }), cancel: CancelHandle::default() }
+        let announced = rest.size_hint().exact();
+        let length = announced.map(|rest| rest + arrived.iter().map(|chunk| chunk.len() as u64).sum::<u64>());
+        let source = AsyncRefCell::new(RequestBodySource { arrived, rest });
+        Self { source, length, cancel: CancelHandle::default() }
     }
 
     async fn next_chunk(self: Rc<Self>, limit: usize) -> Result<BufView, JsErrorBox> {
@@ -81,6 +86,10 @@ impl Resource for RequestBodyResource {
     fn read(self: Rc<Self>, limit: usize) -> AsyncResult<BufView> {
         let cancel = RcRef::map(&self, |this| &this.cancel);
         Box::pin(self.next_chunk(limit).try_or_cancel(cancel))
+    }
+
+    fn size_hint(&self) -> (u64, Option<u64>) {
+        (self.length.unwrap_or(0), self.length)
     }
 
     fn close(self: Rc<Self>) {

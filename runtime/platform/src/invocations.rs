@@ -9,7 +9,8 @@ use deno_core::v8;
 use http::request::Parts;
 use slab::Slab;
 
-use crate::{RequestBody, ResponseBody};
+use crate::events::{EventCall, EventNotes};
+use crate::{RequestBody, ResponseBody, WorkerLog};
 
 /// The answer of a handler.
 pub type Response = http::Response<ResponseBody>;
@@ -80,12 +81,18 @@ impl Costs {
     }
 }
 
+/// How a handler came to its end.
+pub enum Settled {
+    /// `fetch` answered.
+    Response(Response),
+    /// An event handler and its `waitUntil` work are over.
+    Done,
+}
+
 /// One call of a handler: what it was given, what it has answered so far.
 pub struct Invocation {
     number: u64,
-    pub(crate) request: Parts,
-    pub(crate) url: String,
-    pub(crate) body: RequestBody,
+    subject: Subject,
     outcome: Outcome,
     wait_until: u32,
     /// The caller has taken the outcome, or is gone.
@@ -97,9 +104,32 @@ pub struct Invocation {
     used: Duration,
 }
 
+/// What a handler was called for.
+enum Subject {
+    Request(IncomingRequest),
+    Event(RunningEvent),
+}
+
+/// What `fetch` was called with.
+pub(crate) struct IncomingRequest {
+    pub(crate) parts: Parts,
+    pub(crate) url: String,
+    pub(crate) body: RequestBody,
+}
+
+/// What an event handler was called with, and how far it is.
+struct RunningEvent {
+    call: EventCall,
+    notes: EventNotes,
+    /// Set when the handler itself is over; its `waitUntil` work may go on.
+    ended: Option<Result<(), Failure>>,
+    /// The first failure of its `waitUntil` work.
+    work_failure: Option<Failure>,
+}
+
 enum Outcome {
     Pending(Option<Waker>),
-    Settled(Box<Result<Response, Failure>>),
+    Settled(Box<Result<Settled, Failure>>),
     Taken,
 }
 
@@ -125,8 +155,18 @@ pub struct Invocations {
 }
 
 impl Invocations {
-    /// Adds an invocation. `url` is absolute.
-    pub fn begin(&self, request: Parts, url: String, body: RequestBody) -> InvocationId {
+    /// Adds a request. `url` is absolute.
+    pub fn begin(&self, parts: Parts, url: String, body: RequestBody) -> InvocationId {
+        self.add(Subject::Request(IncomingRequest { parts, url, body }))
+    }
+
+    /// Adds an event.
+    pub fn begin_event(&self, call: EventCall) -> InvocationId {
+        let notes = EventNotes::of(&call.event);
+        self.add(Subject::Event(RunningEvent { call, notes, ended: None, work_failure: None }))
+    }
+
+    fn add(&self, subject: Subject) -> InvocationId {
         let issued = self.issued.get() + 1;
         self.issued.set(issued);
         let mut slots = self.slots.borrow_mut();
@@ -134,9 +174,7 @@ impl Invocations {
         let number = (issued << SLOT_BITS) | entry.key() as u64;
         entry.insert(Invocation {
             number,
-            request,
-            url,
-            body,
+            subject,
             outcome: Outcome::Pending(None),
             wait_until: 0,
             released: false,
@@ -156,15 +194,95 @@ impl Invocations {
         Some(read(invocation))
     }
 
+    /// Runs `read` on the request of an invocation that is not over and is one.
+    pub(crate) fn with_request<T>(&self, id: InvocationId, read: impl FnOnce(&mut IncomingRequest) -> T) -> Option<T> {
+        self.with(id, |invocation| match &mut invocation.subject {
+            Subject::Request(request) => Some(read(request)),
+            Subject::Event(_) => None,
+        })?
+    }
+
+    /// Runs `read` on the event of an invocation that is not over and is one.
+    pub(crate) fn with_event<T>(
+        &self,
+        id: InvocationId,
+        read: impl FnOnce(&mut EventCall, &mut EventNotes) -> T,
+    ) -> Option<T> {
+        self.with(id, |invocation| match &mut invocation.subject {
+            Subject::Event(event) => Some(read(&mut event.call, &mut event.notes)),
+            Subject::Request(_) => None,
+        })?
+    }
+
+    /// What an event's handler has decided so far.
+    pub fn event_notes(&self, id: InvocationId) -> EventNotes {
+        self.with_event(id, |_, notes| std::mem::take(notes)).unwrap_or_default()
+    }
+
+    /// Where an event's own lines go; `None` for a request, whose lines go where the worker's do.
+    pub(crate) fn log(&self, id: InvocationId) -> Option<Arc<dyn WorkerLog>> {
+        self.with_event(id, |call, _| call.log.clone())
+    }
+
+    /// An event's handler is over. The event is when its `waitUntil` work is, too.
+    pub(crate) fn event_ended(&self, id: InvocationId, outcome: Result<(), Failure>) {
+        self.with(id, |invocation| {
+            if let Subject::Event(event) = &mut invocation.subject {
+                event.ended.get_or_insert(outcome);
+            }
+        });
+        self.settle_ended_event(id);
+    }
+
+    /// The handler of an invocation threw, or returned what is no answer. False when it has its outcome already.
+    pub(crate) fn fail(&self, id: InvocationId, failure: Failure) -> bool {
+        if self.is_event(id) {
+            self.event_ended(id, Err(failure));
+            return true;
+        }
+        self.settle(id, Err(failure))
+    }
+
+    pub(crate) fn is_event(&self, id: InvocationId) -> bool {
+        self.with_event(id, |_, _| ()).is_some()
+    }
+
+    /// A `waitUntil` promise of an event rejected: the event fails with the first. False when that is not this one, or the
+    /// invocation is no event.
+    pub(crate) fn event_work_failed(&self, id: InvocationId, failure: Failure) -> bool {
+        let failed = self.with(id, |invocation| match &mut invocation.subject {
+            Subject::Event(event) if event.work_failure.is_none() => {
+                event.work_failure = Some(failure);
+                true
+            }
+            Subject::Event(_) | Subject::Request(_) => false,
+        });
+        failed == Some(true)
+    }
+
+    fn settle_ended_event(&self, id: InvocationId) {
+        let outcome = self.with(id, |invocation| match &mut invocation.subject {
+            Subject::Event(event) if invocation.wait_until == 0 => {
+                let ended = event.ended.clone()?;
+                Some(ended.and_then(|()| event.work_failure.take().map_or(Ok(Settled::Done), Err)))
+            }
+            Subject::Event(_) | Subject::Request(_) => None,
+        });
+        if let Some(Some(outcome)) = outcome {
+            self.settle(id, outcome);
+        }
+    }
+
     /// Settles an invocation; the first outcome stands, later ones are ignored (returns false).
-    pub fn settle(&self, id: InvocationId, outcome: Result<Response, Failure>) -> bool {
+    pub fn settle(&self, id: InvocationId, outcome: Result<Settled, Failure>) -> bool {
         // What is not stored is dropped only after the slots are free again: dropping a streamed answer comes back here.
         let mut outcome = Some(outcome);
         let waker = self.with(id, |invocation| {
             let Outcome::Pending(waker) = &mut invocation.outcome else { return None };
             let waker = waker.take();
             let outcome = outcome.take()?;
-            if matches!(&outcome, Ok(response) if matches!(response.body(), ResponseBody::Stream(_))) {
+            if matches!(&outcome, Ok(Settled::Response(response)) if matches!(response.body(), ResponseBody::Stream(_)))
+            {
                 invocation.stream = Stream::Flowing(None);
             }
             invocation.outcome = Outcome::Settled(Box::new(outcome));
@@ -178,7 +296,7 @@ impl Invocations {
     }
 
     /// Waits for the outcome. Polled by whoever called the handler.
-    pub fn poll_outcome(&self, id: InvocationId, context: &mut Context<'_>) -> Poll<Result<Response, Failure>> {
+    pub fn poll_outcome(&self, id: InvocationId, context: &mut Context<'_>) -> Poll<Result<Settled, Failure>> {
         let outcome = self.with(id, |invocation| {
             match &mut invocation.outcome {
                 Outcome::Pending(waker) => {
@@ -241,6 +359,7 @@ impl Invocations {
 
     pub(crate) fn wait_until_ended(&self, id: InvocationId) {
         self.with(id, |invocation| invocation.wait_until = invocation.wait_until.saturating_sub(1));
+        self.settle_ended_event(id);
         self.end_if_over(id);
     }
 
@@ -278,9 +397,12 @@ impl Invocations {
         slots.iter().map(|(_, invocation)| invocation.used).max().unwrap_or_default()
     }
 
-    /// Method and path, for log lines.
+    /// Method and path, or the event's name, for log lines.
     pub fn describe(&self, id: InvocationId) -> Option<String> {
-        self.with(id, |invocation| format!("{} {}", invocation.request.method, invocation.request.uri.path()))
+        self.with(id, |invocation| match &invocation.subject {
+            Subject::Request(request) => format!("{} {}", request.parts.method, request.parts.uri.path()),
+            Subject::Event(event) => event.call.event.to_string(),
+        })
     }
 
     /// Invocations that are not over, work of `waitUntil` included.

@@ -5,13 +5,15 @@
 //! the same order, so the order is written down once, in [`extensions`].
 
 mod body;
+mod events;
 mod invocations;
 mod log;
 mod ops;
 mod web;
 
 pub use body::{RequestBody, ResponseBody};
-pub use invocations::{Costs, Failure, Invocation, InvocationId, Invocations, Response};
+pub use events::{Event, EventCall, EventNotes};
+pub use invocations::{Costs, Failure, Invocation, InvocationId, Invocations, Response, Settled};
 pub use log::{ConsoleLevel, WorkerLog};
 pub use web::WebOptions;
 
@@ -21,6 +23,12 @@ deno_core::extension!(
     aerostack_platform,
     deps = [deno_webidl, deno_web, deno_fetch, deno_crypto],
     ops = [
+        events::op_event_ack,
+        events::op_event_backlog,
+        events::op_event_ended,
+        events::op_event_messages,
+        events::op_event_no_retry,
+        events::op_event_retry,
         ops::op_console_print,
         ops::op_invocation_body,
         ops::op_invocation_failed,
@@ -34,6 +42,7 @@ deno_core::extension!(
         ops::op_invocation_url,
         ops::op_invocation_wait_until_begin,
         ops::op_invocation_wait_until_end,
+        ops::op_invocation_wait_until_failed,
         ops::op_invocation_watch_cancel,
         ops::op_report_uncaught,
     ],
@@ -42,8 +51,13 @@ deno_core::extension!(
     lazy_loaded_js = [
         "ext:aerostack/bindings/cache.ts" = "../../js/bindings/cache.ts",
         "ext:aerostack/bindings/database.ts" = "../../js/bindings/database.ts",
+        "ext:aerostack/bindings/queue.ts" = "../../js/bindings/queue.ts",
+        "ext:aerostack/bindings/storage.ts" = "../../js/bindings/storage.ts",
+        "ext:aerostack/bindings/vectorize.ts" = "../../js/bindings/vectorize.ts",
         "ext:aerostack/platform/console.ts" = "../../js/platform/console.ts",
+        "ext:aerostack/platform/events.ts" = "../../js/platform/events.ts",
         "ext:aerostack/platform/handlers.ts" = "../../js/platform/handlers.ts",
+        "ext:aerostack/platform/identity_streams.ts" = "../../js/platform/identity_streams.ts",
         "ext:deno_net/02_tls.js" = "../../js/platform/net_tls.js",
     ],
     middleware = |op| match op.name {
@@ -62,6 +76,9 @@ pub fn extensions() -> Vec<Extension> {
         deno_crypto::deno_crypto::lazy_init(),
         aerostack_database::ops::aerostack_database::init(),
         aerostack_cache::ops::aerostack_cache::init(),
+        aerostack_queue::ops::aerostack_queue::init(),
+        aerostack_storage::ops::aerostack_storage::init(),
+        aerostack_vectorize::ops::aerostack_vectorize::init(),
         aerostack_platform::init(),
     ]
 }

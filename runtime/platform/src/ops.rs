@@ -12,7 +12,10 @@ use deno_core::{BufView, JsBuffer, OpState, ResourceId, op2, v8};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::body::RequestBodyResource;
-use crate::{ConsoleLevel, Failure, InvocationId, Invocations, RequestBody, Response, ResponseBody, WorkerLog};
+use crate::invocations::IncomingRequest;
+use crate::{
+    ConsoleLevel, Failure, InvocationId, Invocations, RequestBody, Response, ResponseBody, Settled, WorkerLog,
+};
 
 /// Up to this size a response body is copied out of V8; above, the buffer itself travels to the socket.
 const COPY_BYTES: usize = 64 * 1024;
@@ -22,6 +25,9 @@ pub(crate) enum InvocationError {
     #[class(type)]
     #[error("the request is over: it can no longer be read")]
     Over,
+    #[class(range)]
+    #[error("the message is longer than V8's longest string")]
+    TooLong,
     #[class(range)]
     #[error("invalid status {0}")]
     Status(u32),
@@ -36,7 +42,7 @@ pub(crate) enum InvocationError {
 #[op2]
 #[string]
 pub(crate) fn op_invocation_url(state: &mut OpState, #[number] invocation: u64) -> Result<String, InvocationError> {
-    read(state, invocation, |invocation| invocation.url.clone())
+    read(state, invocation, |request| request.url.clone())
 }
 
 #[op2]
@@ -46,8 +52,8 @@ pub(crate) fn op_invocation_header<'s>(
     #[number] invocation: u64,
     #[string] name: Cow<'_, str>,
 ) -> Result<v8::Local<'s, v8::Value>, InvocationError> {
-    let joined = read(state, invocation, |invocation| {
-        let mut values = invocation.request.headers.get_all(name.as_ref()).iter();
+    let joined = read(state, invocation, |request| {
+        let mut values = request.parts.headers.get_all(name.as_ref()).iter();
         let first = values.next()?;
         // Cookies are joined as RFC 9113 section 8.2.3 says, everything else as the fetch standard does.
         let separator: &[u8] = if name.eq_ignore_ascii_case("cookie") { b"; " } else { b", " };
@@ -74,8 +80,8 @@ pub(crate) fn op_invocation_headers<'s>(
     let invocations = state.borrow::<Rc<Invocations>>().clone();
     let id = InvocationId::from_number(invocation).ok_or(InvocationError::Over)?;
     let flat = invocations
-        .with(id, |invocation| {
-            let headers = &invocation.request.headers;
+        .with_request(id, |request| {
+            let headers = &request.parts.headers;
             let mut flat = Vec::with_capacity(headers.len() * 2);
             for (name, value) in headers {
                 flat.push(latin1(scope, name.as_str().as_bytes()).into());
@@ -94,7 +100,7 @@ pub(crate) fn op_invocation_body<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     #[number] invocation: u64,
 ) -> Result<v8::Local<'s, v8::Value>, InvocationError> {
-    let body = read(state, invocation, |invocation| std::mem::replace(&mut invocation.body, RequestBody::Empty))?;
+    let body = read(state, invocation, |request| std::mem::replace(&mut request.body, RequestBody::Empty))?;
     match body {
         RequestBody::Empty => Ok(bytes_to_v8(scope, Bytes::new())),
         RequestBody::Full(bytes) => Ok(bytes_to_v8(scope, bytes)),
@@ -166,12 +172,32 @@ pub(crate) fn op_invocation_failed<'s>(
     let error = JsError::from_v8_exception(scope, error);
     let (invocations, log) = {
         let state = state.borrow();
-        (state.borrow::<Rc<Invocations>>().clone(), state.borrow::<Arc<dyn WorkerLog>>().clone())
+        (state.borrow::<Rc<Invocations>>().clone(), log_of(&state, invocation))
     };
     let Some(id) = InvocationId::from_number(invocation) else { return };
     let error = Arc::new(*error);
-    if !invocations.settle(id, Err(Failure::Exception(error.clone()))) {
+    if !invocations.fail(id, Failure::Exception(error.clone())) {
         log.uncaught(invocations.describe(id).as_deref(), &error);
+    }
+}
+
+/// The promise of a `waitUntil` rejected. A request has its answer, so the error is only logged; an event fails with it.
+#[op2(fast)]
+pub(crate) fn op_invocation_wait_until_failed<'s>(
+    state: Rc<RefCell<OpState>>,
+    scope: &mut v8::PinScope<'s, '_>,
+    #[number] invocation: u64,
+    error: v8::Local<'s, v8::Value>,
+) {
+    let invocations = state.borrow().borrow::<Rc<Invocations>>().clone();
+    let failed_event = InvocationId::from_number(invocation).is_some_and(|id| {
+        invocations.is_event(id) && {
+            let failure = Failure::Exception(Arc::new(*JsError::from_v8_exception(scope, error)));
+            invocations.event_work_failed(id, failure)
+        }
+    });
+    if !failed_event {
+        report_uncaught(&state, scope, invocation, error, true);
     }
 }
 
@@ -203,7 +229,7 @@ pub(crate) fn op_console_print(
     #[string] message: Cow<'_, str>,
 ) {
     let message = message.strip_suffix('\n').unwrap_or(&message);
-    let log = state.borrow::<Arc<dyn WorkerLog>>().clone();
+    let log = log_of(state, invocation);
     let request = describe(state, invocation);
     log.console(request.as_deref(), ConsoleLevel::from_number(level), message);
 }
@@ -245,7 +271,7 @@ fn report_uncaught<'s>(
     }
     let (log, request) = {
         let state = state.borrow();
-        (state.borrow::<Arc<dyn WorkerLog>>().clone(), describe(&state, invocation))
+        (log_of(&state, invocation), describe(&state, invocation))
     };
     log.uncaught(request.as_deref(), &error);
 }
@@ -253,13 +279,19 @@ fn report_uncaught<'s>(
 fn read<T>(
     state: &OpState,
     invocation: u64,
-    read: impl FnOnce(&mut crate::Invocation) -> T,
+    read: impl FnOnce(&mut IncomingRequest) -> T,
 ) -> Result<T, InvocationError> {
     let id = InvocationId::from_number(invocation).ok_or(InvocationError::Over)?;
-    state.borrow::<Rc<Invocations>>().with(id, read).ok_or(InvocationError::Over)
+    state.borrow::<Rc<Invocations>>().with_request(id, read).ok_or(InvocationError::Over)
 }
 
-/// Method and path of an invocation that is not over.
+/// Where lines written for an invocation go.
+fn log_of(state: &OpState, invocation: u64) -> Arc<dyn WorkerLog> {
+    let own = InvocationId::from_number(invocation).and_then(|id| state.borrow::<Rc<Invocations>>().log(id));
+    own.unwrap_or_else(|| state.borrow::<Arc<dyn WorkerLog>>().clone())
+}
+
+/// Method and path, or the event's name, of an invocation that is not over.
 fn describe(state: &OpState, invocation: u64) -> Option<String> {
     state.borrow::<Rc<Invocations>>().describe(InvocationId::from_number(invocation)?)
 }
@@ -285,7 +317,7 @@ fn respond(
     parse_headers(headers, response.headers_mut())?;
     let id = InvocationId::from_number(invocation).ok_or(InvocationError::Over)?;
     let invocations = state.borrow::<Rc<Invocations>>().clone();
-    invocations.settle(id, Ok(response));
+    invocations.settle(id, Ok(Settled::Response(response)));
     Ok(())
 }
 
@@ -305,7 +337,7 @@ fn latin1<'s>(scope: &mut v8::PinScope<'s, '_>, bytes: &[u8]) -> v8::Local<'s, v
         .expect("headers are shorter than V8's string limit")
 }
 
-fn bytes_to_v8<'s>(scope: &mut v8::PinScope<'s, '_>, bytes: Bytes) -> v8::Local<'s, v8::Value> {
+pub(crate) fn bytes_to_v8<'s>(scope: &mut v8::PinScope<'s, '_>, bytes: Bytes) -> v8::Local<'s, v8::Value> {
     let length = bytes.len();
     let store = v8::ArrayBuffer::new_backing_store_from_bytes(Vec::from(bytes).into_boxed_slice()).make_shared();
     let buffer = v8::ArrayBuffer::with_backing_store(scope, &store);

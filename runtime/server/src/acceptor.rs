@@ -14,6 +14,7 @@ use crate::admin::{self, ADMIN_PREFIX};
 use crate::connection;
 use crate::rewind::Rewind;
 use crate::routes::{Route, Routes};
+use crate::triggers::{self, Triggers};
 use crate::{ClientLimits, RequestLog, Shared, stopped};
 
 /// What a server is started with.
@@ -24,6 +25,8 @@ pub struct ServerOptions {
     pub limits: ClientLimits,
     /// Is told of every request.
     pub log: Arc<dyn RequestLog>,
+    /// Runs event handlers by hand.
+    pub triggers: Arc<dyn Triggers>,
     /// Names besides loopback under which admin routes may be asked.
     pub admin_hosts: Vec<String>,
 }
@@ -73,7 +76,7 @@ impl Server {
             routes: Routes::new(options.routes),
             limits: options.limits,
             log: options.log,
-            admin: admin::router(options.admin_hosts),
+            admin: admin::router(options.triggers, options.admin_hosts),
             shutdown: shutdown_seen,
         });
         let open = Arc::new(OpenConnections::default());
@@ -148,7 +151,7 @@ async fn hand_over(mut stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>,
         }
     };
     let path = first_path(&first_line);
-    if path.starts_with(ADMIN_PREFIX) {
+    if path.starts_with(ADMIN_PREFIX) || triggers::reserved(path, &shared.routes).is_some() {
         connection::serve_admin(Rewind::new(first_line, stream), &shared, peer, open).await;
         return;
     }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -5,13 +7,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{StatusCode, header};
 
+use crate::triggers::{self, Triggers};
+
 /// Where the server's own routes live; no worker ever sees them.
 pub(crate) const ADMIN_PREFIX: &str = "/_aerostack/";
 
 /// The server's own routes. `hosts` are the names they may be asked under, besides loopback.
-pub(crate) fn router(hosts: Vec<String>) -> Router {
+pub(crate) fn router(triggers: Arc<dyn Triggers>, hosts: Vec<String>) -> Router {
     Router::new()
         .route("/_aerostack/health", get(|| async { "ok\n" }))
+        .merge(triggers::router(triggers))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such admin route\n") })
         .layer(axum::middleware::from_fn(move |request: Request, next: Next| {
             let refused = refuse_foreign(&request, &hosts);

@@ -25,6 +25,7 @@ use crate::body::{BodyFault, GuardedBody, ServerBody, body_too_long};
 use crate::error_page::{self, plain};
 use crate::rewind::Rewind;
 use crate::routes::Route;
+use crate::triggers::{self, ReservedPath};
 use crate::{FinishedRequest, Shared, stopped};
 
 /// Bodies up to this size are read before the handler is called when they are there already, and handed over as bytes.
@@ -124,6 +125,11 @@ async fn answer_from_afar(request: Request<Incoming>, shared: &Shared) -> Respon
         let Ok(response) = shared.admin.clone().oneshot(request.map(axum::body::Body::new)).await;
         return response;
     }
+    if let Some(reserved) = triggers::reserved(request.uri().path(), &shared.routes) {
+        let request = triggered(request.map(axum::body::Body::new), reserved);
+        let Ok(response) = shared.admin.clone().oneshot(request).await;
+        return response;
+    }
     let mut response = Response::new(axum::body::Body::from(if shared.routes.find(request.uri().path()).is_some() {
         "a connection that began with an admin request serves admin requests only\n".to_owned()
     } else {
@@ -133,6 +139,22 @@ async fn answer_from_afar(request: Request<Incoming>, shared: &Shared) -> Respon
     // The next request may be for a worker: let it come on a connection of its own.
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
+}
+
+/// The request as the trigger routes know it: its path below the mount point, the worker there beside it.
+fn triggered(mut request: Request<axum::body::Body>, reserved: ReservedPath) -> Request<axum::body::Body> {
+    let target = match request.uri().query() {
+        Some(query) => format!("{}?{query}", reserved.inner),
+        None => reserved.inner,
+    };
+    // Host is checked in the header where the URI names none.
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = target.parse().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request.extensions_mut().insert(reserved.worker);
+    request
 }
 
 /// A connection on an isolate's thread.
@@ -171,6 +193,10 @@ impl Connection {
         if path.starts_with(ADMIN_PREFIX) {
             let request = Request::from_parts(parts, axum::body::Body::new(body));
             return (self.ask_admin(request).await, Costs::default());
+        }
+        if let Some(reserved) = triggers::reserved(path, &self.shared.routes) {
+            let request = Request::from_parts(parts, axum::body::Body::new(body));
+            return (self.ask_admin(triggered(request, reserved)).await, Costs::default());
         }
         let Some(route) = self.shared.routes.find(path) else {
             return (plain(StatusCode::NOT_FOUND, &self.shared.routes.nothing_at(path)), Costs::default());

@@ -12,9 +12,14 @@ mod connection;
 mod error_page;
 mod rewind;
 mod routes;
+mod triggers;
 
 pub use acceptor::{Server, ServerOptions};
 pub use routes::{Route, RouteReach};
+pub use triggers::{
+    QueueResult, QueueTrigger, RetriedMessage, ScheduledResult, ScheduledTrigger, TriggerRefused, TriggeredMessage,
+    Triggers,
+};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,18 +1,18 @@
-//! Which of the project's databases or caches a command means.
+//! Which of the project's databases, caches, queues or workers a command means.
 
 use std::path::PathBuf;
 
-use aerostack_config::{Bindings, CacheBinding, Config, DatabaseBinding, ResourceName, Worker};
+use aerostack_config::{Bindings, CacheBinding, Config, DatabaseBinding, QueueBinding, ResourceName, Worker};
 use anyhow::bail;
 
 use crate::commands::{ProjectArguments, say, shown};
 
-/// The project, and whose databases and caches are meant.
+/// The project, and whose bindings are meant.
 #[derive(clap::Args)]
 pub(crate) struct ResourceArguments {
     #[command(flatten)]
     project: ProjectArguments,
-    /// Only the databases and caches of this worker: in a project that mounts others, several may have the same name
+    /// Only what belongs to this worker: in a project that mounts others, several may have the same name
     #[arg(long, value_name = "NAME")]
     worker: Option<String>,
 }
@@ -20,7 +20,7 @@ pub(crate) struct ResourceArguments {
 /// The project that a command works on.
 pub(super) struct Opened<'a> {
     pub(super) state_folder: PathBuf,
-    config: Config,
+    pub(super) config: Config,
     worker: Option<&'a str>,
 }
 
@@ -67,6 +67,22 @@ impl Resource for CacheBinding {
 
     fn resource(&self) -> &ResourceName {
         &self.namespace
+    }
+}
+
+impl Resource for QueueBinding {
+    const KIND: &'static str = "queue";
+
+    fn of(bindings: &Bindings) -> &[Self] {
+        &bindings.queues
+    }
+
+    fn binding(&self) -> &str {
+        &self.binding
+    }
+
+    fn resource(&self) -> &ResourceName {
+        &self.queue
     }
 }
 
@@ -117,18 +133,21 @@ impl Opened<'_> {
         Ok(chosen.into_iter().map(|offer| offer.resource).collect())
     }
 
-    /// What there is to choose from, each once. At least one.
-    fn offers<R: Resource>(&self) -> anyhow::Result<Vec<Offer<'_, R>>> {
+    /// The worker that was named, or all. At least one.
+    pub(super) fn workers(&self) -> anyhow::Result<Vec<&Worker>> {
         let workers = &self.config.workers;
-        if let Some(wanted) = self.worker
-            && self.config.worker(wanted).is_none()
-        {
+        let Some(wanted) = self.worker else { return Ok(workers.iter().collect()) };
+        let Some(worker) = self.config.worker(wanted) else {
             let names: Vec<&str> = workers.iter().map(|worker| worker.name.as_str()).collect();
             bail!("there is no worker {wanted:?}; there is: {}", names.join(", "));
-        }
-        let is_wanted = |worker: &&Worker| self.worker.is_none_or(|wanted| worker.name == wanted);
+        };
+        Ok(vec![worker])
+    }
+
+    /// What there is to choose from, each once. At least one.
+    fn offers<R: Resource>(&self) -> anyhow::Result<Vec<Offer<'_, R>>> {
         let mut offers: Vec<Offer<'_, R>> = Vec::new();
-        for worker in workers.iter().filter(is_wanted) {
+        for worker in self.workers()? {
             for resource in R::of(&worker.bindings) {
                 match offers.iter_mut().find(|offer| offer.resource == resource) {
                     Some(offer) => offer.workers.push(&worker.name),
@@ -143,7 +162,7 @@ impl Opened<'_> {
     }
 }
 
-/// A database or cache, and the workers that share it.
+/// A database, cache or queue, and the workers that share it.
 struct Offer<'a, R> {
     resource: &'a R,
     workers: Vec<&'a str>,

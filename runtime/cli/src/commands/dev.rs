@@ -8,17 +8,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::{BindingInfo, BindingState};
-use aerostack_config::{Config, ProcessEnvironment, WorkerRole};
+use aerostack_config::{Config, ProcessEnvironment, ResourceName, WorkerRole};
 use aerostack_isolate::{ErrorReport, LoadError, Worker, WorkerVersion};
-use aerostack_modules::{CodeFrame, FrameStyle, render_code_frame};
+use aerostack_modules::{CodeFrame, render_code_frame};
+use aerostack_queue::NamedQueue;
 use aerostack_server::{ClientLimits, Route, RouteReach, Server, ServerOptions};
 use aerostack_telemetry::{Role, Terminal};
 use anyhow::Context as _;
 
+use crate::background::{Background, ConsumedQueues};
 use crate::commands::{AlreadyPrinted, ProjectArguments, colour, paint};
 use crate::listen::{self, Bound, DEFAULT_PORT, Port};
-use crate::logs::{RequestLines, milliseconds, print_exception};
-use crate::project::{BuildError, Built, Project, unserved_sections};
+use crate::logs::{RequestLines, exception_text, milliseconds};
+use crate::project::{BuildError, Built, Project, frame_style, unserved_sections};
 use crate::watch::FileWatcher;
 
 /// `aerostack dev`
@@ -52,8 +54,12 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
     aerostack_telemetry::install_tracing(&terminal, &filter);
     let environment = ProcessEnvironment::new()?;
     let bound = bind(arguments, &config)?;
+    let consumed = Arc::new(ConsumedQueues::default());
+    let (asked, asking) = (consumed.clone(), terminal.clone());
+    let sent = Arc::new(move |queue: &NamedQueue| asked.sent(queue, &asking));
     let mut dev = Dev {
-        project: Project::new(state_folder, terminal.clone()),
+        project: Project::new(state_folder, terminal.clone(), sent),
+        background: Background::new(&terminal, state_folder, consumed),
         workers: HashMap::new(),
         config,
         config_path: arguments.project.config.clone(),
@@ -73,6 +79,7 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
             routes: dev.routes(),
             limits: ClientLimits { body_bytes: dev.largest_body(), ..ClientLimits::default() },
             log: RequestLines::new(terminal.clone()),
+            triggers: dev.background.clone(),
             admin_hosts: Vec::new(),
         },
     );
@@ -100,6 +107,7 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
 /// The running project.
 struct Dev {
     project: Project,
+    background: Arc<Background>,
     workers: HashMap<String, Arc<Worker>>,
     config: Config,
     config_path: Option<PathBuf>,
@@ -127,6 +135,7 @@ impl Dev {
                 Ok(started) => self.workers.insert(worker.name.clone(), Arc::new(started)),
                 Err(error) => return Err(self.print_load_error(&error, &version)),
             };
+            self.take_over(&worker)?;
             all.push((worker.name, bindings));
         }
         Ok(all)
@@ -166,6 +175,7 @@ impl Dev {
         }
         let names: BTreeSet<&str> = self.config.workers.iter().map(|worker| worker.name.as_str()).collect();
         self.workers.retain(|name, _| names.contains(name.as_str()));
+        self.background.keep_only(|name| names.contains(name));
         if failed {
             self.terminal.line(format!(
                 "{} {first}: not reloaded, the last good version goes on",
@@ -203,7 +213,18 @@ impl Dev {
         loaded.map_err(|error| {
             self.broken_files.extend(version.graph.files().map(Path::to_path_buf));
             self.print_load_error(&error, &version)
-        })
+        })?;
+        self.take_over(worker)
+    }
+
+    /// Lets the worker's triggers fire and its queues be consumed, as its config now says.
+    fn take_over(&mut self, config: &aerostack_config::Worker) -> Result<(), AlreadyPrinted> {
+        let Some(worker) = self.workers.get(&config.name) else { return Ok(()) };
+        let queues = self.project.queues().map_err(|error| self.print_build_error(&BuildError::Binding(error)))?;
+        let consumers = self.config.workers.iter().flat_map(|worker| &worker.consumers);
+        let configured: Vec<ResourceName> = consumers.map(|consumer| consumer.queue.clone()).collect();
+        self.background.loaded(config, worker, &configured, &queues);
+        Ok(())
     }
 
     /// False when the new config is wrong; it is printed, and the old one stays.
@@ -277,7 +298,7 @@ impl Dev {
     }
 
     fn print_build_error(&self, error: &BuildError) -> AlreadyPrinted {
-        self.terminal.line(error.render(self.frame_style()));
+        self.terminal.line(error.render(frame_style(&self.terminal)));
         AlreadyPrinted
     }
 
@@ -289,18 +310,14 @@ impl Dev {
                     // Nothing of the worker's own threw: the module as a whole is wrong, for example empty.
                     let file = version.display_path(&version.graph.main).unwrap_or_default();
                     let frame = CodeFrame { message: &report.message, file: &file, place: None, hint: report.hint() };
-                    self.terminal.line(render_code_frame(&frame, self.frame_style()));
+                    self.terminal.line(render_code_frame(&frame, frame_style(&self.terminal)));
                 } else {
-                    print_exception(&self.terminal, None, exception, version);
+                    self.terminal.line(exception_text(self.terminal.paint(), None, exception, version));
                 }
             }
             _ => self.terminal.line(format!("{}: {error}", self.terminal.paint().paint(Role::Bad, "error"))),
         }
         AlreadyPrinted
-    }
-
-    fn frame_style(&self) -> FrameStyle {
-        if self.terminal.paint().is_coloured() { FrameStyle::Coloured } else { FrameStyle::Plain }
     }
 
     fn print_ready(
@@ -321,9 +338,13 @@ impl Dev {
                     BindingState::Lazy => paint.paint(Role::Quiet, "lazy"),
                     BindingState::Failed(reason) => paint.paint(Role::Bad, &format!("failed: {reason}")),
                 };
-                let summary = self.display(Path::new(&info.summary));
+                let summary = info.summary.replace(&format!("{}/", self.config.root.display()), "");
                 let _ =
                     write!(table, "\n  {:<12} {:<10} {:<8} {summary:<48} {state}", info.name, info.kind, info.driver);
+            }
+            let config = self.config.worker(worker);
+            for [name, kind, what, then] in config.map_or_else(Vec::new, |config| self.background.described(config)) {
+                let _ = write!(table, "\n  {name:<12} {kind:<19} {what:<48} {}", paint.paint(Role::Quiet, &then));
             }
             self.terminal.line(table);
         }
@@ -378,7 +399,7 @@ async fn stop_requested() {
 /// Lets begun work end, counting down in sight; a second Ctrl-C stops at once.
 async fn drain(dev: &Dev, server: &Server) {
     let drained = async {
-        server.shut_down().await;
+        tokio::join!(server.shut_down(), dev.background.stop(DRAIN));
         for worker in dev.workers.values() {
             worker.drain().await;
         }
@@ -397,7 +418,13 @@ async fn drain(dev: &Dev, server: &Server) {
     tokio::select! {
         () = drained => {}
         () = counted => {}
-        () = stop_requested() => dev.terminal.line("stopped before everything was done"),
-        () = tokio::time::sleep(DRAIN) => dev.terminal.line(format!("stopped after {} s of draining", DRAIN.as_secs())),
+        () = stop_requested() => {
+            dev.terminal.line("stopped before everything was done");
+            // Gives leased messages back, so that the next start need not wait for their leases to run out.
+            dev.background.stop(Duration::ZERO).await;
+        }
+        () = tokio::time::sleep(DRAIN + Duration::from_secs(3)) => {
+            dev.terminal.line(format!("stopped after {} s of draining", DRAIN.as_secs()));
+        },
     }
 }

@@ -2,8 +2,10 @@
 
 pub(crate) mod cache;
 mod choice;
+pub(crate) mod cron;
 pub(crate) mod db;
 pub(crate) mod dev;
+pub(crate) mod queue;
 mod table;
 
 use std::io::{Read as _, Write as _};

@@ -5,6 +5,8 @@ pub struct Limits {
     pub cpu_ms: u64,
     /// Time from a request to the end of its handler in milliseconds; none for no limit (written as 0).
     pub wall_ms: Option<u64>,
+    /// Time from the call of a `scheduled` or `queue` handler to the end of its `waitUntil` work in milliseconds.
+    pub event_wall_ms: u64,
     /// JavaScript heap of one isolate in MiB.
     pub memory_mb: u64,
     /// Memory of all `ArrayBuffer`s of one isolate in MiB, beside the heap.
@@ -22,6 +24,7 @@ impl Default for Limits {
         Self {
             cpu_ms: 30_000,
             wall_ms: Some(120_000),
+            event_wall_ms: 900_000,
             memory_mb: 128,
             array_buffer_mb: 128,
             request_body_mb: 100,

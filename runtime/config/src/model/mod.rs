@@ -8,6 +8,8 @@ mod variables;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use aerostack_cron::{CronExpression, Weekdays, WhenMissed};
+
 pub use self::bindings::{
     AiBinding, AiModel, BindingKind, Bindings, BucketBinding, CacheBinding, DatabaseBinding, DriverChoice,
     DriverOption, OptionValue, PostgresBinding, ResourceName, ServiceBinding, VectorIndexBinding, VectorMetric,
@@ -92,19 +94,12 @@ pub enum WorkerRole {
 /// `[triggers]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Triggers {
-    /// Each has five fields; character for character as written, because handlers compare it.
-    pub crons: Vec<Located<String>>,
-    /// How digits in the weekday field count.
+    /// Each keeps its text character for character, because handlers compare it.
+    pub crons: Vec<Located<CronExpression>>,
+    /// How digits in the weekday field count. The expressions have been read by it.
     pub weekdays: Weekdays,
-}
-
-/// How digits in the weekday field of a cron expression count. Names (`MON`) mean the same in both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weekdays {
-    /// 0-7 with 1 = Monday and both 0 and 7 = Sunday, as the Aerostack docs print it.
-    Unix,
-    /// 1-7 with 1 = Sunday, as Cloudflare counts.
-    Quartz,
+    /// What is done about firings that were missed while the runtime was down or the machine slept.
+    pub missed: WhenMissed,
 }
 
 /// `[dev]`: the development server.

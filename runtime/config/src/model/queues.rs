@@ -51,6 +51,8 @@ pub struct ConsumerSettings {
     pub retry_delay: u32,
     /// Batches at work at the same time. 1 to 250. None leaves it to the runtime.
     pub max_concurrency: Option<u32>,
+    /// Milliseconds that messages stay hidden when the process dies with them. 1000 to 43200000.
+    pub visibility_timeout_ms: u32,
     /// Where a message goes after its last failure; none drops it with a log line.
     pub dead_letter_queue: Option<ResourceName>,
 }
@@ -70,6 +72,7 @@ impl Default for ConsumerSettings {
             max_retries: 3,
             retry_delay: 0,
             max_concurrency: None,
+            visibility_timeout_ms: 30_000,
             dead_letter_queue: None,
         }
     }

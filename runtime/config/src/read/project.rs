@@ -1,5 +1,7 @@
 use std::path::{Path, PathBuf};
 
+use aerostack_cron::{Weekdays, WhenMissed};
+
 use super::assignment::{assigned, of_worker};
 use super::bindings::read_bindings;
 use super::code::{read_alias, read_compatibility_date};
@@ -20,7 +22,7 @@ use crate::diagnostic::{Diagnostic, Problems};
 use crate::document::{Kind, Table};
 use crate::environment::Environment;
 use crate::model::{
-    Bindings, Dev, Limits, Metadata, RequiredSecret, ServiceBinding, Triggers, Variable, Weekdays, Worker, WorkerRole,
+    Bindings, Dev, Limits, Metadata, RequiredSecret, ServiceBinding, Triggers, Variable, Worker, WorkerRole,
 };
 use crate::names::{DEFAULT_WORKER_NAME, sanitized_worker_name};
 use crate::references::Lookup;
@@ -201,7 +203,7 @@ impl Shared {
             bindings,
             variables: self.variables.clone(),
             consumers: Vec::new(),
-            triggers: Triggers { crons: Vec::new(), weekdays: Weekdays::Unix },
+            triggers: Triggers { crons: Vec::new(), weekdays: Weekdays::Unix, missed: WhenMissed::Skip },
             limits: self.limits.clone(),
             span: draft.span.clone().or_else(|| mount.and_then(|mount| mount.span.cloned())),
         }

@@ -76,6 +76,8 @@ fn read_consumer(section: &Section<'_>, place: &Place) -> Option<RequestedConsum
         max_retries: number("max_retries", 0..=100, "").unwrap_or(defaults.max_retries),
         retry_delay: number("retry_delay", 0..=MAX_DELAY, "seconds").unwrap_or(defaults.retry_delay),
         max_concurrency: number("max_concurrency", 1..=250, "batches"),
+        visibility_timeout_ms: number("visibility_timeout_ms", 1_000..=43_200_000, "milliseconds")
+            .unwrap_or(defaults.visibility_timeout_ms),
         dead_letter_queue: None,
     };
     let worker = section.string("worker");

@@ -129,11 +129,12 @@ const SERVICES: &[Key] = &[
     accepted("remote"),
 ];
 
-const TRIGGERS: &[Key] = &[read("crons"), read("weekdays"), read("worker")];
+const TRIGGERS: &[Key] = &[read("crons"), read("weekdays"), read("missed"), read("worker")];
 
 const LIMITS: &[Key] = &[
     read("cpu_ms"),
     read("wall_ms"),
+    read("event_wall_ms"),
     read("memory_mb"),
     read("array_buffer_mb"),
     read("request_body_mb"),
@@ -194,7 +195,7 @@ const CONSUMERS: &[Key] = &[
     read("retry_delay"),
     read("max_concurrency"),
     read("dead_letter_queue"),
-    accepted("visibility_timeout_ms"),
+    read("visibility_timeout_ms"),
 ];
 
 const AI: &[Key] = &[

@@ -227,6 +227,7 @@ max_batch_timeout = 0
 max_retries = 0
 retry_delay = 30
 max_concurrency = 2
+visibility_timeout_ms = 1500
 dead_letter_queue = "orders-dead"
 "#,
     );
@@ -237,6 +238,7 @@ dead_letter_queue = "orders-dead"
     let settings = &consumer.settings;
     assert_eq!((settings.max_batch_size, settings.max_batch_timeout, settings.max_retries), (50, Some(0), 0));
     assert_eq!((settings.retry_delay, settings.max_concurrency), (30, Some(2)));
+    assert_eq!(settings.visibility_timeout_ms, 1_500);
     assert_eq!(settings.dead_letter_queue.as_ref().map(|queue| queue.name.as_str()), Some("orders-dead"));
 }
 

@@ -60,6 +60,8 @@ fn config_line() -> impl Strategy<Value = String> {
         "queue",
         "crons",
         "weekdays",
+        "missed",
+        "weekdays",
         "worker",
         "env",
         "ai",

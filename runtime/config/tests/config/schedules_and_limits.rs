@@ -1,13 +1,13 @@
 use std::net::IpAddr;
 
-use aerostack_config::{Limits, Weekdays};
+use aerostack_config::{Limits, Weekdays, WhenMissed};
 
-use crate::{config_of, errors_of, worker_of};
+use crate::{config_of, errors_of, warnings_of, worker_of};
 
 #[test]
 fn crons_keep_their_text_and_their_place() {
     let triggers = worker_of("[triggers]\ncrons = [\"0 9 * * 1\", \"*/5  * * * *\"]\n").triggers;
-    assert_eq!(triggers.crons[1].value, "*/5  * * * *");
+    assert_eq!(triggers.crons[1].value.to_string(), "*/5  * * * *");
     assert_eq!(triggers.crons[1].span.to_string(), "aerostack.toml:2:23");
     assert_eq!(triggers.weekdays, Weekdays::Unix);
 }
@@ -40,6 +40,69 @@ fn one_worker_counts_weekdays_in_one_way() {
 }
 
 #[test]
+fn a_wrong_cron_expression_is_shown_at_its_place() {
+    insta::assert_snapshot!(
+        errors_of("[triggers]\ncrons = [\"0 9 * * MON\", \"*/5 25 * * *\", \"0\\u0020*/0 * * *\", \"* * * * 8\"]\n"),
+        @r#"
+    error: "25" is out of range in the hour field of "*/5 25 * * *"
+     --> aerostack.toml:2:30
+      |
+    2 | crons = ["0 9 * * MON", "*/5 25 * * *", "0\u0020*/0 * * *", "* * * * 8"]
+      |                              ^^
+      |
+      = help: values are 0 to 23
+
+    error: "0" is out of range in the hour field of "0 */0 * * *"
+     --> aerostack.toml:2:41
+      |
+    2 | crons = ["0 9 * * MON", "*/5 25 * * *", "0\u0020*/0 * * *", "* * * * 8"]
+      |                                         ^^^^^^^^^^^^^^^^^^
+      |
+      = help: steps are 1 to 23
+
+    error: "8" is out of range in the weekday field of "* * * * 8"
+     --> aerostack.toml:2:70
+      |
+    2 | crons = ["0 9 * * MON", "*/5 25 * * *", "0\u0020*/0 * * *", "* * * * 8"]
+      |                                                                      ^
+      |
+      = help: values are 0 to 7
+      = help: weekdays count from 1 = Monday to 7 = Sunday here, and 0 is Sunday too
+    "#
+    );
+}
+
+#[test]
+fn digits_of_weekdays_are_read_as_the_worker_counts_them() {
+    let next = |config: &str| worker_of(config).triggers.crons[0].value.next_after(0);
+    let monday = next("[triggers]\ncrons = [\"0 9 * * MON\"]\n");
+    assert_eq!(next("[triggers]\ncrons = [\"0 9 * * 1\"]\n"), monday);
+    // Another section of the same worker says how.
+    let quartz = "[[triggers]]\ncrons = [\"0 9 * * 2\"]\n[[triggers]]\nweekdays = \"quartz\"\n";
+    assert_eq!(next(quartz), monday);
+    assert!(
+        errors_of("[triggers]\ncrons = [\"0 9 * * 0\"]\nweekdays = \"quartz\"\n")
+            .contains("1 = Sunday to 7 = Saturday")
+    );
+}
+
+#[test]
+fn a_cron_expression_that_never_fires_is_a_warning() {
+    let rendered = warnings_of("[triggers]\ncrons = [\"* * 31 11 *\"]\n");
+    assert!(rendered.contains("warning: the cron expression \"* * 31 11 *\" never fires"), "{rendered}");
+}
+
+#[test]
+fn missed_firings_are_skipped_unless_the_config_says_otherwise() {
+    assert_eq!(worker_of("").triggers.missed, WhenMissed::Skip);
+    assert_eq!(worker_of("[triggers]\nmissed = \"skip\"\n").triggers.missed, WhenMissed::Skip);
+    assert_eq!(worker_of("[triggers]\nmissed = \"latest\"\n").triggers.missed, WhenMissed::RunLatest);
+    assert!(errors_of("[triggers]\nmissed = \"all\"\n").contains("allowed: \"skip\", \"latest\""));
+    let rendered = errors_of("[[triggers]]\nmissed = \"skip\"\n[[triggers]]\nmissed = \"latest\"\n");
+    assert!(rendered.contains("one worker cannot treat missed firings in two ways"), "{rendered}");
+}
+
+#[test]
 fn limits_have_the_documented_defaults() {
     let limits = worker_of("").limits;
     assert_eq!(limits, Limits::default());
@@ -50,10 +113,11 @@ fn limits_have_the_documented_defaults() {
 
 #[test]
 fn limits_are_read_and_checked() {
-    let limits = worker_of("[limits]\ncpu_ms = 50\nwall_ms = 0\nmemory_mb = 256\narray_buffer_mb = 64\nrequest_body_mb = 1\nconcurrent_requests = 2\nsubrequests = 3\n").limits;
+    let limits = worker_of("[limits]\ncpu_ms = 50\nwall_ms = 0\nevent_wall_ms = 7\nmemory_mb = 256\narray_buffer_mb = 64\nrequest_body_mb = 1\nconcurrent_requests = 2\nsubrequests = 3\n").limits;
     let expected = Limits {
         cpu_ms: 50,
         wall_ms: None,
+        event_wall_ms: 7,
         memory_mb: 256,
         array_buffer_mb: 64,
         request_body_mb: 1,

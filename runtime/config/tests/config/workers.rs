@@ -157,8 +157,8 @@ fn crons_and_consumers_go_to_the_main_worker_or_to_the_one_they_name() {
     );
     let config = load_from(&project_with_functions().file("aerostack.toml", config)).config;
     let mailer = config.worker("mailer").expect("the worker exists");
-    assert_eq!(config.workers[0].triggers.crons[0].value, "0 * * * *");
-    assert_eq!(mailer.triggers.crons[0].value, "1 * * * *");
+    assert_eq!(config.workers[0].triggers.crons[0].value.to_string(), "0 * * * *");
+    assert_eq!(mailer.triggers.crons[0].value.to_string(), "1 * * * *");
     assert_eq!(mailer.consumers[0].queue.name, "mails");
     assert!(config.workers[0].consumers.is_empty());
 }

@@ -1,0 +1,3 @@
+//! The stores queues can lie in, one file each.
+
+pub mod sqlite;

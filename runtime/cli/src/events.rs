@@ -1,0 +1,227 @@
+//! Event handlers: how the scheduler reaches a worker, and the lines a person reads about it.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aerostack_cron::{WhenMissed, minute_text};
+use aerostack_isolate::{Event, EventCall, EventReport, Failure, Worker};
+use aerostack_queue::QueueBatch;
+use aerostack_scheduler::{
+    BatchOutcome, BatchReport, ClockWentBack, CronCause, CronReport, EventTarget, Fate, HandlerOutcome, MissedFirings,
+    ScheduledEvent, ScheduledOutcome, SchedulerLog, Trouble,
+};
+use aerostack_telemetry::{Role, Terminal};
+use async_trait::async_trait;
+
+use crate::logs::{LineSink, WorkerLines, exception_text, milliseconds, printable};
+
+/// A worker as the scheduler sees it.
+pub(crate) struct WorkerEvents {
+    worker: Arc<Worker>,
+    terminal: Terminal,
+}
+
+/// What an event's handler prints is shown below the line that tells its outcome, unless the handler takes longer than this.
+const HELD: Duration = Duration::from_secs(1);
+
+impl WorkerEvents {
+    pub(crate) fn new(worker: Arc<Worker>, terminal: Terminal) -> Arc<Self> {
+        Arc::new(Self { worker, terminal })
+    }
+
+    /// Calls the handler. Its console output and what failed it come back as lines, as far as they are not printed yet.
+    pub(crate) async fn run(&self, event: Event) -> (EventReport, Vec<String>) {
+        let version = self.worker.version();
+        let held = Arc::new(HeldLines { terminal: self.terminal.clone(), held: Mutex::new(Some(Vec::new())) });
+        let log = WorkerLines::new(held.clone(), self.terminal.paint());
+        log.belongs_to(&version);
+        let name = event.to_string();
+        let mut running = std::pin::pin!(self.worker.event(EventCall { event, log }));
+        let report = tokio::select! {
+            report = running.as_mut() => report,
+            () = tokio::time::sleep(HELD) => {
+                held.let_go();
+                running.await
+            }
+        };
+        if let Err(failure) = &report.outcome {
+            let paint = self.terminal.paint();
+            held.line(match failure {
+                Failure::Exception(error) => indented(&exception_text(paint, None, error, &version)),
+                Failure::Hung => format!(
+                    "  {} {}: the handler waits for something that can never happen",
+                    paint.paint(Role::Bad, "error"),
+                    printable(&name)
+                ),
+                Failure::Stopped(reason) => format!("  {} {reason}", paint.paint(Role::Bad, "error")),
+            });
+        }
+        (report, held.take())
+    }
+}
+
+#[async_trait]
+impl EventTarget for WorkerEvents {
+    async fn scheduled(&self, event: ScheduledEvent) -> ScheduledOutcome {
+        let ScheduledEvent { cron, scheduled_time_ms } = event;
+        let (report, output) = self.run(Event::Scheduled { cron, scheduled_time_ms }).await;
+        ScheduledOutcome { outcome: outcome_of(&report), no_retry: report.notes.no_retry, output }
+    }
+
+    async fn queue(&self, batch: QueueBatch) -> BatchOutcome {
+        let (report, output) = self.run(Event::Queue(batch)).await;
+        BatchOutcome { outcome: outcome_of(&report), decisions: report.notes.decisions, output }
+    }
+}
+
+pub(crate) fn outcome_of(report: &EventReport) -> HandlerOutcome {
+    match report.outcome {
+        Ok(()) => HandlerOutcome::Ok,
+        Err(_) => HandlerOutcome::Exception,
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Lines that wait for the line they belong below.
+struct HeldLines {
+    terminal: Terminal,
+    /// None once they are no longer held.
+    held: Mutex<Option<Vec<String>>>,
+}
+
+impl HeldLines {
+    fn let_go(&self) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        held.into_iter().flatten().for_each(|line| self.terminal.line(line));
+    }
+
+    fn take(&self) -> Vec<String> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+}
+
+impl LineSink for HeldLines {
+    fn line(&self, line: String) {
+        match &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(held) => held.push(line),
+            None => self.terminal.line(line),
+        }
+    }
+}
+
+/// The scheduler's own lines.
+pub(crate) struct SchedulerLines {
+    terminal: Terminal,
+}
+
+impl SchedulerLines {
+    pub(crate) fn new(terminal: Terminal) -> Arc<Self> {
+        Arc::new(Self { terminal })
+    }
+
+    fn print(&self, line: String, below: impl IntoIterator<Item = String>) {
+        let mut text = line;
+        for line in below {
+            let _ = write!(text, "\n{line}");
+        }
+        self.terminal.line(text);
+    }
+
+    fn outcome(&self, outcome: HandlerOutcome) -> String {
+        let paint = self.terminal.paint();
+        match outcome {
+            HandlerOutcome::Ok => paint.paint(Role::Good, "ok"),
+            HandlerOutcome::Exception => paint.paint(Role::Bad, "failed"),
+        }
+    }
+}
+
+impl SchedulerLog for SchedulerLines {
+    /// `cron 0 * * * * ok 13 ms`
+    fn cron_ran(&self, report: &CronReport) {
+        let paint = self.terminal.paint();
+        let cause = match report.cause {
+            CronCause::OnTime => String::new(),
+            CronCause::CaughtUp => format!(", missed at {}", minute_text(report.scheduled_time_ms)),
+            CronCause::ByHand => ", by hand".to_owned(),
+        };
+        let line = format!(
+            "cron {} {} {}{}",
+            printable(&report.cron),
+            self.outcome(report.outcome.outcome),
+            paint.paint(Role::Quiet, &milliseconds(report.duration)),
+            paint.paint(Role::Quiet, &cause),
+        );
+        self.print(line, report.outcome.output.iter().cloned());
+    }
+
+    fn firings_missed(&self, missed: &MissedFirings) {
+        let paint = self.terminal.paint();
+        let times = if missed.firings.count == 1 { "firing" } else { "firings" };
+        let action = match missed.action {
+            WhenMissed::Skip => "skipped",
+            WhenMissed::RunLatest => "the latest runs now",
+        };
+        self.terminal.line(format!(
+            "cron {} {} {} {times} missed, the last at {}: {action}",
+            printable(&missed.cron),
+            paint.paint(Role::Warning, "missed"),
+            missed.firings.count,
+            minute_text(missed.firings.last_ms),
+        ));
+    }
+
+    fn clock_went_back(&self, report: &ClockWentBack) {
+        self.terminal.line(format!(
+            "{}: the clock went back from {} to {}: cron triggers fire again from there",
+            self.terminal.paint().paint(Role::Warning, "warning"),
+            minute_text(report.handled_ms),
+            minute_text(report.now_ms),
+        ));
+    }
+
+    /// `queue local-queue 9/10 acked 22 ms, 1 -> retry 2/4`
+    fn batch_ran(&self, report: &BatchReport) {
+        let paint = self.terminal.paint();
+        let acked = format!("{}/{} acked", report.acked(), report.messages.len());
+        let all_acked = report.acked() == report.messages.len();
+        let mut line = format!(
+            "queue {} {} {}",
+            printable(&report.queue),
+            paint.paint(if all_acked { Role::Good } else { Role::Warning }, &acked),
+            paint.paint(Role::Quiet, &milliseconds(report.duration)),
+        );
+        for fate in fates(report) {
+            let _ = write!(line, ", {}", paint.paint(Role::Warning, &fate));
+        }
+        let message_lines =
+            report.message_lines().into_iter().map(|line| format!("  {}", paint.paint(Role::Quiet, &line)));
+        self.print(line, report.output.iter().cloned().chain(message_lines));
+    }
+
+    fn trouble(&self, trouble: &Trouble) {
+        self.terminal.line(format!("{}: {trouble}", self.terminal.paint().paint(Role::Bad, "error")));
+    }
+}
+
+/// `1 -> retry 2/4`, `2 -> dead letters`, `1 dropped`: messages of one fate together.
+fn fates(report: &BatchReport) -> Vec<String> {
+    let mut groups: Vec<(String, usize)> = Vec::new();
+    for message in &report.messages {
+        let fate = match &message.fate {
+            Fate::Acked => continue,
+            Fate::Retried(_) => format!("-> retry {}/{}", message.attempts + 1, message.max_attempts),
+            Fate::DeadLettered(queue) => format!("-> {}", printable(&queue.name)),
+            Fate::Dropped => "dropped".to_owned(),
+        };
+        match groups.iter_mut().find(|(known, _)| *known == fate) {
+            Some((_, count)) => *count += 1,
+            None => groups.push((fate, 1)),
+        }
+    }
+    groups.into_iter().map(|(fate, count)| format!("{count} {fate}")).collect()
+}
