@@ -17,8 +17,10 @@ use serde_json::Value;
 const TEXT_MODEL: &str = "smollm2-135m-instruct";
 const EMBEDDINGS_MODEL: &str = "all-minilm-l6-v2";
 
-/// Closer than this (in natural logarithms of probabilities) two tokens are as likely as each other.
-const NEAR_TIE: f32 = 0.1;
+/// Closer than this (in natural logarithms of probabilities) two tokens are as likely as each other. Both libraries round what goes into
+/// a product to 8 bits, each in its own order, which moves such a difference by up to 0.4 from what 32 bits give
+/// (`tests/reference/compare_exact.py`).
+const NEAR_TIE: f32 = 0.4;
 
 /// What the engine told of loading.
 static LOADED: Mutex<Vec<LoadProgress>> = Mutex::new(Vec::new());
@@ -122,8 +124,7 @@ fn the_likeliest_tokens_are_those_of_llama_cpp() -> Result<(), Failed> {
             "{}",
             case["prompt"]
         );
-        // Where two tokens are as likely as each other, the order of additions decides which is taken, and the two libraries add in
-        // different orders; from there on the answers are different ones.
+        // From where two tokens were as likely as each other, the two answers may be different ones.
         let margins: Vec<f32> = serde_json::from_value(case["margins"].clone())?;
         let certain = margins.iter().position(|margin| *margin < NEAR_TIE).unwrap_or(margins.len());
         let pieces: Vec<String> = serde_json::from_value(case["pieces"].clone())?;
