@@ -19,7 +19,9 @@ type Outcome = Result<(), Box<dyn Error>>;
 
 fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, what, model, numbers @ ..] = &arguments[..] else { return Err("see the first lines of this file".into()) };
+    let [folder, what, model, numbers @ ..] = &arguments[..] else {
+        return Err("see the first lines of this file".into());
+    };
     let numbers: Vec<usize> = numbers.iter().map(|number| number.parse()).collect::<Result<_, _>>()?;
     let options = CandleOptions {
         name: "AI".to_owned(),
@@ -71,7 +73,9 @@ async fn generate(driver: &CandleDriver, model: &str, prompt: usize, answer: usi
 
 async fn embed(driver: &CandleDriver, model: &str, texts: usize) -> Outcome {
     let request = |count: usize| EmbeddingsRequest {
-        texts: (0..count).map(|number| format!("Text number {number}: the quick brown fox jumps over the lazy dog.")).collect(),
+        texts: (0..count)
+            .map(|number| format!("Text number {number}: the quick brown fox jumps over the lazy dog."))
+            .collect(),
         pooling: None,
     };
     let started = Instant::now();
@@ -79,6 +83,9 @@ async fn embed(driver: &CandleDriver, model: &str, texts: usize) -> Outcome {
     let load = started.elapsed();
     let started = Instant::now();
     driver.embed(model, request(texts)).await?;
-    println!("{}", json!({"load_s": load.as_secs_f64(), "texts_per_s": texts as f64 / started.elapsed().as_secs_f64()}));
+    println!(
+        "{}",
+        json!({"load_s": load.as_secs_f64(), "texts_per_s": texts as f64 / started.elapsed().as_secs_f64()})
+    );
     Ok(())
 }

@@ -154,20 +154,8 @@ pub const MODELS: &[CatalogueModel] = &[
         Some(MISTRAL_TEMPLATE),
     ),
     // Qwen
-    text(
-        "@cf/qwen/qwen1.5-0.5b-chat",
-        "Qwen/Qwen1.5-0.5B-Chat-GGUF",
-        &["qwen1_5-0_5b-chat-q4_k_m.gguf"],
-        407,
-        None,
-    ),
-    text(
-        "@cf/qwen/qwen1.5-1.8b-chat",
-        "Qwen/Qwen1.5-1.8B-Chat-GGUF",
-        &["qwen1_5-1_8b-chat-q4_k_m.gguf"],
-        1218,
-        None,
-    ),
+    text("@cf/qwen/qwen1.5-0.5b-chat", "Qwen/Qwen1.5-0.5B-Chat-GGUF", &["qwen1_5-0_5b-chat-q4_k_m.gguf"], 407, None),
+    text("@cf/qwen/qwen1.5-1.8b-chat", "Qwen/Qwen1.5-1.8B-Chat-GGUF", &["qwen1_5-1_8b-chat-q4_k_m.gguf"], 1218, None),
     text(
         "@cf/qwen/qwen2.5-coder-32b-instruct",
         "bartowski/Qwen2.5-Coder-32B-Instruct-GGUF",

@@ -15,7 +15,8 @@ use futures_util::StreamExt;
 use libtest_mimic::{Failed, Trial};
 
 use crate::{
-    AiDriver, EmbeddingsRequest, GenerationEvent, InferenceCode, KIND, Message, Prompt, Role, Sampling, Task, TextGeneration,
+    AiDriver, EmbeddingsRequest, GenerationEvent, InferenceCode, KIND, Message, Prompt, Role, Sampling, Task,
+    TextGeneration,
 };
 
 /// A driver, and what it can be asked.
@@ -44,12 +45,21 @@ pub fn trials(driver: &'static str, subject: &Arc<dyn Fn() -> Subject + Send + S
     add("the_pieces_of_a_stream_are_the_whole_answer", streams::the_pieces_of_a_stream_are_the_whole_answer);
     add("an_answer_ends_at_max_tokens", streams::an_answer_ends_at_max_tokens);
     add("usage_counts_the_tokens_of_prompt_and_answer", streams::usage_counts_the_tokens_of_prompt_and_answer);
-    add("a_raw_prompt_has_no_more_tokens_than_a_conversation", streams::a_raw_prompt_has_no_more_tokens_than_a_conversation);
+    add(
+        "a_raw_prompt_has_no_more_tokens_than_a_conversation",
+        streams::a_raw_prompt_has_no_more_tokens_than_a_conversation,
+    );
     add("a_dropped_stream_makes_room_for_others", streams::a_dropped_stream_makes_room_for_others);
     add("answers_made_at_once_do_not_mix", streams::answers_made_at_once_do_not_mix);
     add("a_prompt_that_is_too_long_is_refused", streams::a_prompt_that_is_too_long_is_refused);
-    add("json_mode_gives_an_object_or_the_documented_error", formats::json_mode_gives_an_object_or_the_documented_error);
-    add("an_answer_with_a_schema_conforms_or_fails_as_documented", formats::an_answer_with_a_schema_conforms_or_fails_as_documented);
+    add(
+        "json_mode_gives_an_object_or_the_documented_error",
+        formats::json_mode_gives_an_object_or_the_documented_error,
+    );
+    add(
+        "an_answer_with_a_schema_conforms_or_fails_as_documented",
+        formats::an_answer_with_a_schema_conforms_or_fails_as_documented,
+    );
     add("json_mode_without_room_fails_as_documented", formats::json_mode_without_room_fails_as_documented);
     add("tools_are_accepted_and_calls_are_of_known_tools", formats::tools_are_accepted_and_calls_are_of_known_tools);
     add("each_text_has_its_vector_in_order", embeddings::each_text_has_its_vector_in_order);
@@ -81,8 +91,7 @@ fn it_tells_what_it_is_and_what_its_models_do(subject: &Subject) -> Result<(), F
     assert_eq!(driver.info().kind, KIND);
     let models = driver.models();
     assert!(models.is_sorted_by(|one, other| one.name < other.name), "each once, in the order of their names");
-    for (name, task) in
-        [(&subject.text_model, Task::TextGeneration), (&subject.embeddings_model, Task::TextEmbeddings)]
+    for (name, task) in [(&subject.text_model, Task::TextGeneration), (&subject.embeddings_model, Task::TextEmbeddings)]
     {
         assert_eq!(driver.task(name)?, task);
         assert!(models.iter().any(|model| model.name == *name && model.task == task), "{name} is listed");

@@ -68,7 +68,9 @@ impl InferenceCode {
     /// The HTTP status of the answer in production, which `env.AI.lastRequestHttpStatusCode` shows.
     pub fn http_status(self) -> u16 {
         match self {
-            Self::InvalidInput | Self::IncompleteRequest | Self::InvalidData | Self::NoSuchModel | Self::JsonMode => 400,
+            Self::InvalidInput | Self::IncompleteRequest | Self::InvalidData | Self::NoSuchModel | Self::JsonMode => {
+                400
+            }
             Self::LoraUnsupported => 405,
             Self::Timeout | Self::Aborted => 408,
             Self::RequestTooLarge => 413,

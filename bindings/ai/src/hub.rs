@@ -50,8 +50,10 @@ struct FileInfo {
 impl Hub {
     /// A hub at a base address. `token` is for what only its owner may get; it is sent to that address only.
     pub fn new(base: &str, token: Option<String>) -> Result<Self> {
-        let invalid = |why: String| Error::new(ErrorKind::ConfigInvalid, format!("the hub's address {base} is none: {why}"));
-        let base = Url::parse(&format!("{}/", base.trim_end_matches('/'))).map_err(|error| invalid(error.to_string()))?;
+        let invalid =
+            |why: String| Error::new(ErrorKind::ConfigInvalid, format!("the hub's address {base} is none: {why}"));
+        let base =
+            Url::parse(&format!("{}/", base.trim_end_matches('/'))).map_err(|error| invalid(error.to_string()))?;
         if !matches!(base.scheme(), "https" | "http") || base.host().is_none() {
             return Err(invalid("it begins with neither https:// nor http://".to_owned()));
         }
@@ -128,12 +130,21 @@ impl Hub {
         let size = header(["x-linked-size", "content-length"]).and_then(|size| size.parse().ok());
         match (checksum, size) {
             (Some(checksum), Some(size)) => Ok(FileInfo { size, checksum }),
-            _ => Err(Error::new(ErrorKind::Unavailable, format!("{address} comes without a size and a checksum to check it with"))),
+            _ => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("{address} comes without a size and a checksum to check it with"),
+            )),
         }
     }
 
     /// Receives what is missing of a part.
-    async fn receive(&self, address: &Url, part: &Path, info: &FileInfo, told: &(dyn Fn(u64) + Send + Sync)) -> Result<()> {
+    async fn receive(
+        &self,
+        address: &Url,
+        part: &Path,
+        info: &FileInfo,
+        told: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<()> {
         let mut received = size_of(part).await.unwrap_or(0);
         if received > info.size {
             fs::remove_file(part).await.map_err(|error| failed("remove", part, error))?;

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use crate::json_mode::check_schema;
 use crate::{
-    EmbeddingsRequest, InferenceCode, Message, Pooling, Prompt, ResponseFormat, Role, Sampling, Task, TextGeneration, Tool,
-    ToolCall,
+    EmbeddingsRequest, InferenceCode, Message, Pooling, Prompt, ResponseFormat, Role, Sampling, Task, TextGeneration,
+    Tool, ToolCall,
 };
 
 /// What a worker asks of a model. A member that is `null` is as one that is not there.
@@ -70,7 +70,9 @@ fn prompt(inputs: &Map<String, Value>) -> Result<Prompt> {
             let messages = messages.iter().enumerate().map(|(index, message)| self::message(index, message));
             Ok(Prompt::Messages(messages.collect::<Result<_>>()?))
         }
-        (None, Some(_)) => Err(InferenceCode::InvalidData.error("messages: must be an array with at least one message")),
+        (None, Some(_)) => {
+            Err(InferenceCode::InvalidData.error("messages: must be an array with at least one message"))
+        }
     }
 }
 
@@ -95,7 +97,9 @@ fn message(index: usize, message: &Value) -> Result<Message> {
     };
     let content = match member(message, "content") {
         Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => text_parts(parts).ok_or_else(|| wrong("/content: only parts of type text are supported"))?,
+        Some(Value::Array(parts)) => {
+            text_parts(parts).ok_or_else(|| wrong("/content: only parts of type text are supported"))?
+        }
         None if role == Role::Assistant && !tool_calls.is_empty() => String::new(),
         None => return Err(wrong("/content: is required")),
         Some(_) => return Err(wrong("/content: must be a string")),
@@ -135,7 +139,9 @@ fn tools(inputs: &Map<String, Value>) -> Result<Vec<Tool>> {
         let parameters = match tool.get("parameters") {
             None | Some(Value::Null) => serde_json::json!({"type": "object", "properties": {}}),
             Some(parameters @ Value::Object(_)) => parameters.clone(),
-            Some(_) => return Err(InferenceCode::InvalidData.error(format!("tools/{index}/parameters: must be an object"))),
+            Some(_) => {
+                return Err(InferenceCode::InvalidData.error(format!("tools/{index}/parameters: must be an object")));
+            }
         };
         let description = tool.get("description").and_then(Value::as_str).map(str::to_owned);
         Ok(Tool { name: name.to_owned(), description, parameters })
@@ -161,7 +167,9 @@ fn response_format(inputs: &Map<String, Value>) -> Result<ResponseFormat> {
             check_schema(schema)?;
             Ok(ResponseFormat::JsonSchema(schema.clone()))
         }
-        _ => Err(InferenceCode::InvalidData.error("response_format/type: must be one of text, json_object, json_schema")),
+        _ => {
+            Err(InferenceCode::InvalidData.error("response_format/type: must be one of text, json_object, json_schema"))
+        }
     }
 }
 
@@ -212,7 +220,9 @@ fn member<'a>(inputs: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
 
 fn boolean(inputs: &Map<String, Value>, name: &str) -> Result<Option<bool>> {
     member(inputs, name)
-        .map(|value| value.as_bool().ok_or_else(|| InferenceCode::InvalidData.error(format!("{name}: must be a boolean"))))
+        .map(|value| {
+            value.as_bool().ok_or_else(|| InferenceCode::InvalidData.error(format!("{name}: must be a boolean")))
+        })
         .transpose()
 }
 

@@ -18,7 +18,9 @@ pub fn conform(text: String, format: &ResponseFormat) -> Result<Response> {
         ResponseFormat::Text => {}
         ResponseFormat::JsonObject if value.is_object() => {}
         ResponseFormat::JsonObject => {
-            return Err(InferenceCode::JsonMode.error("JSON Mode couldn't be met").with_source("the answer is no object"));
+            return Err(InferenceCode::JsonMode
+                .error("JSON Mode couldn't be met")
+                .with_source("the answer is no object"));
         }
         ResponseFormat::JsonSchema(schema) => {
             let validator = validator(schema)?;
@@ -68,12 +70,22 @@ mod tests {
 
     #[test]
     fn an_answer_must_conform_to_its_schema() {
-        let schema = json!({"type": "object", "properties": {"age": {"type": "integer", "minimum": 0}}, "required": ["age"]});
+        let schema =
+            json!({"type": "object", "properties": {"age": {"type": "integer", "minimum": 0}}, "required": ["age"]});
         let format = ResponseFormat::JsonSchema(schema);
         assert_eq!(conform("{\"age\":3}".to_owned(), &format).expect("conforms"), Response::Json(json!({"age": 3})));
         for text in ["{}", "{\"age\":-1}", "{\"age\":\"3\"}"] {
             let error = conform(text.to_owned(), &format).expect_err(text);
             assert_eq!(error.to_string(), "5024: JSON Mode couldn't be met");
+        }
+    }
+
+    #[test]
+    fn a_schema_that_refers_to_nothing_but_itself_comes_to_an_end() {
+        let schema = json!({"$ref": "#"});
+        if check_schema(&schema).is_ok() {
+            let response = conform("{\"a\":1}".to_owned(), &ResponseFormat::JsonSchema(schema));
+            assert!(response.is_ok() || response.is_err_and(|error| error.to_string().starts_with("5024")));
         }
     }
 

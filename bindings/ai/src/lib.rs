@@ -19,8 +19,9 @@ mod inputs;
 mod json_mode;
 
 pub use driver::{
-    AiDriver, Embeddings, EmbeddingsRequest, FinishReason, Generation, GenerationEvent, GenerationStream, Message, ModelInfo,
-    ModelState, Pooling, Prompt, Response, ResponseFormat, Role, Sampling, Task, TextGeneration, Tool, ToolCall, Usage,
+    AiDriver, Embeddings, EmbeddingsRequest, FinishReason, Generation, GenerationEvent, GenerationStream, Message,
+    ModelInfo, ModelState, Pooling, Prompt, Response, ResponseFormat, Role, Sampling, Task, TextGeneration, Tool,
+    ToolCall, Usage,
 };
 pub use error::InferenceCode;
 pub use inputs::Inputs;

@@ -8,7 +8,9 @@ use libtest_mimic::Arguments;
 mod candle;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // All of them share one engine, and one of them fills its queue.
+    arguments.test_threads = Some(1);
     #[cfg(feature = "candle")]
     let tests = candle::trials();
     #[cfg(not(feature = "candle"))]

@@ -18,7 +18,8 @@ fn cosine(one: &[f32], other: &[f32]) -> f32 {
 
 pub(super) fn each_text_has_its_vector_in_order(subject: &Subject) -> Result<(), Failed> {
     block_on(async {
-        let texts: Vec<String> = (0..70).map(|number| format!("number {number} {}", "again ".repeat(number % 7))).collect();
+        let texts: Vec<String> =
+            (0..70).map(|number| format!("number {number} {}", "again ".repeat(number % 7))).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let all = embed(subject, &texts, None).await?;
         assert_eq!(all.vectors().len(), texts.len());
@@ -50,7 +51,8 @@ pub(super) fn a_vector_does_not_depend_on_its_neighbours(subject: &Subject) -> R
 
 pub(super) fn like_texts_have_like_vectors(subject: &Subject) -> Result<(), Failed> {
     block_on(async {
-        let texts = ["A cat sleeps on the sofa.", "A kitten is napping on the couch.", "Interest rates rose by two percent."];
+        let texts =
+            ["A cat sleeps on the sofa.", "A kitten is napping on the couch.", "Interest rates rose by two percent."];
         let all = embed(subject, &texts, None).await?;
         let vectors: Vec<&[f32]> = all.vectors().collect();
         assert!(cosine(vectors[0], vectors[1]) > cosine(vectors[0], vectors[2]));

@@ -61,7 +61,8 @@ pub(super) fn an_answer_with_a_schema_conforms_or_fails_as_documented(subject: &
 
 pub(super) fn json_mode_without_room_fails_as_documented(subject: &Subject) -> Result<(), Failed> {
     block_on(async {
-        let schema = json!({"type": "object", "properties": {"a": {"type": "string", "minLength": 50}}, "required": ["a"]});
+        let schema =
+            json!({"type": "object", "properties": {"a": {"type": "string", "minLength": 50}}, "required": ["a"]});
         let request = formatted("Say something.", ResponseFormat::JsonSchema(schema), 2, 0.0);
         let answer = json_of(subject.driver.generate(&subject.text_model, request).await)?;
         assert_eq!(answer, None, "two tokens are not enough for it");
@@ -72,7 +73,8 @@ pub(super) fn json_mode_without_room_fails_as_documented(subject: &Subject) -> R
 pub(super) fn tools_are_accepted_and_calls_are_of_known_tools(subject: &Subject) -> Result<(), Failed> {
     block_on(async {
         let parameters = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
-        let tool = Tool { name: "weather".to_owned(), description: Some("The weather in a city".to_owned()), parameters };
+        let tool =
+            Tool { name: "weather".to_owned(), description: Some("The weather in a city".to_owned()), parameters };
         let sampling = Sampling { max_tokens: 48, temperature: 0.0, ..Sampling::default() };
         let request = TextGeneration { tools: vec![tool], sampling, ..question("What is the weather in Rome?") };
         let answer = subject.driver.generate(&subject.text_model, request).await?;

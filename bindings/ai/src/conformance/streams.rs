@@ -76,7 +76,8 @@ pub(super) fn an_answer_ends_at_max_tokens(subject: &Subject) -> Result<(), Fail
 pub(super) fn usage_counts_the_tokens_of_prompt_and_answer(subject: &Subject) -> Result<(), Failed> {
     block_on(async {
         let short = subject.driver.generate(&subject.text_model, question("Hi")).await?.usage;
-        let long = subject.driver.generate(&subject.text_model, question("Hi, what a wonderful day it is today")).await?.usage;
+        let long =
+            subject.driver.generate(&subject.text_model, question("Hi, what a wonderful day it is today")).await?.usage;
         assert!(long.prompt_tokens > short.prompt_tokens && short.prompt_tokens > 0);
         for usage in [short, long] {
             assert!((1..=8).contains(&usage.completion_tokens));
@@ -101,12 +102,11 @@ pub(super) fn a_dropped_stream_makes_room_for_others(subject: &Subject) -> Resul
     block_on(async {
         let sampling = Sampling { max_tokens: 100_000, temperature: 0.0, ..Sampling::default() };
         let endless = || TextGeneration { sampling, stream: true, ..question("Count to a million.") };
-        let mut busy = 0;
-        for _ in 0..MANY {
+        for number in 0..MANY {
             match subject.driver.stream(&subject.text_model, endless()).await {
                 Ok(mut stream) => {
-                    // Every tenth is under way when it is dropped.
-                    if busy % 10 == 0 {
+                    // Every hundredth is under way when it is dropped.
+                    if number % 100 == 0 {
                         stream.next().await.ok_or("there is no event")??;
                     }
                 }
@@ -114,12 +114,16 @@ pub(super) fn a_dropped_stream_makes_room_for_others(subject: &Subject) -> Resul
                 Err(error) if InferenceCode::of(&error) == Some(InferenceCode::OutOfCapacity) => {}
                 Err(error) => return Err(error.into()),
             }
-            busy += 1;
         }
         loop {
             match subject.driver.generate(&subject.text_model, question("Hi")).await {
-                Ok(answer) => return Ok(assert!(answer.usage.completion_tokens > 0)),
-                Err(error) if InferenceCode::of(&error) == Some(InferenceCode::OutOfCapacity) => tokio::task::yield_now().await,
+                Ok(answer) => {
+                    assert!(answer.usage.completion_tokens > 0);
+                    return Ok(());
+                }
+                Err(error) if InferenceCode::of(&error) == Some(InferenceCode::OutOfCapacity) => {
+                    tokio::task::yield_now().await
+                }
                 Err(error) => return Err(error.into()),
             }
         }

@@ -27,13 +27,14 @@ use async_trait::async_trait;
 use futures_util::stream;
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::engine::{Engine, EngineOptions, LoadProgress};
 use self::embedding::Embedding;
+pub use self::engine::{Engine, EngineOptions, LoadProgress};
 use self::generation::Generation;
 use self::model::Files;
 use crate::catalogue::{self, CatalogueModel};
 use crate::{
-    AiDriver, Embeddings, EmbeddingsRequest, GenerationStream, InferenceCode, KIND, ModelInfo, ModelState, Task, TextGeneration,
+    AiDriver, Embeddings, EmbeddingsRequest, GenerationStream, InferenceCode, KIND, ModelInfo, ModelState, Task,
+    TextGeneration,
 };
 
 /// Which models a [`CandleDriver`] answers for.
@@ -117,7 +118,9 @@ impl Found {
         let path = self.path.display();
         match self.row {
             Some(_) => format!("its files are not in {path}; get them with `aerostack models pull {model}`"),
-            None => format!("there is no GGUF file and no embedding model at {path}, which [ai.models.\"{model}\"] names"),
+            None => {
+                format!("there is no GGUF file and no embedding model at {path}, which [ai.models.\"{model}\"] names")
+            }
         }
     }
 }

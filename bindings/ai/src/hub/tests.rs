@@ -74,7 +74,9 @@ fn answer(stream: TcpStream, port: u16, state: &Mutex<State>) -> std::io::Result
         let header = |name: &str| headers.get(name).cloned().unwrap_or_default();
         state.asked.push(format!("{method} {path} {} {}", header("range"), header("authorization")).trim().to_owned());
         let stored = path.strip_prefix("/store").filter(|_| header("host").starts_with("localhost"));
-        if stored.is_none() && state.token.as_ref().is_some_and(|token| header("authorization") != format!("Bearer {token}")) {
+        if stored.is_none()
+            && state.token.as_ref().is_some_and(|token| header("authorization") != format!("Bearer {token}"))
+        {
             writer.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")?;
             continue;
         }
@@ -87,7 +89,10 @@ fn answer(stream: TcpStream, port: u16, state: &Mutex<State>) -> std::io::Result
         if stored.is_none() {
             let size = content.len();
             let target = format!("http://localhost:{port}/store{name}");
-            write!(writer, "HTTP/1.1 302 Found\r\nLocation: {target}\r\nX-Linked-Size: {size}\r\nX-Linked-ETag: \"{sum}\"\r\nContent-Length: 0\r\n\r\n")?;
+            write!(
+                writer,
+                "HTTP/1.1 302 Found\r\nLocation: {target}\r\nX-Linked-Size: {size}\r\nX-Linked-ETag: \"{sum}\"\r\nContent-Length: 0\r\n\r\n"
+            )?;
             continue;
         }
         let from: usize = header("range").trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap_or(0);
@@ -150,7 +155,11 @@ fn a_download_that_is_cut_off_goes_on_where_it_ended() {
     let content = std::fs::read(pulled.join(model().files[0])).expect("arrived");
     assert_eq!(content, format!("{} ", model().files[0]).repeat(5000).into_bytes());
     let asked = double.asked();
-    let ranges: Vec<&str> = asked.iter().filter(|asked| asked.starts_with("GET /store")).filter_map(|asked| asked.split(' ').nth(2)).collect();
+    let ranges: Vec<&str> = asked
+        .iter()
+        .filter(|asked| asked.starts_with("GET /store"))
+        .filter_map(|asked| asked.split(' ').nth(2))
+        .collect();
     assert_eq!(ranges, ["bytes=1000-", "bytes=3000-"]);
 }
 

@@ -114,5 +114,8 @@ fn one_text_and_several_are_both_embedded() {
     assert_eq!(two, EmbeddingsRequest { texts: vec!["a".to_owned(), String::new()], pooling: Some(Pooling::Cls) });
     assert_eq!(embeddings(&json!({})).expect_err("no text").to_string(), "3003: text is required");
     assert_eq!(embeddings(&json!({"text": []})).expect_err("no text").to_string(), "5004: text: must not be empty");
-    assert_eq!(embeddings(&json!({"text": "a", "pooling": "max"})).expect_err("pooling").to_string(), "5004: pooling: must be mean or cls");
+    assert_eq!(
+        embeddings(&json!({"text": "a", "pooling": "max"})).expect_err("pooling").to_string(),
+        "5004: pooling: must be mean or cls"
+    );
 }

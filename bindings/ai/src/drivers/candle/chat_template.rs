@@ -109,6 +109,7 @@ fn raise_exception(message: String) -> Result<String, minijinja::Error> {
 }
 
 /// JSON as Python writes it, which is what models have seen: a space behind `,` and `:`, nothing escaped for HTML.
+#[expect(clippy::needless_pass_by_value, reason = "minijinja gives a filter its arguments so")]
 fn to_json(value: &TemplateValue, arguments: Kwargs) -> Result<String, minijinja::Error> {
     let failed = |error: serde_json::Error| {
         minijinja::Error::new(ErrorKind::BadSerialization, "cannot be written as JSON").with_source(error)
@@ -121,7 +122,9 @@ fn to_json(value: &TemplateValue, arguments: Kwargs) -> Result<String, minijinja
             let formatter = serde_json::ser::PrettyFormatter::with_indent(&spaces);
             value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter)).map_err(failed)?;
         }
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, PythonStyle)).map_err(failed)?,
+        None => {
+            value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, PythonStyle)).map_err(failed)?
+        }
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -173,7 +176,7 @@ fn describe_tools(messages: &mut Vec<Message>, tools: &[Tool]) {
     for message in messages.iter_mut() {
         for ToolCall { name, arguments } in std::mem::take(&mut message.tool_calls) {
             let call = json!({"name": name, "arguments": arguments});
-            message.content.push_str(&format!("<tool_call>\n{call}\n</tool_call>"));
+            message.content = format!("{}<tool_call>\n{call}\n</tool_call>", message.content);
         }
         if message.role == Role::Tool {
             message.role = Role::User;
@@ -206,7 +209,8 @@ fn guard<'a>(messages: &mut [Message], marks: impl Iterator<Item = &'a str>) -> 
         return None;
     }
     // Codes that Unicode keeps free for such uses.
-    let guard = ('\u{fdd0}'..='\u{fdef}').find(|guard| !messages.iter().any(|message| message.content.contains(*guard)))?;
+    let guard =
+        ('\u{fdd0}'..='\u{fdef}').find(|guard| !messages.iter().any(|message| message.content.contains(*guard)))?;
     for message in messages {
         for mark in &marks {
             let first = mark.chars().next().map_or(0, char::len_utf8);
@@ -259,7 +263,7 @@ mod tests {
     #[test]
     fn templates_in_the_manner_of_python_are_understood() {
         let source = "{%- set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{{ m.content.strip().upper() }}{% if loop.last %}{% break %}{% endif %}{% endfor %}{{ ns.n }}{{ messages[::-1][0].role }}{% for k, v in {'a': 1}.items() %}{{ k }}{% endfor %}{{ bos_token }}{{ nothing is defined }}";
-        assert_eq!(render(source, &[Message::new(Role::User, " hi ")], &[]).text, "HI1usera<s>False".replace("False", "false"));
+        assert_eq!(render(source, &[Message::new(Role::User, " hi ")], &[]).text, "HI1usera<s>False");
     }
 
     #[test]
@@ -290,7 +294,8 @@ mod tests {
     #[test]
     fn what_a_template_raises_is_said() {
         let source = "{{ raise_exception('Roles must alternate') }}";
-        let error = template(source).render(&[Message::new(Role::User, "a")], &[], MARKS.into_iter()).expect_err("refused");
+        let error =
+            template(source).render(&[Message::new(Role::User, "a")], &[], MARKS.into_iter()).expect_err("refused");
         assert_eq!(error.to_string(), "the model's chat template refuses these messages: Roles must alternate");
         assert!(ChatTemplate::compile("{% if %}", String::new(), String::new()).is_err());
     }

@@ -5,8 +5,8 @@
 
 use std::io::Cursor;
 
-use candle_core::quantized::gguf_file::Content;
 use candle_core::quantized::QMatMul;
+use candle_core::quantized::gguf_file::Content;
 use candle_core::{D, DType, Device, Module, Result, Tensor, bail};
 use candle_nn::attention::{AttnMask, flash_attn};
 use candle_nn::kv_cache::KvCache;
@@ -150,7 +150,11 @@ impl Decoder {
                 up: weights.matrix(&at("ffn_up.weight"))?,
                 down: weights.matrix(&at("ffn_down.weight"))?,
                 after_feed: weights.optional_norm(&at("post_ffw_norm"))?,
-                frequencies: if windowed { self::frequencies(head_size, local_base, 1.0, None) } else { frequencies.clone() },
+                frequencies: if windowed {
+                    self::frequencies(head_size, local_base, 1.0, None)
+                } else {
+                    frequencies.clone()
+                },
                 window: if windowed { window } else { None },
             });
         }
@@ -163,7 +167,18 @@ impl Decoder {
         };
         let norm = weights.norm("output_norm")?;
         let context_length = metadata.required(&key("context_length"))?;
-        Ok(Self { family, embeddings, layers, norm, output, heads, kv_heads, head_size, embedding_size, context_length })
+        Ok(Self {
+            family,
+            embeddings,
+            layers,
+            norm,
+            output,
+            heads,
+            kv_heads,
+            head_size,
+            embedding_size,
+            context_length,
+        })
     }
 
     /// How many tokens the model can look at.
@@ -181,7 +196,8 @@ impl Decoder {
     /// them.
     pub(super) fn forward(&self, tokens: &[u32], context: &mut Context) -> Result<Vec<f32>> {
         let count = tokens.len();
-        let mut x = self.embeddings.embedding(&Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?)?.to_dtype(DType::F32)?;
+        let mut x =
+            self.embeddings.embedding(&Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?)?.to_dtype(DType::F32)?;
         if self.family == Family::Gemma3 {
             x = (x * (self.embedding_size as f64).sqrt())?;
         }
@@ -226,7 +242,14 @@ impl Decoder {
     }
 
     /// `(1, count, heads, size)` in and `(1, heads, count, size)` out.
-    fn attend(&self, query: &Tensor, key: &Tensor, value: &Tensor, seen: usize, window: Option<usize>) -> Result<Tensor> {
+    fn attend(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        seen: usize,
+        window: Option<usize>,
+    ) -> Result<Tensor> {
         let count = query.dim(1)?;
         let total = seen + count;
         let scale = 1.0 / (self.head_size as f32).sqrt();
@@ -240,7 +263,14 @@ impl Decoder {
         }
     }
 
-    fn attend_window(&self, query: &Tensor, key: &Tensor, value: &Tensor, seen: usize, window: usize) -> Result<Tensor> {
+    fn attend_window(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        seen: usize,
+        window: usize,
+    ) -> Result<Tensor> {
         let (count, total) = (query.dim(1)?, seen + query.dim(1)?);
         let groups = self.heads / self.kv_heads;
         let hidden = (0..count).flat_map(|row| {
@@ -262,7 +292,11 @@ impl Decoder {
     fn turn(&self, x: &Tensor, turns: &Turns) -> Result<Tensor> {
         let x = x.transpose(1, 2)?.contiguous()?;
         // Llama's files have the pairs of a head side by side; the others have them half a head apart.
-        let turned = if self.family == Family::Llama { rope_i(&x, &turns.cos, &turns.sin) } else { rope(&x, &turns.cos, &turns.sin) };
+        let turned = if self.family == Family::Llama {
+            rope_i(&x, &turns.cos, &turns.sin)
+        } else {
+            rope(&x, &turns.cos, &turns.sin)
+        };
         turned?.transpose(1, 2)?.contiguous()
     }
 }
@@ -275,7 +309,8 @@ struct Turns {
 
 impl Turns {
     fn new(frequencies: &[f32], first: usize, count: usize) -> Result<Self> {
-        let angles = (first..first + count).flat_map(|position| frequencies.iter().map(move |turn| position as f32 * turn));
+        let angles =
+            (first..first + count).flat_map(|position| frequencies.iter().map(move |turn| position as f32 * turn));
         let angles = Tensor::from_iter(angles, &Device::Cpu)?.reshape((count, frequencies.len()))?;
         Ok(Self { cos: angles.cos()?, sin: angles.sin()? })
     }

@@ -72,7 +72,14 @@ impl Embedder {
         let lengths: Lengths = optional(folder, "sentence_bert_config.json")?.unwrap_or_default();
         let longest = lengths.max_seq_length.map_or(encoder.longest(), |length| length.min(encoder.longest()));
         let tokenizer = tokenizer(&folder.join("tokenizer.json"), longest)?;
-        Ok(Self { encoder, tokenizer, pooling, normalises, dimensions: config.hidden_size, padding: config.pad_token_id })
+        Ok(Self {
+            encoder,
+            tokenizer,
+            pooling,
+            normalises,
+            dimensions: config.hidden_size,
+            padding: config.pad_token_id,
+        })
     }
 
     fn weights(folder: &Path) -> Result<VarBuilder<'static>> {
@@ -101,14 +108,20 @@ impl Embedder {
         let mut tokens: Vec<Tokens> = encodings
             .into_iter()
             .enumerate()
-            .map(|(place, encoding)| Tokens { place, ids: encoding.get_ids().to_vec(), types: encoding.get_type_ids().to_vec() })
+            .map(|(place, encoding)| Tokens {
+                place,
+                ids: encoding.get_ids().to_vec(),
+                types: encoding.get_type_ids().to_vec(),
+            })
             .collect();
         tokens.sort_by_key(Tokens::len);
         let mut batches: Vec<Vec<Tokens>> = Vec::new();
         for text in tokens {
             match batches.last_mut() {
                 // The longest so far is this one.
-                Some(batch) if batch.len() < MAX_BATCH && (batch.len() + 1) * text.len() <= MAX_BATCH_TOKENS => batch.push(text),
+                Some(batch) if batch.len() < MAX_BATCH && (batch.len() + 1) * text.len() <= MAX_BATCH_TOKENS => {
+                    batch.push(text)
+                }
                 _ => batches.push(vec![text]),
             }
         }
@@ -151,7 +164,9 @@ impl Embedder {
 
 /// How the model pools, and whether its vectors have length 1.
 fn modules(folder: &Path) -> Result<(Pooling, bool)> {
-    let Some(modules) = optional::<Vec<ModuleEntry>>(folder, "modules.json")? else { return Ok((Pooling::Mean, false)) };
+    let Some(modules) = optional::<Vec<ModuleEntry>>(folder, "modules.json")? else {
+        return Ok((Pooling::Mean, false));
+    };
     let mut pooling = Pooling::Mean;
     let mut normalises = false;
     for module in modules {
@@ -183,7 +198,8 @@ fn tokenizer(path: &Path, longest: usize) -> Result<Tokenizer> {
 }
 
 fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|error| candle_core::Error::msg(format!("cannot read {}: {error}", path.display())))
+    fs::read_to_string(path)
+        .map_err(|error| candle_core::Error::msg(format!("cannot read {}: {error}", path.display())))
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(name: &str, text: &str) -> Result<T> {
@@ -198,6 +214,7 @@ fn optional<T: for<'de> Deserialize<'de>>(folder: &Path, name: &str) -> Result<O
     parse(name, &read(&path)?).map(Some)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
 fn wrapped(error: tokenizers::Error) -> candle_core::Error {
     candle_core::Error::Msg(format!("the tokenizer failed: {error}"))
 }

@@ -67,7 +67,7 @@ impl Encoder {
         if config.position_embedding_type.as_deref().is_some_and(|kind| kind != "absolute") {
             bail!("models with positions other than absolute ones are not supported");
         }
-        if config.num_attention_heads == 0 || config.hidden_size % config.num_attention_heads != 0 {
+        if config.num_attention_heads == 0 || !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             bail!("{} numbers cannot be shared by {} heads", config.hidden_size, config.num_attention_heads);
         }
         let activation = match config.hidden_act.as_str() {
@@ -76,7 +76,11 @@ impl Encoder {
             "relu" => Activation::Relu,
             other => bail!("the activation {other} is not supported"),
         };
-        let weights = if weights.contains_tensor("embeddings.word_embeddings.weight") { weights.clone() } else { weights.pp(prefix) };
+        let weights = if weights.contains_tensor("embeddings.word_embeddings.weight") {
+            weights.clone()
+        } else {
+            weights.pp(prefix)
+        };
         let size = config.hidden_size;
         let norm = |weights: VarBuilder<'_>| layer_norm(size, config.layer_norm_eps, weights);
         let tables = weights.pp("embeddings");
@@ -118,7 +122,8 @@ impl Encoder {
         let (texts, tokens) = ids.dims2()?;
         let first = self.first_position as u32;
         let positions = Tensor::arange(first, first + tokens as u32, &Device::Cpu)?;
-        let x = (self.words.forward(ids)? + self.types.forward(types)?)?.broadcast_add(&self.positions.forward(&positions)?)?;
+        let x = (self.words.forward(ids)? + self.types.forward(types)?)?
+            .broadcast_add(&self.positions.forward(&positions)?)?;
         let mut x = self.norm.forward(&x)?;
         // Nothing to add where a token is, and as good as minus infinity where none is.
         let mask = ((present.to_dtype(DType::F32)? - 1.0)? * 1e30)?.reshape((texts, 1, 1, tokens))?;
@@ -138,7 +143,8 @@ impl Encoder {
 
     fn attention(&self, layer: &Layer, x: &Tensor, mask: &Tensor) -> Result<Tensor> {
         let (texts, tokens, size) = x.dims3()?;
-        let split = |x: Tensor| x.reshape((texts, tokens, self.heads, size / self.heads))?.transpose(1, 2)?.contiguous();
+        let split =
+            |x: Tensor| x.reshape((texts, tokens, self.heads, size / self.heads))?.transpose(1, 2)?.contiguous();
         let query = split(layer.query.forward(x)?)?;
         let key = split(layer.key.forward(x)?)?;
         let value = split(layer.value.forward(x)?)?;

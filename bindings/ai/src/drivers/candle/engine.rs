@@ -94,17 +94,17 @@ impl Engine {
     pub fn start(options: EngineOptions) -> Result<Arc<Self>> {
         let (jobs, received) = channel();
         let concurrent = options.concurrent.max(1);
-        thread::Builder::new()
-            .name("aerostack-ai".to_owned())
-            .spawn(move || work(&received, concurrent))
-            .map_err(|error| Error::new(ErrorKind::Unexpected, "cannot start the inference thread").with_source(error))?;
+        thread::Builder::new().name("aerostack-ai".to_owned()).spawn(move || work(&received, concurrent)).map_err(
+            |error| Error::new(ErrorKind::Unexpected, "cannot start the inference thread").with_source(error),
+        )?;
         Ok(Arc::new(Self { options, jobs, admitted: Arc::default(), models: Mutex::default() }))
     }
 
     /// A place for one more request, or `3040` where too many wait.
     pub(super) fn admit(&self) -> Result<Place> {
         let most = self.options.concurrent.max(1) + self.options.queued;
-        let admitted = self.admitted.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (now < most).then_some(now + 1));
+        let admitted =
+            self.admitted.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (now < most).then_some(now + 1));
         match admitted {
             Ok(_) => Ok(Place(Arc::clone(&self.admitted))),
             Err(now) => Err(InferenceCode::OutOfCapacity
@@ -146,13 +146,16 @@ impl Engine {
         thread::Builder::new()
             .name("aerostack-ai-load".to_owned())
             .spawn(move || engine.load(&loaded, &sender))
-            .map_err(|error| Error::new(ErrorKind::Unexpected, "cannot start a thread to load a model").with_source(error))?;
+            .map_err(|error| {
+                Error::new(ErrorKind::Unexpected, "cannot start a thread to load a model").with_source(error)
+            })?;
         models.insert(files.clone(), receiver.clone());
         Ok(receiver)
     }
 
     fn load(&self, files: &Files, sender: &watch::Sender<Loading>) {
-        let progress = |read, total| (self.options.progress)(&LoadProgress { path: files.path().to_owned(), read, total });
+        let progress =
+            |read, total| (self.options.progress)(&LoadProgress { path: files.path().to_owned(), read, total });
         let outcome = catch_unwind(AssertUnwindSafe(|| Model::load(files, &progress)));
         let state = match outcome {
             Ok(Ok(model)) => Loading::Loaded(Arc::new(model)),
@@ -183,12 +186,15 @@ fn work(jobs: &Receiver<Admitted>, concurrent: usize) {
     let mut under_way: VecDeque<Admitted> = VecDeque::new();
     loop {
         while under_way.len() < concurrent {
-            let job = if under_way.is_empty() { jobs.recv().map_err(|_| TryRecvError::Disconnected) } else { jobs.try_recv() };
+            let job = if under_way.is_empty() {
+                jobs.recv().map_err(|_| TryRecvError::Disconnected)
+            } else {
+                jobs.try_recv()
+            };
             match job {
                 Ok(job) => under_way.push_back(job),
-                Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) if under_way.is_empty() => return,
-                Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
         let Some(mut admitted) = under_way.pop_front() else { continue };

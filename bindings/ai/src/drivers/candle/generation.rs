@@ -79,8 +79,11 @@ impl Generation {
             return Err(InferenceCode::InvalidData.error("the prompt has no tokens"));
         }
         if prompt.len() >= limit {
-            return Err(InferenceCode::RequestTooLarge
-                .error(format!("the prompt has {} tokens, and {} reads {limit} with its answer", prompt.len(), self.name)));
+            return Err(InferenceCode::RequestTooLarge.error(format!(
+                "the prompt has {} tokens, and {} reads {limit} with its answer",
+                prompt.len(),
+                self.name
+            )));
         }
         // With tools the answer may also be a call; then it is checked when it is whole.
         let json = match &self.request.response_format {
@@ -175,7 +178,10 @@ impl Generation {
         self.say(state, |tools| tools.push(&rest));
         self.say(state, ToolCallReader::finish);
         let reason = if state.called { FinishReason::ToolCalls } else { reason };
-        self.send(Ok(GenerationEvent::Finished { reason, usage: Usage::new(state.prompt.len() as u32, state.answered) }));
+        self.send(Ok(GenerationEvent::Finished {
+            reason,
+            usage: Usage::new(state.prompt.len() as u32, state.answered),
+        }));
         Step::Done
     }
 

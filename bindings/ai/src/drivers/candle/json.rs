@@ -9,8 +9,8 @@ mod shape;
 
 use std::sync::Arc;
 
-pub(super) use self::shape::Shapes;
 use self::machine::Machine;
+pub(super) use self::shape::Shapes;
 
 /// The ways that an answer so far can be read. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -19,9 +19,9 @@ use crate::catalogue::CatalogueModel;
 /// A loaded model.
 pub(super) enum Model {
     /// For [`Task::TextGeneration`].
-    Text(TextModel),
+    Text(Box<TextModel>),
     /// For [`Task::TextEmbeddings`].
-    Embeddings(Embedder),
+    Embeddings(Box<Embedder>),
 }
 
 /// What generating text takes.
@@ -57,7 +57,8 @@ impl Files {
         if path.join("config.json").is_file() && has_weights() {
             return Some(Self::Folder(path.to_owned()));
         }
-        let mut files = fs::read_dir(path).ok()?.filter_map(|entry| Some(entry.ok()?.path())).filter(|file| is_gguf(file));
+        let mut files =
+            fs::read_dir(path).ok()?.filter_map(|entry| Some(entry.ok()?.path())).filter(|file| is_gguf(file));
         match (files.next(), files.next()) {
             (Some(file), None) => Some(Self::Gguf(file, template)),
             _ => None,
@@ -82,7 +83,9 @@ impl Model {
     /// Loads a model; `progress` is told the bytes read so far and in all.
     pub(super) fn load(files: &Files, progress: &dyn Fn(u64, u64)) -> Result<Self> {
         match files {
-            Files::Gguf(path, template) => TextModel::load(path, *template, progress).map(Self::Text),
+            Files::Gguf(path, template) => {
+                TextModel::load(path, *template, progress).map(|model| Self::Text(Box::new(model)))
+            }
             Files::Folder(path) => {
                 let total = ["model.safetensors", "pytorch_model.bin"]
                     .iter()
@@ -91,7 +94,7 @@ impl Model {
                 progress(0, total);
                 let embedder = Embedder::read(path)?;
                 progress(total, total);
-                Ok(Self::Embeddings(embedder))
+                Ok(Self::Embeddings(Box::new(embedder)))
             }
         }
     }

@@ -76,8 +76,11 @@ enum Kind {
 impl Tokenizer {
     /// Reads the tokenizer of a file.
     pub(super) fn read(metadata: Metadata<'_>) -> Result<Self> {
-        let Some(tokens) = metadata.list("tokenizer.ggml.tokens") else { bail!("the file has no tokenizer.ggml.tokens") };
-        let texts: Vec<&str> = tokens.iter().map(|token| token.to_string().map(String::as_str)).collect::<Result<_>>()?;
+        let Some(tokens) = metadata.list("tokenizer.ggml.tokens") else {
+            bail!("the file has no tokenizer.ggml.tokens")
+        };
+        let texts: Vec<&str> =
+            tokens.iter().map(|token| token.to_string().map(String::as_str)).collect::<Result<_>>()?;
         // 1 text, 2 unknown, 3 control, 4 defined by the user, 5 unused, 6 byte.
         let types: Vec<u8> = metadata
             .list("tokenizer.ggml.token_type")
@@ -97,7 +100,7 @@ impl Tokenizer {
             let stands_for: Box<[u8]> = match token_type {
                 3 | 4 => text.as_bytes().into(),
                 6 => Box::new([byte_token(text)?]),
-                _ if of_bytes => words::bytes_of(text)?,
+                _ if of_bytes => words::bytes_of(text),
                 _ => text.replace(SPACE, " ").into_bytes().into_boxed_slice(),
             };
             match token_type {
@@ -111,7 +114,9 @@ impl Tokenizer {
         special.retain(|(text, _)| !text.is_empty());
         special.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
         let control = types.iter().zip(&texts).map(|(kind, text)| *kind == 3 && !SHOWN.contains(text)).collect();
-        let id = |key: &str| metadata.integer(key).and_then(|id| u32::try_from(id).ok()).filter(|id| (*id as usize) < texts.len());
+        let id = |key: &str| {
+            metadata.integer(key).and_then(|id| u32::try_from(id).ok()).filter(|id| (*id as usize) < texts.len())
+        };
         let kind = if of_bytes { Kind::bytes(metadata, &ids)? } else { Kind::characters(metadata, &texts, &types)? };
         let (bos, eos) = (id("tokenizer.ggml.bos_token_id"), id("tokenizer.ggml.eos_token_id"));
         let mut ends: HashSet<u32> = ["eos", "eot", "eom"]
@@ -162,7 +167,8 @@ impl Tokenizer {
         let mut tokens = Vec::new();
         if let (true, Some(bos)) = (self.adds_bos, self.bos) {
             // A chat template may have written it already.
-            let written = self.special.iter().find(|(_, id)| *id == bos).is_some_and(|(mark, _)| text.starts_with(mark.as_str()));
+            let written =
+                self.special.iter().find(|(_, id)| *id == bos).is_some_and(|(mark, _)| text.starts_with(mark.as_str()));
             if !written {
                 tokens.push(bos);
             }
@@ -213,7 +219,9 @@ impl Tokenizer {
                     }
                     let mut symbols = Vec::with_capacity(word.len());
                     for (start, byte) in word.bytes().enumerate() {
-                        let Some(token) = self.ids.get(&[byte][..]) else { bail!("the vocabulary has no token for the byte {byte}") };
+                        let Some(token) = self.ids.get(&[byte][..]) else {
+                            bail!("the vocabulary has no token for the byte {byte}")
+                        };
                         symbols.push(Symbol { token: Some(*token), start, end: start + 1 });
                     }
                     let joined = merge(symbols, |left, right| merges.get(&(left.token?, right.token?)).copied());
@@ -241,7 +249,9 @@ impl Tokenizer {
                     match symbol.token {
                         Some(token) => tokens.push(token),
                         None => tokens.extend(
-                            bytes[symbol.start..symbol.end].iter().filter_map(|byte| fallback[usize::from(*byte)].or(*unknown)),
+                            bytes[symbol.start..symbol.end]
+                                .iter()
+                                .filter_map(|byte| fallback[usize::from(*byte)].or(*unknown)),
                         ),
                     }
                 }
@@ -258,9 +268,10 @@ impl Kind {
         for (rank, pair) in list.iter().enumerate() {
             let pair = pair.to_string()?;
             let Some((left, right)) = pair.split_once(' ') else { bail!("the merge {pair:?} is no pair") };
-            let (left, right) = (words::bytes_of(left)?, words::bytes_of(right)?);
+            let (left, right) = (words::bytes_of(left), words::bytes_of(right));
             let whole = [&*left, &*right].concat();
-            if let (Some(left), Some(right), Some(token)) = (ids.get(&left), ids.get(&right), ids.get(whole.as_slice())) {
+            if let (Some(left), Some(right), Some(token)) = (ids.get(&left), ids.get(&right), ids.get(whole.as_slice()))
+            {
                 merges.entry((*left, *right)).or_insert(Joined { rank: rank as f32, token: *token });
             }
         }
@@ -269,7 +280,9 @@ impl Kind {
     }
 
     fn characters(metadata: Metadata<'_>, texts: &[&str], types: &[u8]) -> Result<Self> {
-        let Some(scores) = metadata.list("tokenizer.ggml.scores") else { bail!("the file has no tokenizer.ggml.scores") };
+        let Some(scores) = metadata.list("tokenizer.ggml.scores") else {
+            bail!("the file has no tokenizer.ggml.scores")
+        };
         let scores: Vec<f32> = scores.iter().map(Value::to_f32).collect::<Result<_>>()?;
         if scores.len() != texts.len() {
             bail!("the file has {} tokens and {} scores", texts.len(), scores.len());

@@ -44,22 +44,16 @@ impl ToolCallReader {
             if !self.begun && (start.is_empty() || start.starts_with(['{', '['])) {
                 return said;
             }
-            match self.held.find(OPEN) {
-                Some(at) => {
-                    self.release(at, &mut said);
-                    let Some(length) = self.held.find(CLOSE) else { return said };
-                    let tagged: String = self.held.drain(..length + CLOSE.len()).collect();
-                    let inner = &tagged[OPEN.len()..length];
-                    match self.calls(inner) {
-                        Some(calls) => said.calls.extend(calls),
-                        None => said.text.push_str(&tagged),
-                    }
-                }
-                None => {
-                    let whole = self.held.len() - begun_tag(&self.held);
-                    self.release(whole, &mut said);
-                    return said;
-                }
+            let Some(at) = self.held.find(OPEN) else {
+                self.release(self.held.len() - begun_tag(&self.held), &mut said);
+                return said;
+            };
+            self.release(at, &mut said);
+            let Some(length) = self.held.find(CLOSE) else { return said };
+            let tagged: String = self.held.drain(..length + CLOSE.len()).collect();
+            match self.calls(&tagged[OPEN.len()..length]) {
+                Some(calls) => said.calls.extend(calls),
+                None => said.text.push_str(&tagged),
             }
         }
     }
@@ -143,7 +137,8 @@ mod tests {
             let mut reader = reader();
             let (mut text, mut calls) = (String::new(), Vec::new());
             let characters: Vec<char> = answer.chars().collect();
-            let pieces: Vec<Said> = characters.chunks(size).map(|piece| reader.push(&piece.iter().collect::<String>())).collect();
+            let pieces: Vec<Said> =
+                characters.chunks(size).map(|piece| reader.push(&piece.iter().collect::<String>())).collect();
             for said in pieces.into_iter().chain([reader.finish()]) {
                 text.push_str(&said.text);
                 calls.extend(said.calls);
@@ -161,7 +156,9 @@ mod tests {
 
     #[test]
     fn hermes_and_qwen_put_calls_between_tags() {
-        let (text, calls) = read("Let me see.\n<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Rome\"}}\n</tool_call>\n<tool_call>{\"name\":\"time\",\"arguments\":{}}</tool_call>");
+        let (text, calls) = read(
+            "Let me see.\n<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Rome\"}}\n</tool_call>\n<tool_call>{\"name\":\"time\",\"arguments\":{}}</tool_call>",
+        );
         assert_eq!(text.trim(), "Let me see.");
         assert_eq!(calls, [weather("Rome"), ToolCall { name: "time".to_owned(), arguments: json!({}) }]);
     }
@@ -170,7 +167,9 @@ mod tests {
     fn llama_3_writes_bare_json_with_parameters() {
         let (text, calls) = read("{\"name\": \"weather\", \"parameters\": {\"city\": \"Rome\"}}");
         assert_eq!((text.as_str(), calls), ("", vec![weather("Rome")]));
-        let (text, calls) = read("{\"name\": \"weather\", \"parameters\": {\"city\": \"Rome\"}}; {\"name\": \"weather\", \"parameters\": {\"city\": \"Bonn\"}}");
+        let (text, calls) = read(
+            "{\"name\": \"weather\", \"parameters\": {\"city\": \"Rome\"}}; {\"name\": \"weather\", \"parameters\": {\"city\": \"Bonn\"}}",
+        );
         assert_eq!((text.as_str(), calls), ("", vec![weather("Rome"), weather("Bonn")]));
     }
 

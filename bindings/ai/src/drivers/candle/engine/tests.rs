@@ -6,7 +6,7 @@ use super::*;
 struct Told {
     name: &'static str,
     steps: usize,
-    told: SyncSender<String>,
+    listener: SyncSender<String>,
     panics: bool,
 }
 
@@ -14,12 +14,12 @@ impl Job for Told {
     fn step(&mut self) -> Step {
         assert!(!self.panics, "on purpose");
         self.steps -= 1;
-        self.told.send(format!("{} {}", self.name, self.steps)).expect("somebody listens");
+        self.listener.send(format!("{} {}", self.name, self.steps)).expect("somebody listens");
         if self.steps == 0 { Step::Done } else { Step::Again }
     }
 
     fn panicked(&mut self) {
-        self.told.send(format!("{} panicked", self.name)).expect("somebody listens");
+        self.listener.send(format!("{} panicked", self.name)).expect("somebody listens");
     }
 }
 
@@ -30,7 +30,7 @@ fn engine(concurrent: usize, queued: usize) -> (Arc<Engine>, impl Fn(&'static st
     let submitting = Arc::clone(&engine);
     let submit = move |name, steps| {
         let place = submitting.admit().expect("room");
-        submitting.submit(Told { name, steps, told: told.clone(), panics: steps == 0 }, place).expect("submitted");
+        submitting.submit(Told { name, steps, listener: told.clone(), panics: steps == 0 }, place).expect("submitted");
     };
     (engine, submit, listen)
 }
@@ -88,6 +88,9 @@ fn a_model_that_cannot_be_loaded_is_said_with_its_path_and_tried_again() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     for _ in 0..2 {
         let error = runtime.block_on(engine.model(&Files::Gguf(path.clone(), None))).err().expect("no model");
-        assert!(error.to_string().starts_with(&format!("the model in {} cannot be loaded: ", path.display())), "{error}");
+        assert!(
+            error.to_string().starts_with(&format!("the model in {} cannot be loaded: ", path.display())),
+            "{error}"
+        );
     }
 }

@@ -25,15 +25,30 @@ enum Frame {
     Word(&'static [u8]),
     /// Inside a string; UTF-8 and escapes are followed.
     String(StringState),
-    Number { state: NumberState, integer: bool },
+    Number {
+        state: NumberState,
+        integer: bool,
+    },
     /// Inside `{`: which properties came.
-    Object { shape: ShapeId, seen: u64, state: ObjectState },
+    Object {
+        shape: ShapeId,
+        seen: u64,
+        state: ObjectState,
+    },
     /// Inside a key that is fixed: the property and the next byte of its key.
-    Key { shape: ShapeId, property: usize, at: usize },
+    Key {
+        shape: ShapeId,
+        property: usize,
+        at: usize,
+    },
     /// A colon, then a value of this shape.
     Colon(ShapeId),
     /// Inside `[`.
-    Array { shape: ShapeId, count: usize, state: ListState },
+    Array {
+        shape: ShapeId,
+        count: usize,
+        state: ListState,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +58,11 @@ enum StringState {
     /// So many hexadecimal digits to come.
     Hex(u8),
     /// So many bytes of a character to come, the next one between these.
-    Rest { left: u8, least: u8, most: u8 },
+    Rest {
+        left: u8,
+        least: u8,
+        most: u8,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -282,7 +301,13 @@ impl Machine {
         }
     }
 
-    fn in_array(mut self, (shape, count, state): (ShapeId, usize, ListState), byte: u8, shapes: &Shapes, out: &mut Vec<Self>) {
+    fn in_array(
+        mut self,
+        (shape, count, state): (ShapeId, usize, ListState),
+        byte: u8,
+        shapes: &Shapes,
+        out: &mut Vec<Self>,
+    ) {
         let top = self.stack.len() - 1;
         let (items, least, most) = match shapes.get(shape) {
             Shape::Array { items, least, most } => (*items, *least, *most),
@@ -326,7 +351,9 @@ impl StringState {
     fn next(self, byte: u8) -> Option<Self> {
         match (self, byte) {
             (Self::Text, b'\\') => Some(Self::Escape),
-            (Self::Text, 0x20..=0x7f) => Some(Self::Text),
+            (Self::Text, 0x20..=0x7f) | (Self::Escape, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                Some(Self::Text)
+            }
             (Self::Text, 0xc2..=0xdf) => Some(Self::Rest { left: 1, least: 0x80, most: 0xbf }),
             (Self::Text, 0xe0) => Some(Self::Rest { left: 2, least: 0xa0, most: 0xbf }),
             (Self::Text, 0xed) => Some(Self::Rest { left: 2, least: 0x80, most: 0x9f }),
@@ -334,7 +361,6 @@ impl StringState {
             (Self::Text, 0xf0) => Some(Self::Rest { left: 3, least: 0x90, most: 0xbf }),
             (Self::Text, 0xf4) => Some(Self::Rest { left: 3, least: 0x80, most: 0x8f }),
             (Self::Text, 0xf1..=0xf3) => Some(Self::Rest { left: 3, least: 0x80, most: 0xbf }),
-            (Self::Escape, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Some(Self::Text),
             // A character that `\u` names alone must be no surrogate: only those below U+D800 are allowed, which a first digit
             // of 0 to c makes sure of.
             (Self::Escape, b'u') => Some(Self::Hex(4)),

@@ -31,7 +31,11 @@ pub(super) enum Shape {
     /// These very bytes.
     Literal(Box<[u8]>),
     Object(ObjectShape),
-    Array { items: ShapeId, least: usize, most: usize },
+    Array {
+        items: ShapeId,
+        least: usize,
+        most: usize,
+    },
     OneOf(Vec<ShapeId>),
 }
 
@@ -124,9 +128,18 @@ impl Compiler<'_> {
                 Shape::OneOf(both)
             }
             "array" => {
-                let bound = |key: &str| schema.get(key).and_then(Value::as_u64).and_then(|bound| usize::try_from(bound).ok());
-                let items = if schema.contains_key("prefixItems") { ANY } else { schema.get("items").map_or(ANY, |items| self.shape(items)) };
-                Shape::Array { items, least: bound("minItems").unwrap_or(0), most: bound("maxItems").unwrap_or(usize::MAX) }
+                let bound =
+                    |key: &str| schema.get(key).and_then(Value::as_u64).and_then(|bound| usize::try_from(bound).ok());
+                let items = if schema.contains_key("prefixItems") {
+                    ANY
+                } else {
+                    schema.get("items").map_or(ANY, |items| self.shape(items))
+                };
+                Shape::Array {
+                    items,
+                    least: bound("minItems").unwrap_or(0),
+                    most: bound("maxItems").unwrap_or(usize::MAX),
+                }
             }
             "object" => self.object(schema),
             _ => return ANY,
@@ -160,7 +173,9 @@ impl Compiler<'_> {
         }
         let properties = properties
             .iter()
-            .map(|(name, schema)| (Value::String(name.clone()).to_string().into_bytes().into_boxed_slice(), self.shape(schema)))
+            .map(|(name, schema)| {
+                (Value::String(name.clone()).to_string().into_bytes().into_boxed_slice(), self.shape(schema))
+            })
             .collect();
         Shape::Object(ObjectShape { properties, required, others: None })
     }
@@ -173,7 +188,9 @@ impl Compiler<'_> {
         if let Some(id) = self.references.get(reference) {
             return *id;
         }
-        let Some(target) = reference.strip_prefix('#').and_then(|pointer| self.document.pointer(pointer)) else { return ANY };
+        let Some(target) = reference.strip_prefix('#').and_then(|pointer| self.document.pointer(pointer)) else {
+            return ANY;
+        };
         // Known before it is looked into, because it may refer to itself.
         let id = self.add(Shape::OneOf(Vec::new()));
         self.references.insert(reference.to_owned(), id);

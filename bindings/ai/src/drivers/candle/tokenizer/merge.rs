@@ -44,7 +44,11 @@ pub(super) fn merge(mut symbols: Vec<Symbol>, join: impl Fn(&Symbol, &Symbol) ->
     }
     while let Some(Candidate { joined, left, right, start, end }) = candidates.pop() {
         // One of the two has become part of something else since.
-        if next[left] != right || symbols[left].start != start || symbols[right].end != end || symbols[right].start == usize::MAX {
+        if next[left] != right
+            || symbols[left].start != start
+            || symbols[right].end != end
+            || symbols[right].start == usize::MAX
+        {
             continue;
         }
         symbols[left] = Symbol { token: Some(joined.token), start, end };

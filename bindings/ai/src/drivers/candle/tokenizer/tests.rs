@@ -11,7 +11,13 @@ fn texts<'a>(values: impl IntoIterator<Item = &'a str>) -> Value {
 /// A tokenizer of bytes whose tokens are the 256 bytes, `<|end|>`, then what the merges make.
 pub(in super::super) fn of_bytes() -> Tokenizer {
     let mut tokens: Vec<String> = (0..=255u8)
-        .map(|byte| (0..0x200).filter_map(char::from_u32).find(|c| *words::bytes_of(&c.to_string()).expect("bytes") == [byte]).expect("one").to_string())
+        .map(|byte| {
+            (0..0x200)
+                .filter_map(char::from_u32)
+                .find(|c| *words::bytes_of(&c.to_string()) == [byte])
+                .expect("one")
+                .to_string()
+        })
         .collect();
     tokens.push("<|end|>".to_owned());
     let merges = ["h e", "l l", "he ll", "hell o", "\u{120} w", "o r", "\u{120}w or"];
@@ -39,7 +45,8 @@ fn of_characters(space_prefix: bool) -> Tokenizer {
         _ => 1,
     });
     // "ab" is the best, then "▁ab", then the others.
-    let scores = (0..tokens.len()).map(|id| if id < 259 { 0.0 } else { [-9.0, -8.0, -8.0, -1.0, -3.0, -2.0, -4.0][id - 259] });
+    let scores =
+        (0..tokens.len()).map(|id| if id < 259 { 0.0 } else { [-9.0, -8.0, -8.0, -1.0, -3.0, -2.0, -4.0][id - 259] });
     let metadata = HashMap::from([
         ("tokenizer.ggml.model".to_owned(), Value::String("llama".to_owned())),
         ("tokenizer.ggml.token_type".to_owned(), list(types.map(Value::I32))),

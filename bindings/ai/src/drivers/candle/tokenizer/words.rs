@@ -4,8 +4,7 @@ use candle_core::{Error, Result, bail};
 use fancy_regex::{Regex, RegexBuilder};
 
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-const LLAMA3: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const DIGIT: &str = r"\p{N}";
@@ -26,7 +25,8 @@ impl Words {
             "qwen2" | "qwen25" | "deepseek-r1-qwen" | "stablelm2" => &[QWEN2],
             _ => bail!("the file cuts words the way of {name}, which is not supported"),
         };
-        let rules = rules.iter().map(|rule| RegexBuilder::new(rule).backtrack_limit(usize::MAX).build().map_err(Error::wrap));
+        let rules =
+            rules.iter().map(|rule| RegexBuilder::new(rule).backtrack_limit(usize::MAX).build().map_err(Error::wrap));
         Ok(Self { rules: rules.collect::<Result<_>>()? })
     }
 
@@ -64,7 +64,7 @@ pub(super) fn takes_whole_words(name: &str) -> bool {
 
 /// The bytes that a token's text in the vocabulary stands for: printable bytes of Latin-1 are written as themselves, the others as
 /// the characters from U+0100 on, in their order.
-pub(super) fn bytes_of(text: &str) -> Result<Box<[u8]>> {
+pub(super) fn bytes_of(text: &str) -> Box<[u8]> {
     let mut bytes = Vec::with_capacity(text.len());
     for character in text.chars() {
         match byte_of(character) {
@@ -73,7 +73,7 @@ pub(super) fn bytes_of(text: &str) -> Result<Box<[u8]>> {
             None => bytes.extend(character.encode_utf8(&mut [0; 4]).bytes()),
         }
     }
-    Ok(bytes.into_boxed_slice())
+    bytes.into_boxed_slice()
 }
 
 fn byte_of(character: char) -> Option<u8> {
@@ -122,6 +122,6 @@ mod tests {
             }
         }
         assert!(found.iter().all(|found| *found));
-        assert_eq!(&*bytes_of("\u{120}the\u{10a}").expect("bytes"), b" the\n");
+        assert_eq!(&*bytes_of("\u{120}the\u{10a}"), b" the\n");
     }
 }
