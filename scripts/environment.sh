@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/aero
 # The crates that have a behaviour suite for their drivers, as cargo names the feature that builds it; for the AI binding also what
 # the suite and the unit tests need, which a build without V8 does not get from anybody else.
 suites=(
-  aerostack-ai/candle aerostack-ai/conformance aerostack-ai/hub
+  aerostack-ai/candle aerostack-ai/conformance aerostack-ai/hub aerostack-ai/openai
   aerostack-cache/conformance
   aerostack-database/conformance
   aerostack-queue/conformance

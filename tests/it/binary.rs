@@ -44,6 +44,15 @@ impl TestProject {
         project
     }
 
+    /// A copy of an example: its config, sources and migrations, without state.
+    pub fn copy_of(example: &Path) -> Self {
+        let project = Self::new(&[]);
+        for part in ["aerostack.toml", "src", "migrations"] {
+            copy(&example.join(part), &project.path().join(part));
+        }
+        project
+    }
+
     /// Its folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
@@ -54,6 +63,12 @@ impl TestProject {
         let path = self.path().join(path);
         std::fs::create_dir_all(path.parent().expect("a file has a folder")).expect("folders can be made");
         std::fs::write(path, text).expect("a file can be written");
+    }
+
+    /// Adds to the end of a file.
+    pub fn append(&self, path: &str, text: &str) {
+        let before = std::fs::read_to_string(self.path().join(path)).expect("the file can be read");
+        self.write(path, &(before + text));
     }
 
     /// Runs the binary to its end.
@@ -157,6 +172,18 @@ impl Drop for Binary {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        std::fs::create_dir_all(to).expect("folders can be made");
+        for entry in std::fs::read_dir(from).expect("the example can be read") {
+            let entry = entry.expect("the example can be read");
+            copy(&entry.path(), &to.join(entry.file_name()));
+        }
+    } else {
+        std::fs::copy(from, to).expect("the example is complete");
     }
 }
 

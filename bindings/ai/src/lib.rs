@@ -5,7 +5,7 @@
 //! answer in one piece ([`AiDriver::generate`] collects it). What comes out has the shapes of [`Generation`] and [`Embeddings`].
 //!
 //! [`catalogue`] knows the `@cf/...` names and which public files stand for them; `hub` (a feature) gets those files. The driver
-//! `drivers::candle` (a feature) runs them on the processor. Nothing here knows V8.
+//! `drivers::candle` (a feature) runs them on the processor. Only `ops` (a feature) knows V8.
 
 pub mod catalogue;
 #[cfg(feature = "conformance")]
@@ -17,6 +17,9 @@ mod error;
 pub mod hub;
 mod inputs;
 mod json_mode;
+mod models_folder;
+#[cfg(feature = "ops")]
+pub mod ops;
 
 pub use driver::{
     AiDriver, Embeddings, EmbeddingsRequest, FinishReason, Generation, GenerationEvent, GenerationStream, Message,
@@ -26,6 +29,7 @@ pub use driver::{
 pub use error::InferenceCode;
 pub use inputs::Inputs;
 pub use json_mode::conform;
+pub use models_folder::ModelsFolder;
 
 /// The kind of this binding, as [`aerostack_bindings::BindingInfo`] shows it.
 pub const KIND: &str = "ai";

@@ -10,7 +10,7 @@ mod calls;
 mod clock;
 mod error;
 
-pub use calls::{CallObserver, Calls};
+pub use calls::{CallObserver, CallerOver, Calls};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result};
 
