@@ -24,6 +24,7 @@ interface ExecutionContext {
 
 /** One firing of a cron schedule. */
 interface ScheduledController {
+  readonly type: "scheduled";
   /** The time it was due, in milliseconds since the epoch. */
   readonly scheduledTime: number;
   /** The schedule as the configuration spells it, character for character. */
@@ -38,9 +39,25 @@ interface ScheduledEvent extends ScheduledController {}
 /** The producer's end of a queue: `env.QUEUE`. */
 interface Queue<Body = unknown> {
   /** Puts one message into the queue. Settles once it is stored. */
-  send(body: Body, options?: QueueSendOptions): Promise<void>;
-  /** Puts several messages into the queue: all of them or none. */
-  sendBatch(messages: Iterable<MessageSendRequest<Body>>, options?: QueueSendBatchOptions): Promise<void>;
+  send(body: Body, options?: QueueSendOptions): Promise<QueueSendResponse>;
+  /** Puts 1 to 100 messages into the queue: all of them or none. */
+  sendBatch(messages: Iterable<MessageSendRequest<Body>>, options?: QueueSendBatchOptions): Promise<QueueSendResponse>;
+  /** What waits in the queue. */
+  metrics(): Promise<QueueMetrics>;
+}
+
+interface QueueSendResponse {
+  /** The backlog, what was just sent included. */
+  metadata: { metrics: QueueMetrics };
+}
+
+interface QueueMetrics {
+  /** Messages that wait, delayed ones and those in delivery included. */
+  backlogCount: number;
+  /** Bytes of their bodies. */
+  backlogBytes: number;
+  /** When the oldest was sent; absent in an empty queue. */
+  oldestMessageTimestamp?: Date;
 }
 
 /** How a message's body is stored; `json` where nothing is said. */
@@ -66,6 +83,7 @@ interface MessageBatch<Body = unknown> {
   /** The queue's name. */
   readonly queue: string;
   readonly messages: readonly Message<Body>[];
+  readonly metadata: { metrics: QueueMetrics };
   /** Marks every message that was not settled by itself as done. */
   ackAll(): void;
   /** Asks for every message that was not settled by itself to be delivered again. */

@@ -69,21 +69,22 @@ fn residual_table(out_dir: &Path, mut scripts: Vec<(&'static str, PathBuf)>) -> 
     table
 }
 
-/// Strips the types of our own scripts; everything else is JavaScript already.
+/// Strips the types of our own scripts, and the comments of all: their text is part of every isolate's heap.
 #[expect(clippy::needless_pass_by_value, reason = "the signature is deno_core's")]
 fn transpile(
     specifier: ModuleName,
     source: ModuleCodeString,
 ) -> Result<(ModuleCodeString, Option<SourceMapData>), JsErrorBox> {
-    if Path::new(specifier.as_str()).extension().is_none_or(|extension| extension != "ts") {
-        return Ok((source, None));
-    }
+    let media_type = match Path::new(specifier.as_str()).extension().and_then(|extension| extension.to_str()) {
+        Some("ts") => MediaType::TypeScript,
+        _ => MediaType::JavaScript,
+    };
     let invalid = |error: &dyn std::fmt::Display| JsErrorBox::generic(error.to_string());
     let url = deno_core::ModuleSpecifier::parse(specifier.as_str()).map_err(|error| invalid(&error))?;
     let parsed = deno_ast::parse_module(ParseParams {
         specifier: url,
         text: Arc::from(source.as_str()),
-        media_type: MediaType::TypeScript,
+        media_type,
         capture_tokens: false,
         scope_analysis: false,
         maybe_syntax: None,
@@ -93,7 +94,7 @@ fn transpile(
         .transpile(
             &TranspileOptions::default(),
             &TranspileModuleOptions::default(),
-            &EmitOptions { source_map: SourceMapOption::None, remove_comments: false, ..EmitOptions::default() },
+            &EmitOptions { source_map: SourceMapOption::None, remove_comments: true, ..EmitOptions::default() },
         )
         .map_err(|error| invalid(&error))?
         .into_source();

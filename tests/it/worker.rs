@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use aerostack_ai::AiDriver;
 use aerostack_ai::ops::{AiBindings, NamedAi};
-use aerostack_bindings::{Clock, SystemClock};
-use aerostack_cache::NamedCache;
+use aerostack_bindings::{Clock, Lazy, SystemClock};
 use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions};
 use aerostack_cache::ops::Caches;
+use aerostack_cache::{CacheDriver, NamedCache};
 use aerostack_database::Sqlite;
 use aerostack_database::ops::{Databases, NamedDatabase};
 use aerostack_isolate::{
@@ -18,12 +18,12 @@ use aerostack_modules::{Graph, Loader, MemoryReader, ModuleErrors};
 use aerostack_queue::drivers::sqlite::{SqliteOptions as QueueOptions, SqliteQueues};
 use aerostack_queue::ops::Queues;
 use aerostack_queue::{NamedQueue, QueueBatch, QueueDriver};
-use aerostack_storage::NamedStorage;
 use aerostack_storage::drivers::fs::{FsOptions, FsStorage};
 use aerostack_storage::ops::Storages;
+use aerostack_storage::{NamedStorage, StorageDriver};
 use aerostack_vectorize::drivers::sqlite::{DEFAULT_APPROXIMATE_FROM, SqliteOptions as VectorOptions, SqliteVectors};
 use aerostack_vectorize::ops::VectorIndexes;
-use aerostack_vectorize::{Metric, NamedVectorIndex};
+use aerostack_vectorize::{Metric, NamedVectorIndex, VectorDriver};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tempfile::TempDir;
@@ -176,9 +176,13 @@ impl WorkerSetup {
             path: state.path().join("kv.sqlite"),
             memory_bytes: DEFAULT_MEMORY_BYTES,
         };
-        let cache = Arc::new(SqliteCache::open(&options, self.clock.clone()).expect("a cache can be opened"));
+        let cache: Arc<dyn CacheDriver> =
+            Arc::new(SqliteCache::open(&options, self.clock.clone()).expect("a cache can be opened"));
+        let cache = Arc::new(Lazy::from(cache));
         let options = FsOptions { name: "STORAGE".into(), folder: state.path().join("storage") };
-        let bucket = Arc::new(FsStorage::open(&options, self.clock.clone()).expect("a bucket can be opened"));
+        let bucket: Arc<dyn StorageDriver> =
+            Arc::new(FsStorage::open(&options, self.clock.clone()).expect("a bucket can be opened"));
+        let bucket = Arc::new(Lazy::from(bucket));
         let options = VectorOptions {
             name: "VECTORIZE".into(),
             path: state.path().join("vectors.sqlite"),
@@ -186,8 +190,10 @@ impl WorkerSetup {
             metric: Metric::Cosine,
             approximate_from: DEFAULT_APPROXIMATE_FROM,
         };
-        let vectors =
+        let vectors: Arc<dyn VectorDriver> =
             Arc::new(SqliteVectors::open(&options, self.clock.clone()).expect("a vector index can be opened"));
+        let vectors = Arc::new(Lazy::from(vectors));
+        let queues = Arc::new(Lazy::from(queues));
         let clock = self.clock.clone();
         let install = Arc::new(move |state: &mut OpState| {
             let cache =

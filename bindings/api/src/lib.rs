@@ -9,10 +9,12 @@
 mod calls;
 mod clock;
 mod error;
+mod lazy;
 
 pub use calls::{CallObserver, CallerOver, Calls};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result};
+pub use lazy::Lazy;
 
 /// What the start table of `aerostack dev` shows of one binding.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use aerostack_bindings::{Clock, Result};
+use aerostack_bindings::{Clock, Lazy, Result};
 use bytes::Bytes;
 
 use crate::limits::{self, Expiry, Operation};
@@ -13,7 +13,7 @@ pub struct NamedCache {
     /// The name on `env`, for example `CACHE`.
     pub name: String,
     /// Where the entries are.
-    pub driver: Arc<dyn CacheDriver>,
+    pub driver: Arc<Lazy<dyn CacheDriver>>,
     /// The time from which lifetimes are counted.
     pub clock: Arc<dyn Clock>,
     /// The least lifetime a caller may ask for, in seconds (`[cache] min_ttl`).
@@ -33,14 +33,14 @@ impl NamedCache {
     /// The entry under `key`, or `None`.
     pub async fn get(&self, key: &str) -> Result<Option<Entry>> {
         limits::check_key(Operation::Get, key)?;
-        self.driver.get(key).await
+        self.driver.get()?.get(key).await
     }
 
     /// The entries under 1 to 100 keys, in their order. `form` is the name of the form that the values will be given.
     pub async fn get_many(&self, keys: &[String], form: &str) -> Result<Vec<Option<Entry>>> {
         limits::bulk_form(form)?;
         limits::check_bulk_keys(keys)?;
-        let entries = self.driver.get_many(keys).await?;
+        let entries = self.driver.get()?.get_many(keys).await?;
         limits::check_bulk_bytes(entries.iter().flatten().map(|entry| entry.value.len()).sum())?;
         Ok(entries)
     }
@@ -57,13 +57,13 @@ impl NamedCache {
             limits::check_metadata(json)?;
         }
         limits::check_value_length(value.len() as u64)?;
-        self.driver.put(key, Entry { value, metadata, expires_at }).await
+        self.driver.get()?.put(key, Entry { value, metadata, expires_at }).await
     }
 
     /// Removes `key`, if it is there.
     pub async fn delete(&self, key: &str) -> Result<()> {
         limits::check_key(Operation::Delete, key)?;
-        self.driver.delete(key).await
+        self.driver.get()?.delete(key).await
     }
 
     /// A page of at most `limit` keys (below one: 1000) that begin with `prefix`. `cursor` is that of the page before, or
@@ -72,7 +72,7 @@ impl NamedCache {
         limits::check_key(Operation::Get, prefix)?;
         let limit = limits::list_limit(limit)?;
         let start_after = limits::key_of_cursor(cursor)?;
-        let listing = self.driver.list(prefix, limit, start_after.as_deref()).await?;
+        let listing = self.driver.get()?.list(prefix, limit, start_after.as_deref()).await?;
         let cursor = match listing.keys.last() {
             Some(last) if !listing.complete => Some(limits::cursor_after(&last.name)),
             _ => None,

@@ -78,7 +78,12 @@ impl Place {
     }
 
     fn binding(&self) -> NamedCache {
-        NamedCache { name: "CACHE".to_owned(), driver: self.driver(), clock: self.clock.clone(), min_ttl_seconds: 60 }
+        NamedCache {
+            name: "CACHE".to_owned(),
+            driver: Arc::new(self.driver().into()),
+            clock: self.clock.clone(),
+            min_ttl_seconds: 60,
+        }
     }
 }
 
@@ -313,14 +318,14 @@ fn keys_inserted_while_paging_show_only_ahead(place: &Place) -> Result<(), Faile
     block_on(async {
         let cache = place.binding();
         for key in ["key1", "key3", "key5"] {
-            cache.driver.put(key, Entry::lasting("value")).await?;
+            cache.driver.get()?.put(key, Entry::lasting("value")).await?;
         }
         let first = cache.list("key", 2, "").await?;
         let cursor = first.cursor.ok_or("the first page has a cursor")?;
         assert_eq!(first.keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["key1", "key3"]);
-        cache.driver.put("key2", Entry::lasting("behind")).await?;
-        cache.driver.put("key4", Entry::lasting("ahead")).await?;
-        cache.driver.delete("key3").await?;
+        cache.driver.get()?.put("key2", Entry::lasting("behind")).await?;
+        cache.driver.get()?.put("key4", Entry::lasting("ahead")).await?;
+        cache.driver.get()?.delete("key3").await?;
         let second = cache.list("key", 2, &cursor).await?;
         assert_eq!(second.keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["key4", "key5"]);
         assert_eq!(second.cursor, None);
@@ -403,7 +408,7 @@ fn the_binding_pages_through_a_thousand_keys_at_a_time(place: &Place) -> Result<
     block_on(async {
         let cache = place.binding();
         for number in 0..1001 {
-            cache.driver.put(&format!("key{number:04}"), Entry::lasting("value")).await?;
+            cache.driver.get()?.put(&format!("key{number:04}"), Entry::lasting("value")).await?;
         }
         let first = cache.list("", 0, "").await?;
         assert_eq!(first.keys.len(), 1000);

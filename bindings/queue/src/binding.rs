@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aerostack_bindings::{BindingInfo, Result};
+use aerostack_bindings::{Lazy, Result};
 use bytes::Bytes;
 
 use crate::limits::{self, Operation};
@@ -16,7 +16,7 @@ pub struct NamedQueue {
     /// The queue's own name, for example `local-queue`.
     pub queue: String,
     /// Where the messages are.
-    pub driver: Arc<dyn QueueDriver>,
+    pub driver: Arc<Lazy<dyn QueueDriver>>,
     /// How long messages wait whose sender says nothing else (`delivery_delay` of the producer).
     pub delivery_delay: Duration,
 }
@@ -33,21 +33,11 @@ pub struct Message {
 }
 
 impl NamedQueue {
-    /// What the start table shows of this binding.
-    pub fn info(&self) -> BindingInfo {
-        let of_driver = self.driver.info();
-        BindingInfo {
-            name: self.name.clone(),
-            summary: format!("{} in {}", self.queue, of_driver.summary),
-            ..of_driver
-        }
-    }
-
     /// Sends one message. Returns the backlog, the message included.
     pub async fn send(&self, message: Message) -> Result<Backlog> {
         limits::check_message_bytes(message.body.len())?;
         let outgoing = outgoing(Operation::Send, message, self.delivery_delay)?;
-        self.driver.send(&self.queue, vec![outgoing]).await
+        self.driver.get()?.send(&self.queue, vec![outgoing]).await
     }
 
     /// Sends 1 to 100 messages, all or none. `delay_seconds` is for those that have none of their own. Returns the backlog, the
@@ -62,12 +52,12 @@ impl NamedQueue {
             .into_iter()
             .map(|message| outgoing(Operation::SendBatch, message, delay))
             .collect::<Result<Vec<_>>>()?;
-        self.driver.send(&self.queue, outgoing).await
+        self.driver.get()?.send(&self.queue, outgoing).await
     }
 
     /// What waits in the queue.
     pub async fn metrics(&self) -> Result<Backlog> {
-        self.driver.backlog(&self.queue).await
+        self.driver.get()?.backlog(&self.queue).await
     }
 }
 

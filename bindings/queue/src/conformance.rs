@@ -74,7 +74,12 @@ impl Place {
     }
 
     fn binding(&self, delivery_delay: Duration) -> NamedQueue {
-        NamedQueue { name: "QUEUE".to_owned(), queue: "jobs".to_owned(), driver: self.driver(), delivery_delay }
+        NamedQueue {
+            name: "QUEUE".to_owned(),
+            queue: "jobs".to_owned(),
+            driver: Arc::new(self.driver().into()),
+            delivery_delay,
+        }
     }
 }
 

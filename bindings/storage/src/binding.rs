@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use aerostack_bindings::Result;
+use aerostack_bindings::{Lazy, Result};
 
 use crate::limits::{self, MAX_LIST_KEYS_WITH_METADATA};
 use crate::listing;
@@ -15,7 +15,7 @@ pub struct NamedStorage {
     /// The name on `env`, for example `STORAGE`.
     pub name: String,
     /// Where the objects are.
-    pub driver: Arc<dyn StorageDriver>,
+    pub driver: Arc<Lazy<dyn StorageDriver>>,
     /// The smallest part of an upload that is not the last: [`limits::MIN_PART_BYTES`] but for tests.
     pub min_part_bytes: u64,
 }
@@ -52,13 +52,13 @@ impl NamedStorage {
     /// What is known of the object under `key`, or `None`.
     pub async fn head(&self, key: &str) -> Result<Option<Object>> {
         limits::check_key(key)?;
-        self.driver.head(key).await
+        self.driver.get()?.head(key).await
     }
 
     /// The object under `key`, or `None`.
     pub async fn get(&self, key: &str, request: &GetRequest) -> Result<Option<Found>> {
         limits::check_key(key)?;
-        self.driver.get(key, request).await
+        self.driver.get()?.get(key, request).await
     }
 
     /// Begins to store an object. What it becomes is `None` where the condition did not hold.
@@ -66,14 +66,14 @@ impl NamedStorage {
         limits::check_key(&object.key)?;
         limits::check_size(object.size)?;
         limits::check_metadata(&object.custom_metadata)?;
-        self.driver.put(object).await
+        self.driver.get()?.put(object).await
     }
 
     /// Removes up to 1000 keys, those that are there.
     pub async fn delete(&self, keys: &[String]) -> Result<()> {
         limits::check_delete_keys(keys.len())?;
         keys.iter().try_for_each(|key| limits::check_key(key))?;
-        self.driver.delete(keys).await
+        self.driver.get()?.delete(keys).await
     }
 
     /// A page of the objects. A cursor that no page gave leads to an empty page, as in R2.
@@ -89,7 +89,7 @@ impl NamedStorage {
         }
         let delimiter = Some(options.delimiter).filter(|delimiter| !delimiter.is_empty());
         let request = ListRequest { prefix: options.prefix, delimiter, from, limit, include: options.include };
-        let page = self.driver.list(&request).await?;
+        let page = self.driver.get()?.list(&request).await?;
         let cursor = page.next.map(|position| listing::cursor_of(&position));
         Ok(ObjectPage { objects: page.objects, delimited_prefixes: page.delimited_prefixes, cursor })
     }
@@ -98,7 +98,7 @@ impl NamedStorage {
     pub async fn create_multipart_upload(&self, upload: NewUpload) -> Result<String> {
         limits::check_key(&upload.key)?;
         limits::check_metadata(&upload.custom_metadata)?;
-        self.driver.create_multipart_upload(upload).await
+        self.driver.get()?.create_multipart_upload(upload).await
     }
 
     /// Begins to store a part.
@@ -106,7 +106,7 @@ impl NamedStorage {
         limits::check_key(&part.key)?;
         limits::check_part_number(part.number)?;
         limits::check_size(part.size)?;
-        self.driver.upload_part(part).await
+        self.driver.get()?.upload_part(part).await
     }
 
     /// Makes an object of the parts that were uploaded.
@@ -118,12 +118,12 @@ impl NamedStorage {
     ) -> Result<Object> {
         limits::check_key(key)?;
         parts.iter().try_for_each(|part| limits::check_part_number(part.number))?;
-        self.driver.complete_multipart_upload(key, upload_id, parts, self.min_part_bytes).await
+        self.driver.get()?.complete_multipart_upload(key, upload_id, parts, self.min_part_bytes).await
     }
 
     /// Forgets an upload.
     pub async fn abort_multipart_upload(&self, key: &str, upload_id: &str) -> Result<()> {
         limits::check_key(key)?;
-        self.driver.abort_multipart_upload(key, upload_id).await
+        self.driver.get()?.abort_multipart_upload(key, upload_id).await
     }
 }

@@ -72,7 +72,11 @@ impl Place {
     }
 
     fn binding(&self) -> NamedStorage {
-        NamedStorage { name: "STORAGE".to_owned(), driver: self.driver(), min_part_bytes: MIN_PART_BYTES }
+        NamedStorage {
+            name: "STORAGE".to_owned(),
+            driver: Arc::new(self.driver().into()),
+            min_part_bytes: MIN_PART_BYTES,
+        }
     }
 }
 

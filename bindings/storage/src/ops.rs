@@ -1,6 +1,6 @@
 //! The ops behind `js/bindings/storage.ts`. The only file here that knows V8.
 //!
-//! A call crosses once. An object crosses as [`OBJECT_ELEMENTS`] elements of a flat array, of which JavaScript makes an
+//! A call crosses once. An object crosses as `OBJECT_ELEMENTS` elements of a flat array, of which JavaScript makes an
 //! `R2Object`; options cross as one object. A body that is small crosses with it; a larger one is a resource that is read as it
 //! is pulled. What is stored is one text or buffer, another resource of which nothing passes through V8 (a request's body), or
 //! pieces that JavaScript hands over one after the other. Every error is an `Error` with the text of the contract.
@@ -495,14 +495,14 @@ impl AnyUpload {
 
     async fn finish(self) -> Result<Stored> {
         match self {
-            Self::Object(upload) => upload.finish().await.map(Stored::Object),
+            Self::Object(upload) => upload.finish().await.map(|object| Stored::Object(object.map(Box::new))),
             Self::Part(upload) => upload.finish().await.map(|part| Stored::Part(part.etag)),
         }
     }
 }
 
 enum New {
-    Object(NewObject),
+    Object(Box<NewObject>),
     Part(NewPart),
 }
 
@@ -521,7 +521,7 @@ impl Target {
         let new = self.understood(size)?;
         Ok(async move {
             match new {
-                New::Object(object) => storage.put(object).await.map(AnyUpload::Object),
+                New::Object(object) => storage.put(*object).await.map(AnyUpload::Object),
                 New::Part(part) => storage.upload_part(part).await.map(AnyUpload::Part),
             }
         })
@@ -533,15 +533,15 @@ impl Target {
             return Ok(New::Part(NewPart { key, upload_id, number: number.unwrap_or_default(), size }));
         }
         let options = options.unwrap_or_default();
-        Ok(New::Object(NewObject {
+        Ok(New::Object(Box::new(NewObject {
             key,
             size,
             storage_class: seen_by_javascript(Action::Put, storage_class_of(options.storage_class.as_deref()))?,
             http_metadata: options.http_metadata.unwrap_or_default(),
             custom_metadata: CustomMetadata(options.custom_metadata.unwrap_or_default()),
-            checksum: options.checksum.map(checksum_of).transpose()?,
+            checksum: options.checksum.as_ref().map(checksum_of).transpose()?,
             only_if: options.only_if.map(condition_of).transpose()?,
-        }))
+        })))
     }
 }
 
@@ -573,7 +573,7 @@ fn condition_of(option: ConditionOption) -> Result<Conditional, JsErrorBox> {
 }
 
 /// JavaScript has checked the algorithm and the number of digits.
-fn checksum_of(option: ChecksumOption) -> Result<Checksum, JsErrorBox> {
+fn checksum_of(option: &ChecksumOption) -> Result<Checksum, JsErrorBox> {
     let Some(algorithm) = Algorithm::parse(&option.algorithm) else {
         return Err(JsErrorBox::type_error(format!("there is no algorithm {}", option.algorithm)));
     };
@@ -615,7 +615,7 @@ enum BodyElement {
 }
 
 enum Stored {
-    Object(Option<Object>),
+    Object(Option<Box<Object>>),
     Part(String),
 }
 
@@ -646,7 +646,7 @@ impl<'a> ToV8<'a> for Stored {
 
     fn to_v8<'i>(self, scope: &mut v8::PinScope<'a, 'i>) -> Result<v8::Local<'a, v8::Value>, JsErrorBox> {
         match self {
-            Self::Object(object) => Row(object.map(|object| (object, None))).to_v8(scope),
+            Self::Object(object) => Row(object.map(|object| (*object, None))).to_v8(scope),
             Self::Part(etag) => string(scope, &etag),
         }
     }

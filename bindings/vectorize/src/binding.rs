@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use aerostack_bindings::Result;
+use aerostack_bindings::{Lazy, Result};
 
 use crate::filter::Filter;
 use crate::limits;
@@ -13,7 +13,7 @@ pub struct NamedVectorIndex {
     /// The name on `env`, for example `VECTORIZE`.
     pub name: String,
     /// Where the vectors are.
-    pub driver: Arc<dyn VectorDriver>,
+    pub driver: Arc<Lazy<dyn VectorDriver>>,
 }
 
 /// What a query says beside the vector.
@@ -46,7 +46,7 @@ pub enum ReturnMetadata {
 impl NamedVectorIndex {
     /// The state of the index.
     pub async fn describe(&self) -> Result<Description> {
-        self.driver.describe().await
+        self.driver.get()?.describe().await
     }
 
     /// Writes 1 to 1000 vectors.
@@ -62,19 +62,19 @@ impl NamedVectorIndex {
             }
             limits::check_finite(|| format!("vector for id={:?}", vector.id), &vector.values)?;
         }
-        self.driver.write(vectors, writing).await
+        self.driver.get()?.write(vectors, writing).await
     }
 
     /// The vectors under 1 to 20 ids; those that are not there are left out.
     pub async fn get(&self, ids: Vec<String>) -> Result<Vec<Vector>> {
         limits::check_id_count(ids.len(), limits::MAX_GET_IDS)?;
-        self.driver.get(ids).await
+        self.driver.get()?.get(ids).await
     }
 
     /// Removes the vectors under 1 to 100 ids.
     pub async fn delete(&self, ids: Vec<String>) -> Result<Mutation> {
         limits::check_id_count(ids.len(), limits::MAX_DELETE_IDS)?;
-        self.driver.delete(ids).await
+        self.driver.get()?.delete(ids).await
     }
 
     /// The vectors nearest to `values`.
@@ -94,7 +94,7 @@ impl NamedVectorIndex {
             with_values: options.return_values,
             with_metadata: wants != ReturnMetadata::None,
         };
-        let mut matches = self.driver.query(query).await?;
+        let mut matches = self.driver.get()?.query(query).await?;
         if wants == ReturnMetadata::Indexed {
             for found in &mut matches {
                 found.metadata = found.metadata.as_deref().and_then(indexed_part_of_metadata);
@@ -106,7 +106,7 @@ impl NamedVectorIndex {
     /// The vectors nearest to the stored one with this id, itself included.
     pub async fn query_by_id(&self, id: &str, options: QueryOptions) -> Result<Vec<Match>> {
         limits::check_id(id)?;
-        match self.driver.get(vec![id.to_owned()]).await?.pop() {
+        match self.driver.get()?.get(vec![id.to_owned()]).await?.pop() {
             Some(vector) => self.query(vector.values, options).await,
             None => limits::refuse(format!("no vector with id={id:?}")),
         }

@@ -106,7 +106,7 @@ impl Place {
     }
 
     fn binding(&self) -> NamedVectorIndex {
-        NamedVectorIndex { name: "VECTORIZE".to_owned(), driver: self.driver() }
+        NamedVectorIndex { name: "VECTORIZE".to_owned(), driver: Arc::new(self.driver().into()) }
     }
 }
 

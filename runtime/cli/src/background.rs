@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aerostack_bindings::{Clock, SystemClock};
+use aerostack_bindings::{Clock, Error, Lazy, SystemClock};
 use aerostack_config::{ConsumerKind, QueueConsumer, ResourceName, Worker as WorkerConfig};
 use aerostack_cron::{CronExpression, minute_text};
 use aerostack_isolate::{Event, HandlerSet, Worker};
@@ -97,8 +97,8 @@ impl Background {
         config: &WorkerConfig,
         worker: &Arc<Worker>,
         configured: &[ResourceName],
-        driver: &Arc<dyn QueueDriver>,
-    ) {
+        driver: &Lazy<dyn QueueDriver>,
+    ) -> Result<(), Error> {
         let handlers = worker.handlers();
         let events = WorkerEvents::new(worker.clone(), self.terminal.clone());
         let target: Arc<dyn EventTarget> = events.clone();
@@ -117,12 +117,10 @@ impl Background {
         let queues: Vec<(ResourceName, ConsumerSettings)> =
             consumers.iter().map(|consumer| (consumer.queue.clone(), settings(consumer))).collect();
         self.consumed.set(&config.name, queues.iter().map(|(queue, _)| queue.state.clone()).collect());
-        let consumer = |(queue, settings): &(ResourceName, ConsumerSettings)| Consumer {
-            queue: queue_name(queue),
-            driver: driver.clone(),
-            settings: settings.clone(),
+        let consumer = |(queue, settings): &(ResourceName, ConsumerSettings)| {
+            Ok(Consumer { queue: queue_name(queue), driver: driver.get()?.clone(), settings: settings.clone() })
         };
-        let consumers = queues.iter().map(consumer).collect();
+        let consumers = queues.iter().map(consumer).collect::<Result<Vec<_>, Error>>()?;
         self.scheduler.set_consumers(&config.name, &target, consumers);
 
         let known = EventWorker { name: config.name.clone(), events, handlers, first_cron, queues };
@@ -131,6 +129,7 @@ impl Background {
             Some(other) => *other = known,
             None => workers.push(known),
         }
+        Ok(())
     }
 
     /// Forgets workers that the config has no more.
@@ -287,9 +286,11 @@ impl Triggers for Background {
         let ids: Vec<String> = deliveries.iter().map(|message| message.id.to_string()).collect();
         let batch = QueueBatch { queue: queue.into(), messages: deliveries, backlog: Backlog::default() };
         let (report, output) = events.run(Event::Queue(batch)).await;
-        output.into_iter().for_each(|line| self.terminal.line(line));
+        for line in output {
+            self.terminal.line(line);
+        }
         let mut result = QueueResult { outcome: "ok", explicit_acks: Vec::new(), retry_messages: Vec::new() };
-        if outcome_of(&report) == HandlerOutcome::Exception {
+        if outcome_of(&report) != HandlerOutcome::Ok {
             result.outcome = "exception";
         }
         for (id, decision) in ids.into_iter().zip(report.notes.decisions) {

@@ -1,13 +1,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aerostack_ai::drivers::candle::{CandleDriver, CandleOptions, Engine, EngineOptions};
 use aerostack_ai::drivers::openai::{DEFAULT_URL, OpenAiDriver, OpenAiModel, OpenAiOptions, Patience};
 use aerostack_ai::drivers::router::Router;
 use aerostack_ai::{AiDriver, ModelsFolder, Task, catalogue};
-use aerostack_bindings::{BindingInfo, BindingState, SystemClock};
+use aerostack_bindings::{BindingInfo, BindingState, Lazy, SystemClock};
 use aerostack_cache::CacheDriver;
 use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions as CacheOptions};
 use aerostack_config::{
@@ -24,25 +24,24 @@ use aerostack_vectorize::drivers::sqlite as vectors;
 use aerostack_vectorize::{Metric, VectorDriver};
 use anyhow::bail;
 
-/// The drivers of the process, each opened once and kept over reloads, by the name its state is kept under.
+/// The drivers of the process, each opened once and kept over reloads, by the name its state is kept under. Databases are open,
+/// because migrations are applied at the start; the others wait for their first use.
 pub(crate) struct Drivers {
     state_folder: PathBuf,
     databases: HashMap<String, Arc<dyn DatabaseDriver>>,
-    caches: HashMap<String, Arc<dyn CacheDriver>>,
-    buckets: HashMap<String, Arc<dyn StorageDriver>>,
-    queues: Option<Arc<dyn QueueDriver>>,
+    caches: HashMap<String, Arc<Lazy<dyn CacheDriver>>>,
+    buckets: HashMap<String, Arc<Lazy<dyn StorageDriver>>>,
+    queues: Option<Arc<Lazy<dyn QueueDriver>>>,
     vector_indexes: HashMap<String, VectorIndex>,
-    engine: InferenceEngine,
+    /// What runs models, for all workers.
+    engine: Arc<Lazy<Engine>>,
 }
-
-/// What runs models, for all workers. Started at the first call that needs it: a process that runs no model pays nothing for it.
-type InferenceEngine = Arc<Mutex<Option<Arc<Engine>>>>;
 
 /// A vector index, and what the configuration said of it when it was opened.
 struct VectorIndex {
     dimensions: Option<u32>,
     metric: VectorMetric,
-    driver: Arc<dyn VectorDriver>,
+    driver: Arc<Lazy<dyn VectorDriver>>,
 }
 
 impl Drivers {
@@ -54,7 +53,7 @@ impl Drivers {
             buckets: HashMap::new(),
             queues: None,
             vector_indexes: HashMap::new(),
-            engine: InferenceEngine::default(),
+            engine: Lazy::new(|| Engine::start(EngineOptions::default())),
         }
     }
 
@@ -76,52 +75,51 @@ impl Drivers {
     }
 
     /// The cache behind a binding, and its line in the start table.
-    pub(crate) fn cache(&mut self, binding: &CacheBinding) -> anyhow::Result<(Arc<dyn CacheDriver>, BindingInfo)> {
+    pub(crate) fn cache(
+        &mut self,
+        binding: &CacheBinding,
+    ) -> anyhow::Result<(Arc<Lazy<dyn CacheDriver>>, BindingInfo)> {
         only("sqlite", "cache", &binding.binding, &binding.driver)?;
-        let driver = if let Some(driver) = self.caches.get(&binding.namespace.state) {
-            driver.clone()
-        } else {
-            let driver = open_cache(&self.state_folder, binding)?;
-            self.caches.insert(binding.namespace.state.clone(), driver.clone());
-            driver
-        };
-        let info = BindingInfo { name: binding.binding.clone(), ..driver.info() };
-        Ok((driver, info))
-    }
-
-    /// The bucket behind a binding, and its line in the start table.
-    pub(crate) fn bucket(&mut self, binding: &BucketBinding) -> anyhow::Result<(Arc<dyn StorageDriver>, BindingInfo)> {
-        only("fs", "bucket", &binding.binding, &binding.driver)?;
-        let driver = if let Some(driver) = self.buckets.get(&binding.bucket.state) {
-            driver.clone()
-        } else {
-            let folder = self.state_folder.join("storage").join(&binding.bucket.state);
-            let options = FsOptions { name: binding.binding.clone(), folder };
-            let driver: Arc<dyn StorageDriver> = Arc::new(FsStorage::open(&options, Arc::new(SystemClock))?);
-            self.buckets.insert(binding.bucket.state.clone(), driver.clone());
-            driver
-        };
-        let info = BindingInfo { name: binding.binding.clone(), ..driver.info() };
-        Ok((driver, info))
+        let path = self.state_folder.join("cache").join(format!("{}.sqlite", binding.namespace.state));
+        let info = unopened(&binding.binding, aerostack_cache::KIND, "sqlite", path.display().to_string());
+        let driver = self.caches.entry(binding.namespace.state.clone()).or_insert_with(|| {
+            let options = CacheOptions { name: binding.binding.clone(), path, memory_bytes: DEFAULT_MEMORY_BYTES };
+            Lazy::<dyn CacheDriver>::new(move || Ok(Arc::new(SqliteCache::open(&options, Arc::new(SystemClock))?)))
+        });
+        Ok((driver.clone(), info))
     }
 
     /// The vector index behind a binding, and its line in the start table. Opened anew where the configuration has changed.
     pub(crate) fn vector_index(
         &mut self,
         binding: &VectorIndexBinding,
-    ) -> anyhow::Result<(Arc<dyn VectorDriver>, BindingInfo)> {
+    ) -> anyhow::Result<(Arc<Lazy<dyn VectorDriver>>, BindingInfo)> {
         only("sqlite", "vectorize", &binding.binding, &binding.driver)?;
         let (dimensions, metric) = (binding.dimensions, binding.metric);
+        let options = vectors::SqliteOptions {
+            name: binding.binding.clone(),
+            path: self.state_folder.join("vectorize").join(format!("{}.sqlite", binding.index.state)),
+            dimensions,
+            metric: match metric {
+                VectorMetric::Cosine => Metric::Cosine,
+                VectorMetric::Euclidean => Metric::Euclidean,
+                VectorMetric::DotProduct => Metric::DotProduct,
+            },
+            approximate_from: vectors::DEFAULT_APPROXIMATE_FROM,
+        };
+        let summary = format!("{} ({})", options.path.display(), options.metric.as_str());
+        let info = unopened(&binding.binding, aerostack_vectorize::KIND, "sqlite", summary);
         let driver = match self.vector_indexes.get(&binding.index.state) {
-            Some(open) if (open.dimensions, open.metric) == (dimensions, metric) => open.driver.clone(),
+            Some(known) if (known.dimensions, known.metric) == (dimensions, metric) => known.driver.clone(),
             _ => {
-                let driver = open_vector_index(&self.state_folder, binding)?;
-                let open = VectorIndex { dimensions, metric, driver: driver.clone() };
-                self.vector_indexes.insert(binding.index.state.clone(), open);
+                let driver = Lazy::<dyn VectorDriver>::new(move || {
+                    Ok(Arc::new(vectors::SqliteVectors::open(&options, Arc::new(SystemClock))?))
+                });
+                let known = VectorIndex { dimensions, metric, driver: driver.clone() };
+                self.vector_indexes.insert(binding.index.state.clone(), known);
                 driver
             }
         };
-        let info = BindingInfo { name: binding.binding.clone(), ..driver.info() };
         Ok((driver, info))
     }
 
@@ -157,7 +155,7 @@ impl Drivers {
             state: BindingState::Lazy,
         };
         let (engine, name) = (self.engine.clone(), binding.binding.clone());
-        let open_local = move || -> aerostack_bindings::Result<Arc<dyn AiDriver>> {
+        let local = Lazy::<dyn AiDriver>::new(move || {
             // What the config names comes before what was added by hand.
             let mut models = folder.added()?;
             models.extend(files.clone());
@@ -167,31 +165,50 @@ impl Drivers {
                 models,
                 context_limit: CandleOptions::CONTEXT_LIMIT,
             };
-            Ok(Arc::new(CandleDriver::new(options, started(&engine)?)))
-        };
-        Ok((Arc::new(Router::new(info.clone(), Box::new(open_local), services)), info))
+            Ok(Arc::new(CandleDriver::new(options, engine.get()?.clone())))
+        });
+        Ok((Arc::new(Router::new(info.clone(), local, services)), info))
     }
 
-    /// The queue behind a producer's binding.
-    pub(crate) fn queue(&mut self, binding: &QueueBinding) -> anyhow::Result<NamedQueue> {
+    /// The bucket behind a binding, and its line in the start table.
+    pub(crate) fn bucket(
+        &mut self,
+        binding: &BucketBinding,
+    ) -> anyhow::Result<(Arc<Lazy<dyn StorageDriver>>, BindingInfo)> {
+        only("fs", "bucket", &binding.binding, &binding.driver)?;
+        let folder = self.state_folder.join("storage").join(&binding.bucket.state);
+        let info = unopened(&binding.binding, aerostack_storage::KIND, "fs", folder.display().to_string());
+        let driver = self.buckets.entry(binding.bucket.state.clone()).or_insert_with(|| {
+            let options = FsOptions { name: binding.binding.clone(), folder };
+            Lazy::<dyn StorageDriver>::new(move || Ok(Arc::new(FsStorage::open(&options, Arc::new(SystemClock))?)))
+        });
+        Ok((driver.clone(), info))
+    }
+
+    /// The queue behind a producer's binding, and its line in the start table.
+    pub(crate) fn queue(&mut self, binding: &QueueBinding) -> anyhow::Result<(NamedQueue, BindingInfo)> {
         only("sqlite", "queue", &binding.binding, &binding.driver)?;
-        Ok(NamedQueue {
+        let summary = format!("{} in {}", binding.queue.state, self.queues_file().display());
+        let info = unopened(&binding.binding, aerostack_queue::KIND, "sqlite", summary);
+        let queue = NamedQueue {
             name: binding.binding.clone(),
             queue: binding.queue.state.clone(),
-            driver: self.queues()?,
+            driver: self.queues(),
             delivery_delay: Duration::from_secs(u64::from(binding.delivery_delay)),
-        })
+        };
+        Ok((queue, info))
     }
 
     /// Where all queues of the process are.
-    pub(crate) fn queues(&mut self) -> anyhow::Result<Arc<dyn QueueDriver>> {
-        if let Some(queues) = &self.queues {
-            return Ok(queues.clone());
-        }
-        let options = SqliteOptions { path: self.state_folder.join("queue").join("queues.sqlite") };
-        let queues: Arc<dyn QueueDriver> = Arc::new(SqliteQueues::open(&options, Arc::new(SystemClock))?);
-        self.queues = Some(queues.clone());
-        Ok(queues)
+    pub(crate) fn queues(&mut self) -> Arc<Lazy<dyn QueueDriver>> {
+        let options = SqliteOptions { path: self.queues_file() };
+        let open =
+            || Lazy::<dyn QueueDriver>::new(move || Ok(Arc::new(SqliteQueues::open(&options, Arc::new(SystemClock))?)));
+        self.queues.get_or_insert_with(open).clone()
+    }
+
+    fn queues_file(&self) -> PathBuf {
+        self.state_folder.join("queue").join("queues.sqlite")
     }
 }
 
@@ -250,35 +267,8 @@ pub(crate) fn models_folder(configured: Option<&Path>) -> anyhow::Result<ModelsF
     Ok(ModelsFolder::new(std::path::absolute(&folder)?))
 }
 
-fn started(engine: &InferenceEngine) -> aerostack_bindings::Result<Arc<Engine>> {
-    let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(engine) = &*engine {
-        return Ok(engine.clone());
-    }
-    Ok(engine.insert(Engine::start(EngineOptions::default())?).clone())
-}
-
-/// Opens the vector index behind a binding.
-fn open_vector_index(state_folder: &Path, binding: &VectorIndexBinding) -> anyhow::Result<Arc<dyn VectorDriver>> {
-    let options = vectors::SqliteOptions {
-        name: binding.binding.clone(),
-        path: state_folder.join("vectorize").join(format!("{}.sqlite", binding.index.state)),
-        dimensions: binding.dimensions,
-        metric: match binding.metric {
-            VectorMetric::Cosine => Metric::Cosine,
-            VectorMetric::Euclidean => Metric::Euclidean,
-            VectorMetric::DotProduct => Metric::DotProduct,
-        },
-        approximate_from: vectors::DEFAULT_APPROXIMATE_FROM,
-    };
-    Ok(Arc::new(vectors::SqliteVectors::open(&options, Arc::new(SystemClock))?))
-}
-
-/// Opens the cache behind a binding.
-pub(crate) fn open_cache(state_folder: &Path, binding: &CacheBinding) -> anyhow::Result<Arc<dyn CacheDriver>> {
-    let path = state_folder.join("cache").join(format!("{}.sqlite", binding.namespace.state));
-    let options = CacheOptions { name: binding.binding.clone(), path, memory_bytes: DEFAULT_MEMORY_BYTES };
-    Ok(Arc::new(SqliteCache::open(&options, Arc::new(SystemClock))?))
+fn unopened(name: &str, kind: &'static str, driver: &'static str, summary: String) -> BindingInfo {
+    BindingInfo { name: name.to_owned(), kind, driver, summary, state: BindingState::Lazy }
 }
 
 /// The file of a database.

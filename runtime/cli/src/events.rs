@@ -78,7 +78,8 @@ impl EventTarget for WorkerEvents {
 pub(crate) fn outcome_of(report: &EventReport) -> HandlerOutcome {
     match report.outcome {
         Ok(()) => HandlerOutcome::Ok,
-        Err(_) => HandlerOutcome::Exception,
+        Err(_) if report.begun => HandlerOutcome::Exception,
+        Err(_) => HandlerOutcome::NotRun,
     }
 }
 
@@ -136,6 +137,7 @@ impl SchedulerLines {
         match outcome {
             HandlerOutcome::Ok => paint.paint(Role::Good, "ok"),
             HandlerOutcome::Exception => paint.paint(Role::Bad, "failed"),
+            HandlerOutcome::NotRun => paint.paint(Role::Bad, "not run"),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aerostack_ai::ops::{AiBindings, NamedAi};
-use aerostack_bindings::BindingInfo;
+use aerostack_bindings::{BindingInfo, Lazy};
 use aerostack_cache::NamedCache;
 use aerostack_cache::ops::Caches;
 use aerostack_config::{Config, VariableValue, Worker as WorkerConfig};
@@ -70,7 +70,7 @@ impl Project {
     }
 
     /// Where all queues of the process are.
-    pub(crate) fn queues(&mut self) -> anyhow::Result<Arc<dyn QueueDriver>> {
+    pub(crate) fn queues(&mut self) -> Arc<Lazy<dyn QueueDriver>> {
         self.drivers.queues()
     }
 
@@ -108,9 +108,9 @@ impl Project {
         }
         let mut queues = Vec::new();
         for binding in &worker.bindings.queues {
-            let queue = self.drivers.queue(binding).map_err(BuildError::Binding)?;
+            let (queue, info) = self.drivers.queue(binding).map_err(BuildError::Binding)?;
             env.push(bound(&binding.binding, queue_kind(worker), queues.len()));
-            bindings.push(queue.info());
+            bindings.push(info);
             queues.push(Arc::new(queue));
         }
         let mut vector_indexes = Vec::new();

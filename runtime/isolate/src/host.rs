@@ -41,6 +41,8 @@ pub struct Answer {
 /// What came of an event.
 #[derive(Debug)]
 pub struct EventReport {
+    /// Whether the handler was called. It is not when the worker's isolate cannot be started again, or the process ends.
+    pub begun: bool,
     /// How the handler and its `waitUntil` work ended.
     pub outcome: Result<(), Failure>,
     /// What it decided until then.
@@ -52,11 +54,11 @@ pub struct EventReport {
 impl EventReport {
     /// The report of an event that no isolate was left for.
     pub(crate) fn never_begun() -> Self {
-        Self::failed(Failure::Stopped("the worker was shut down".into()))
+        Self::not_begun(Failure::Stopped("the worker was shut down".into()))
     }
 
-    fn failed(failure: Failure) -> Self {
-        Self { outcome: Err(failure), notes: EventNotes::default(), costs: Costs::default() }
+    fn not_begun(failure: Failure) -> Self {
+        Self { begun: false, outcome: Err(failure), notes: EventNotes::default(), costs: Costs::default() }
     }
 }
 
@@ -150,11 +152,16 @@ impl Host {
             .await;
         let call = match begun {
             Ok(call) => call,
-            Err(failure) => return EventReport::failed(failure),
+            Err(failure) => return EventReport::not_begun(failure),
         };
         let limit = Some(self.version.limits.event_wall);
         let outcome = self.outcome(&call, limit, "limits.event_wall_ms").await.map(|_| ());
-        EventReport { outcome, notes: call.invocations.event_notes(call.id), costs: call.invocations.costs(call.id) }
+        EventReport {
+            begun: true,
+            outcome,
+            notes: call.invocations.event_notes(call.id),
+            costs: call.invocations.costs(call.id),
+        }
     }
 
     async fn outcome(&self, call: &Call, limit: Option<Duration>, key: &str) -> Result<Settled, Failure> {

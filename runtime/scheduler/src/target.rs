@@ -27,8 +27,10 @@ pub struct ScheduledEvent {
 pub enum HandlerOutcome {
     /// It and its `waitUntil` work came to an end.
     Ok,
-    /// It threw, a `waitUntil` promise rejected, or it could not be called. The runtime has logged why.
+    /// It threw, a `waitUntil` promise rejected, or it was stopped. The runtime has logged why.
     Exception,
+    /// It could not be called: nothing is known against the messages, so none is given up for it.
+    NotRun,
 }
 
 /// What came of a [`ScheduledEvent`].

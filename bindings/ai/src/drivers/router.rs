@@ -1,42 +1,35 @@
 //! One binding over several drivers: models that lie on this machine, and models that services run.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use aerostack_bindings::{BindingInfo, Result};
+use aerostack_bindings::{BindingInfo, Lazy, Result};
 use async_trait::async_trait;
 
 use crate::{AiDriver, Embeddings, EmbeddingsRequest, Generation, GenerationStream, ModelInfo, Task, TextGeneration};
 
-/// Opens the driver of the models on this machine. Called once, at the first use of the binding.
-pub type OpenLocal = Box<dyn Fn() -> Result<Arc<dyn AiDriver>> + Send + Sync>;
-
 /// Asks the driver that a model's name belongs to, and for any other name the one of the models on this machine.
 pub struct Router {
     info: BindingInfo,
-    open_local: OpenLocal,
-    local: OnceLock<Arc<dyn AiDriver>>,
+    local: Arc<Lazy<dyn AiDriver>>,
     services: BTreeMap<String, Arc<dyn AiDriver>>,
 }
 
 impl Router {
-    /// A router that shows itself as `info`. `services` answer for the models under their names. Opens nothing.
-    pub fn new(info: BindingInfo, open_local: OpenLocal, services: BTreeMap<String, Arc<dyn AiDriver>>) -> Self {
-        Self { info, open_local, local: OnceLock::new(), services }
-    }
-
-    fn local(&self) -> Result<&Arc<dyn AiDriver>> {
-        if let Some(local) = self.local.get() {
-            return Ok(local);
-        }
-        let local = (self.open_local)()?;
-        Ok(self.local.get_or_init(|| local))
+    /// A router that shows itself as `info`. `services` answer for the models under their names, `local` for all others. Opens
+    /// nothing.
+    pub fn new(
+        info: BindingInfo,
+        local: Arc<Lazy<dyn AiDriver>>,
+        services: BTreeMap<String, Arc<dyn AiDriver>>,
+    ) -> Self {
+        Self { info, local, services }
     }
 
     fn driver(&self, model: &str) -> Result<&Arc<dyn AiDriver>> {
         match self.services.get(model) {
             Some(service) => Ok(service),
-            None => self.local(),
+            None => self.local.get(),
         }
     }
 }
@@ -48,7 +41,7 @@ impl AiDriver for Router {
     }
 
     fn models(&self) -> Vec<ModelInfo> {
-        let local = match self.local() {
+        let local = match self.local.get() {
             Ok(local) => local.models(),
             Err(error) => {
                 tracing::warn!(%error, "the models of this machine cannot be listed");
@@ -140,13 +133,13 @@ mod tests {
 
     fn router(opened: &Arc<AtomicUsize>) -> Router {
         let opened = opened.clone();
-        let open_local = move || -> Result<Arc<dyn AiDriver>> {
+        let local = Lazy::<dyn AiDriver>::new(move || {
             opened.fetch_add(1, Ordering::SeqCst);
             Ok(Arc::new(Fixed { place: "here", names: vec!["a", "b"] }))
-        };
+        });
         let service: Arc<dyn AiDriver> = Arc::new(Fixed { place: "there", names: vec!["b", "c", "d"] });
         let services = ["b", "c"].map(|name| (name.to_owned(), service.clone()));
-        Router::new(info(), Box::new(open_local), services.into())
+        Router::new(info(), local, services.into())
     }
 
     #[tokio::test]

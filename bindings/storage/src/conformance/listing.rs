@@ -185,7 +185,7 @@ fn objects_stored_while_paging_show_only_ahead(place: &Place) -> Result<(), Fail
 
 async fn fill_bucket(bucket: &NamedStorage, count: usize) -> Result<(), Failed> {
     for number in 0..count {
-        store(&*bucket.driver, &format!("key{number:04}"), "").await?;
+        store(&**bucket.driver.get()?, &format!("key{number:04}"), "").await?;
     }
     Ok(())
 }

@@ -285,7 +285,7 @@ fn an_upload_is_given_up_after_a_week(place: &Place) -> Result<(), Failed> {
 fn the_binding_refuses_wrong_part_numbers(place: &Place) -> Result<(), Failed> {
     block_on(async {
         let bucket = place.binding();
-        let upload_id = begin(&*bucket.driver, "key").await?;
+        let upload_id = begin(&**bucket.driver.get()?, "key").await?;
         for number in [0, 10_001] {
             let part = NewPart { key: "key".to_owned(), upload_id: upload_id.clone(), number, size: 0 };
             let text = format!("Part number must be between 1 and 10000 (inclusive). Actual value was: {number}");

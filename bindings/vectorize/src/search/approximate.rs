@@ -4,7 +4,7 @@ use super::{Graph, GraphFile, GraphFileError, Nearest, Plan, PreparedQuery, Slot
 const LEAST_VECTORS: usize = 256;
 /// How many vectors stand for the queries to come when the breadth is measured.
 const SAMPLES: usize = 64;
-/// How many of the nearest have to be found of each sample, on average, as a share of [`SAMPLE_TOP_K`].
+/// How many of the nearest have to be found of each sample, on average, as a share of `SAMPLE_TOP_K`.
 pub const WANTED_RECALL: f64 = 0.99;
 const SAMPLE_TOP_K: usize = 10;
 /// The breadths that are tried, in turn. Beyond the last, comparing everything is the better way.

@@ -220,11 +220,11 @@ impl Dev {
     /// Lets the worker's triggers fire and its queues be consumed, as its config now says.
     fn take_over(&mut self, config: &aerostack_config::Worker) -> Result<(), AlreadyPrinted> {
         let Some(worker) = self.workers.get(&config.name) else { return Ok(()) };
-        let queues = self.project.queues().map_err(|error| self.print_build_error(&BuildError::Binding(error)))?;
+        let queues = self.project.queues();
         let consumers = self.config.workers.iter().flat_map(|worker| &worker.consumers);
         let configured: Vec<ResourceName> = consumers.map(|consumer| consumer.queue.clone()).collect();
-        self.background.loaded(config, worker, &configured, &queues);
-        Ok(())
+        let taken = self.background.loaded(config, worker, &configured, &queues);
+        taken.map_err(|error| self.print_build_error(&BuildError::Binding(error.into())))
     }
 
     /// False when the new config is wrong; it is printed, and the old one stays.
@@ -335,7 +335,7 @@ impl Dev {
             for info in bindings {
                 let state = match &info.state {
                     BindingState::Ready => paint.paint(Role::Good, "ready"),
-                    BindingState::Lazy => paint.paint(Role::Quiet, "lazy"),
+                    BindingState::Lazy => paint.paint(Role::Quiet, "at first use"),
                     BindingState::Failed(reason) => paint.paint(Role::Bad, &format!("failed: {reason}")),
                 };
                 let summary = info.summary.replace(&format!("{}/", self.config.root.display()), "");

@@ -149,7 +149,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
 async fn send(arguments: &SendArguments) -> anyhow::Result<()> {
     let project = arguments.queue.resources.open()?;
     let binding = project.one::<QueueBinding>(arguments.queue.name.as_deref())?;
-    let queue = Drivers::new(&project.state_folder).queue(binding)?;
+    let (queue, _) = Drivers::new(&project.state_folder).queue(binding)?;
     let body = match (&arguments.body.inline, &arguments.body.file) {
         (Some(text), _) => text.clone().into_bytes(),
         (None, Some(file)) => read_input(file)?,
@@ -169,7 +169,7 @@ async fn send(arguments: &SendArguments) -> anyhow::Result<()> {
 
 async fn list(arguments: &ListArguments) -> anyhow::Result<()> {
     let project = arguments.resources.open()?;
-    let driver = Drivers::new(&project.state_folder).queues()?;
+    let driver = Drivers::new(&project.state_folder).queues().get()?.clone();
     let mut queues: BTreeMap<String, Option<QueueSummary>> =
         configured(&project.config).map(|queue| (queue.state.clone(), None)).collect();
     for summary in driver.queues().await? {
@@ -259,7 +259,7 @@ impl NamedQueueArguments {
     /// The driver, and the queue as it knows it.
     async fn open(&self) -> anyhow::Result<(Arc<dyn QueueDriver>, String)> {
         let project = self.resources.open()?;
-        let driver = Drivers::new(&project.state_folder).queues()?;
+        let driver = Drivers::new(&project.state_folder).queues().get()?.clone();
         let queue = match &self.name {
             None => project.one::<QueueBinding>(None)?.queue.state.clone(),
             Some(name) => self.named(&driver, name).await?,

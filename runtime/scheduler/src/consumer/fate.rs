@@ -18,15 +18,21 @@ pub enum Fate {
     Dropped,
 }
 
+/// A worker that cannot be started is not asked again at once.
+const RETRY_OF_NOT_RUN: Duration = Duration::from_secs(5);
+
 impl Fate {
     /// The rules of section 3.3 of the Cloudflare contract: an `ack()` stands even when the handler fails afterwards, what is
     /// undecided follows the handler, and a message fails `max_retries + 1` times at most. `attempts` counts deliveries, this one
     /// included.
     pub fn of(decision: Decision, outcome: HandlerOutcome, attempts: u32, settings: &ConsumerSettings) -> Self {
+        if outcome == HandlerOutcome::NotRun {
+            return Self::Retried(settings.retry_delay.max(RETRY_OF_NOT_RUN));
+        }
         let delay = match (decision, outcome) {
             (Decision::Ack, _) | (Decision::Undecided, HandlerOutcome::Ok) => return Self::Acked,
             (Decision::Retry(delay), _) => delay,
-            (Decision::Undecided, HandlerOutcome::Exception) => None,
+            (Decision::Undecided, HandlerOutcome::Exception | HandlerOutcome::NotRun) => None,
         };
         if attempts < settings.max_attempts() {
             return Self::Retried(delay.unwrap_or(settings.retry_delay));
@@ -50,6 +56,14 @@ mod tests {
 
     fn settings(max_retries: u32) -> ConsumerSettings {
         ConsumerSettings { max_retries, retry_delay: Duration::from_secs(7), ..ConsumerSettings::default() }
+    }
+
+    #[test]
+    fn a_message_whose_handler_could_not_be_called_is_never_given_up() {
+        let fate = Fate::of(Decision::Undecided, HandlerOutcome::NotRun, 9, &settings(0));
+        assert_eq!(fate, Fate::Retried(Duration::from_secs(7)));
+        let eager = ConsumerSettings { retry_delay: Duration::ZERO, ..settings(0) };
+        assert_eq!(Fate::of(Decision::Undecided, HandlerOutcome::NotRun, 9, &eager), Fate::Retried(RETRY_OF_NOT_RUN));
     }
 
     #[test]
