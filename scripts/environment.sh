@@ -4,8 +4,18 @@
 export CARGO_HOME=${CARGO_HOME:-$HOME/.cargo}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/aerostack/target}
 
-# The crates that have a behaviour suite for their drivers, as cargo names the feature that builds it.
-export AEROSTACK_DRIVER_SUITES=aerostack-cache/conformance,aerostack-database/conformance,aerostack-queue/conformance,aerostack-storage/conformance,aerostack-vectorize/conformance
+# The crates that have a behaviour suite for their drivers, as cargo names the feature that builds it; for the AI binding also what
+# the suite and the unit tests need, which a build without V8 does not get from anybody else.
+suites=(
+  aerostack-ai/candle aerostack-ai/conformance aerostack-ai/hub aerostack-ai/openai
+  aerostack-cache/conformance
+  aerostack-database/conformance
+  aerostack-queue/conformance
+  aerostack-storage/conformance
+  aerostack-vectorize/conformance
+)
+AEROSTACK_DRIVER_SUITES=$(IFS=,; echo "${suites[*]}")
+export AEROSTACK_DRIVER_SUITES
 
 # rustup installs into a folder that a shell started earlier does not search yet.
 case ":$PATH:" in

@@ -59,6 +59,7 @@ const { MessageBatch, ScheduledController } = core.loadExtScript("ext:aerostack/
 const { fixedLengthOf } = core.loadExtScript("ext:aerostack/platform/identity_streams.ts");
 const { createQueue, createQueueOfClones } = core.loadExtScript("ext:aerostack/bindings/queue.ts");
 const bindings = {
+  ai: core.loadExtScript("ext:aerostack/bindings/ai.ts").createAi,
   cache: core.loadExtScript("ext:aerostack/bindings/cache.ts").createCache,
   database: core.loadExtScript("ext:aerostack/bindings/database.ts").createDatabase,
   queue: createQueue,

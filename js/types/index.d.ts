@@ -4,6 +4,7 @@
 // `"lib": ["ESNext", "DOM", "DOM.Iterable"]`. What is added to them here is what the runtime adds.
 
 /// <reference path="./handlers.d.ts" />
+/// <reference path="./ai.d.ts" />
 /// <reference path="./database.d.ts" />
 /// <reference path="./cache.d.ts" />
 /// <reference path="./storage.d.ts" />

@@ -63,6 +63,12 @@ impl TestProject {
         std::fs::write(path, text).expect("a file can be written");
     }
 
+    /// Adds to the end of a file.
+    pub fn append(&self, path: &str, text: &str) {
+        let before = std::fs::read_to_string(self.path().join(path)).expect("the file can be read");
+        self.write(path, &(before + text));
+    }
+
     /// Runs the binary to its end.
     pub fn run(&self, arguments: &[&str]) -> Run {
         let output = command(self.path()).args(arguments).output().expect("the binary can be started");

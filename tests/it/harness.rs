@@ -6,13 +6,17 @@
 mod binary;
 mod connection;
 mod http_client;
+mod scripted_ai;
 mod server;
+mod test_models;
 mod worker;
 
 pub use binary::{Binary, Run, TestProject};
 pub use connection::Connection;
 pub use http_client::{HttpAnswer, exchange, get, send};
+pub use scripted_ai::{ScriptedAi, models as scripted_models};
 pub use server::TestServer;
+pub use test_models::TestModels;
 pub use worker::{TestWorker, WorkerAnswer, WorkerSetup, default_limits};
 
 use libtest_mimic::{Failed, Trial};

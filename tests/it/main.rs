@@ -1,5 +1,6 @@
 //! The one test binary that links V8.
 
+mod ai;
 mod background;
 mod bad_input;
 mod binary_dev;
@@ -9,6 +10,8 @@ mod hello;
 mod http;
 mod limits;
 mod modules;
+mod recipe_insights;
+mod recipe_rag;
 mod recipes;
 mod storage;
 mod web_platform;
@@ -20,7 +23,10 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let mut trials = Vec::new();
     hello::trials(&mut trials);
+    ai::trials(&mut trials);
     recipes::trials(&mut trials);
+    recipe_rag::trials(&mut trials);
+    recipe_insights::trials(&mut trials);
     limits::trials(&mut trials);
     events::trials(&mut trials);
     http::trials(&mut trials);

@@ -327,7 +327,7 @@ fn variables(trials: &mut Vec<Trial>) {
         let answer = setup.start().await.get("/").await.text();
         assert_eq!(
             answer,
-            r#"["ä\"\n",5,{"a":[1,null]},["TEXT","NUMBER","LIST","DB","CACHE","QUEUE","OLD_QUEUE","STORAGE","VECTORIZE"]]"#
+            r#"["ä\"\n",5,{"a":[1,null]},["TEXT","NUMBER","LIST","DB","CACHE","QUEUE","OLD_QUEUE","STORAGE","VECTORIZE","AI"]]"#
         );
     }));
 }

@@ -2,6 +2,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aerostack_ai::AiDriver;
+use aerostack_ai::ops::{AiBindings, NamedAi};
 use aerostack_bindings::{Clock, Lazy, SystemClock};
 use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions};
 use aerostack_cache::ops::Caches;
@@ -26,7 +28,10 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use tempfile::TempDir;
 
-/// A worker that runs in this process, with a fresh `DB`, `CACHE`, `QUEUE`, `VECTORIZE` and `STORAGE`.
+use crate::ScriptedAi;
+
+/// A worker that runs in this process, with a fresh `DB`, `CACHE`, `QUEUE`, `VECTORIZE` and `STORAGE`, and a
+/// scripted `AI`.
 pub struct TestWorker {
     /// The worker itself.
     pub worker: Arc<Worker>,
@@ -34,6 +39,8 @@ pub struct TestWorker {
     pub log: Arc<CollectedLog>,
     /// Where its `QUEUE` keeps the messages of `local-queue`.
     pub queues: Arc<dyn QueueDriver>,
+    /// What answers for its `AI`.
+    pub ai: Arc<ScriptedAi>,
     state: TempDir,
 }
 
@@ -128,9 +135,10 @@ impl WorkerSetup {
         let options = QueueOptions { path: state.path().join("queues.sqlite") };
         let queues: Arc<dyn QueueDriver> =
             Arc::new(SqliteQueues::open(&options, self.clock.clone()).expect("queues can be opened"));
-        let version = self.version(&state, log.clone(), queues.clone());
+        let ai = Arc::new(ScriptedAi::default());
+        let version = self.version(&state, log.clone(), queues.clone(), ai.clone());
         let worker = Arc::new(Worker::start(version, isolates).await?);
-        Ok(TestWorker { worker, log, queues, state })
+        Ok(TestWorker { worker, log, queues, ai, state })
     }
 
     /// Starts it.
@@ -151,7 +159,13 @@ impl WorkerSetup {
         Loader::new(root.to_owned(), reader).load_graph(&root.join("src/index.ts"))
     }
 
-    fn version(self, state: &TempDir, log: Arc<CollectedLog>, queues: Arc<dyn QueueDriver>) -> Arc<WorkerVersion> {
+    fn version(
+        self,
+        state: &TempDir,
+        log: Arc<CollectedLog>,
+        queues: Arc<dyn QueueDriver>,
+        ai: Arc<dyn AiDriver>,
+    ) -> Arc<WorkerVersion> {
         let database = state.path().join("db.sqlite");
         let driver = Arc::new(Sqlite::open(&database).expect("a database can be opened"));
         if !self.schema.is_empty() {
@@ -199,6 +213,7 @@ impl WorkerSetup {
             state.put(Storages(vec![Arc::new(bucket)]));
             let index = NamedVectorIndex { name: "VECTORIZE".into(), driver: vectors.clone() };
             state.put(VectorIndexes(vec![Arc::new(index)]));
+            state.put(AiBindings(vec![NamedAi { name: "AI".into(), driver: ai.clone() }]));
         });
         let mut env: Vec<EnvEntry> = self
             .variables
@@ -212,6 +227,7 @@ impl WorkerSetup {
         env.push(EnvEntry { name: "OLD_QUEUE".into(), value: EnvValue::Binding { kind: "queue_of_clones", index: 1 } });
         env.push(EnvEntry { name: "STORAGE".into(), value: EnvValue::Binding { kind: "storage", index: 0 } });
         env.push(EnvEntry { name: "VECTORIZE".into(), value: EnvValue::Binding { kind: "vectorize", index: 0 } });
+        env.push(EnvEntry { name: "AI".into(), value: EnvValue::Binding { kind: "ai", index: 0 } });
         let graph = match self.load_graph() {
             Ok(graph) => graph,
             Err(errors) => panic!("{}", errors.render(aerostack_modules::FrameStyle::Plain)),

@@ -1,4 +1,5 @@
-use std::future::Future;
+use std::future::{Future, pending};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,15 @@ pub trait CallObserver {
 
     /// Called once a call, after it finished, on the thread that drove it.
     fn finished(&self, kind: &'static str, binding: &str, op: &'static str, took: Duration, error: Option<ErrorKind>);
+
+    /// See [`Calls::caller_over`].
+    fn caller_over(&self) -> CallerOver {
+        Box::pin(pending())
+    }
 }
+
+/// See [`Calls::caller_over`].
+pub type CallerOver = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The one door between JavaScript and the drivers: every binding call goes through [`Calls::call`].
 ///
@@ -26,6 +35,18 @@ impl Calls {
     /// A door that reports to `observer` and fails a call with [`ErrorKind::Timeout`] after `deadline`.
     pub fn new(observer: Rc<dyn CallObserver>, deadline: Duration) -> Self {
         Self { observer, deadline }
+    }
+
+    /// The same door for calls that may take longer or shorter.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Resolves when the handler whose JavaScript is on the stack is over with all its `waitUntil` work, or its client has left:
+    /// nobody waits for what it began. For calls that are costly enough to be cancelled then.
+    pub fn caller_over(&self) -> CallerOver {
+        self.observer.caller_over()
     }
 
     /// Runs one driver call: times it, applies the deadline, reports the outcome.

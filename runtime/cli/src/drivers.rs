@@ -1,13 +1,18 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aerostack_ai::drivers::candle::{CandleDriver, CandleOptions, Engine, EngineOptions};
+use aerostack_ai::drivers::openai::{DEFAULT_URL, OpenAiDriver, OpenAiModel, OpenAiOptions, Patience};
+use aerostack_ai::drivers::router::Router;
+use aerostack_ai::{AiDriver, ModelsFolder, Task, catalogue};
 use aerostack_bindings::{BindingInfo, BindingState, Lazy, SystemClock};
 use aerostack_cache::CacheDriver;
 use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions as CacheOptions};
 use aerostack_config::{
-    BucketBinding, CacheBinding, DatabaseBinding, DriverChoice, QueueBinding, VectorIndexBinding, VectorMetric,
+    AiBinding, AiModel, AiTask, BucketBinding, CacheBinding, DatabaseBinding, DriverChoice, QueueBinding,
+    VectorIndexBinding, VectorMetric,
 };
 use aerostack_database::migrations::Migrations;
 use aerostack_database::{DatabaseDriver, Sqlite};
@@ -28,6 +33,8 @@ pub(crate) struct Drivers {
     buckets: HashMap<String, Arc<Lazy<dyn StorageDriver>>>,
     queues: Option<Arc<Lazy<dyn QueueDriver>>>,
     vector_indexes: HashMap<String, VectorIndex>,
+    /// What runs models, for all workers.
+    engine: Arc<Lazy<Engine>>,
 }
 
 /// A vector index, and what the configuration said of it when it was opened.
@@ -46,6 +53,7 @@ impl Drivers {
             buckets: HashMap::new(),
             queues: None,
             vector_indexes: HashMap::new(),
+            engine: Lazy::new(|| Engine::start(EngineOptions::default())),
         }
     }
 
@@ -115,6 +123,53 @@ impl Drivers {
         Ok((driver, info))
     }
 
+    /// What answers for an AI binding, and its line in the start table. Opens nothing.
+    pub(crate) fn ai(&self, binding: &AiBinding) -> anyhow::Result<(Arc<dyn AiDriver>, BindingInfo)> {
+        let folder = models_folder(binding.models_dir.as_deref())?;
+        let mut files = BTreeMap::new();
+        let mut served = BTreeMap::new();
+        for model in &binding.models {
+            match runner_of(model)? {
+                Runner::Files(path) => {
+                    files.insert(model.name.clone(), path);
+                }
+                Runner::Service(service) => {
+                    served.insert(model.name.clone(), service);
+                }
+            }
+        }
+        let mut services: BTreeMap<String, Arc<dyn AiDriver>> = BTreeMap::new();
+        let has_services = !served.is_empty();
+        if has_services {
+            let names: Vec<String> = served.keys().cloned().collect();
+            let name = binding.binding.clone();
+            let options = OpenAiOptions { name, models: served, patience: Patience::default() };
+            let service: Arc<dyn AiDriver> = Arc::new(OpenAiDriver::new(options)?);
+            services.extend(names.into_iter().map(|name| (name, service.clone())));
+        }
+        let info = BindingInfo {
+            name: binding.binding.clone(),
+            kind: aerostack_ai::KIND,
+            driver: if has_services { "candle+openai" } else { "candle" },
+            summary: folder.path().display().to_string(),
+            state: BindingState::Lazy,
+        };
+        let (engine, name) = (self.engine.clone(), binding.binding.clone());
+        let local = Lazy::<dyn AiDriver>::new(move || {
+            // What the config names comes before what was added by hand.
+            let mut models = folder.added()?;
+            models.extend(files.clone());
+            let options = CandleOptions {
+                name: name.clone(),
+                models_folder: folder.path().to_owned(),
+                models,
+                context_limit: CandleOptions::CONTEXT_LIMIT,
+            };
+            Ok(Arc::new(CandleDriver::new(options, engine.get()?.clone())))
+        });
+        Ok((Arc::new(Router::new(info.clone(), local, services)), info))
+    }
+
     /// The bucket behind a binding, and its line in the start table.
     pub(crate) fn bucket(
         &mut self,
@@ -155,6 +210,61 @@ impl Drivers {
     fn queues_file(&self) -> PathBuf {
         self.state_folder.join("queue").join("queues.sqlite")
     }
+}
+
+/// What runs a model that the config names.
+enum Runner {
+    Files(PathBuf),
+    Service(OpenAiModel),
+}
+
+fn runner_of(model: &AiModel) -> anyhow::Result<Runner> {
+    let name = &model.name;
+    let driver = model.driver.name.as_ref().map(|driver| driver.value.as_str());
+    match (driver, &model.path, &model.url) {
+        (None | Some("candle"), Some(path), None) => Ok(Runner::Files(path.clone())),
+        (None | Some("openai"), None, Some(_)) | (Some("openai"), None, None) => {
+            let url = model.url.as_ref().map_or(DEFAULT_URL, |url| url.expose()).to_owned();
+            let key = model.api_key.as_ref().map(|key| key.expose().to_owned());
+            let task = match model.task {
+                Some(AiTask::TextEmbeddings) => Task::TextEmbeddings,
+                Some(AiTask::TextGeneration) => Task::TextGeneration,
+                None => likely_task(name, &model.model),
+            };
+            Ok(Runner::Service(OpenAiModel { url, model: model.model.clone(), key, task }))
+        }
+        (Some(driver), _, _) if !matches!(driver, "candle" | "openai") => {
+            bail!("[ai.models.{name:?}]: this build has no driver {driver:?}, only \"candle\" and \"openai\"")
+        }
+        _ => bail!(
+            "[ai.models.{name:?}] must say what runs it: `path` (a GGUF file or a folder of a model), or \
+             `driver = \"openai\"` with `url`"
+        ),
+    }
+}
+
+/// What a model does whose config does not say so.
+fn likely_task(name: &str, model: &str) -> Task {
+    match catalogue::find(name) {
+        Some(row) => row.task,
+        None if model.to_lowercase().contains("embed") => Task::TextEmbeddings,
+        None => Task::TextGeneration,
+    }
+}
+
+/// The folder of models: what the config says, else `AEROSTACK_MODELS`, else where the system keeps data of this user.
+pub(crate) fn models_folder(configured: Option<&Path>) -> anyhow::Result<ModelsFolder> {
+    if let Some(folder) = configured {
+        return Ok(ModelsFolder::new(folder));
+    }
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = match (set("AEROSTACK_MODELS"), set("XDG_DATA_HOME"), std::env::home_dir()) {
+        (Some(folder), _, _) => folder,
+        (None, Some(data), _) => data.join("aerostack").join("models"),
+        (None, None, Some(home)) => home.join(".local").join("share").join("aerostack").join("models"),
+        (None, None, None) => bail!("there is no place for models: set AEROSTACK_MODELS to a folder"),
+    };
+    Ok(ModelsFolder::new(std::path::absolute(&folder)?))
 }
 
 fn unopened(name: &str, kind: &'static str, driver: &'static str, summary: String) -> BindingInfo {

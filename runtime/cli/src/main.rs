@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{cache, cron, db, dev, queue};
+use crate::commands::{cache, cron, db, dev, models, queue};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -50,6 +50,9 @@ enum Command {
     /// Work with the project's cron triggers
     #[command(subcommand)]
     Cron(cron::Command),
+    /// Work with the model files on this machine
+    #[command(subcommand)]
+    Models(models::Command),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Cache(command) => cache::run(&command),
         Command::Queue(command) => queue::run(&command),
         Command::Cron(command) => cron::run(&command),
+        Command::Models(command) => models::run(&command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

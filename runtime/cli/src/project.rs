@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aerostack_ai::ops::{AiBindings, NamedAi};
 use aerostack_bindings::{BindingInfo, Lazy};
 use aerostack_cache::NamedCache;
 use aerostack_cache::ops::Caches;
@@ -127,6 +128,14 @@ impl Project {
             storages.push(Arc::new(NamedStorage { name: binding.binding.clone(), driver, min_part_bytes }));
             bindings.push(info);
         }
+        let mut ai = Vec::new();
+        if let Some(binding) = &worker.bindings.ai {
+            let (driver, info) = self.drivers.ai(binding).map_err(BuildError::Binding)?;
+            env.push(bound(&binding.binding, "ai", ai.len()));
+            ai.push(NamedAi { name: binding.binding.clone(), driver });
+            bindings.push(info);
+        }
+        let ai = AiBindings(ai);
         let queues = Queues { queues, sent: self.sent.clone() };
         let (databases, caches, storages) = (Databases(databases), Caches(caches), Storages(storages));
         let vector_indexes = VectorIndexes(vector_indexes);
@@ -136,6 +145,7 @@ impl Project {
             state.put(queues.clone());
             state.put(vector_indexes.clone());
             state.put(storages.clone());
+            state.put(ai.clone());
         });
 
         let loader = self.loaders.entry(worker.root.clone()).or_insert_with(|| {
@@ -183,7 +193,6 @@ pub(crate) fn unserved_sections(config: &Config) -> Vec<String> {
     for worker in &config.workers {
         let bindings = &worker.bindings;
         let mut note = |section: &str, name: &str| unserved.push(format!("{section} ({name})"));
-        bindings.ai.iter().filter(|b| b.span.is_some()).for_each(|b| note("ai", &b.binding));
         bindings.postgres.iter().for_each(|b| note("postgres_databases", &b.binding));
         bindings.services.iter().for_each(|b| note("services", &b.binding));
     }

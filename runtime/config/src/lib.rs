@@ -31,10 +31,10 @@ pub use self::environment::{Environment, MemoryEnvironment, ProcessEnvironment};
 pub use self::load::{Loaded, load};
 pub use self::locate::{CONFIG_FILE_NAMES, locate};
 pub use self::model::{
-    AiBinding, AiModel, BindingKind, Bindings, BucketBinding, CacheBinding, Config, ConsumerKind, ConsumerSettings,
-    DatabaseBinding, Dev, DriverChoice, DriverOption, Limits, Metadata, OptionValue, PostgresBinding, QueueBinding,
-    QueueConsumer, RequiredSecret, ResourceName, Routed, SecretPresence, ServiceBinding, Triggers, Variable,
-    VariableValue, VectorIndexBinding, VectorMetric, Worker, WorkerRole,
+    AiBinding, AiModel, AiTask, BindingKind, Bindings, BucketBinding, CacheBinding, Config, ConsumerKind,
+    ConsumerSettings, DatabaseBinding, Dev, DriverChoice, DriverOption, Limits, Metadata, OptionValue, PostgresBinding,
+    QueueBinding, QueueConsumer, RequiredSecret, ResourceName, Routed, SecretPresence, ServiceBinding, Triggers,
+    Variable, VariableValue, VectorIndexBinding, VectorMetric, Worker, WorkerRole,
 };
 pub use self::routes::{Route, RouteReach};
 pub use self::secret::Secret;

@@ -1,11 +1,12 @@
 use std::cell::RefCell;
+use std::future::pending;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use aerostack_bindings::{CallObserver, Calls, ErrorKind};
+use aerostack_bindings::{CallObserver, CallerOver, Calls, ErrorKind};
 use aerostack_platform::{Event, InvocationId, Invocations, WorkerLog};
 use deno_core::error::{CoreError, CoreErrorKind, JsError};
 use deno_core::futures::task::AtomicWaker;
@@ -460,15 +461,29 @@ struct Attribution {
     invocations: Rc<Invocations>,
 }
 
-impl CallObserver for Attribution {
-    fn started(&self, kind: &'static str) {
-        // SAFETY: called from an op, so on the isolate's thread and while it lives.
+impl Attribution {
+    /// Called from an op.
+    fn running(&self) -> Option<InvocationId> {
+        // SAFETY: on the isolate's thread, and while it lives.
         let mut isolate = unsafe { v8::Isolate::from_raw_isolate_ptr(self.isolate) };
         v8::scope!(let handle_scope, &mut isolate);
         let context = v8::Local::new(handle_scope, &self.context);
         let scope = &mut v8::ContextScope::new(handle_scope, context);
-        if let Some(id) = InvocationId::running(scope) {
+        InvocationId::running(scope)
+    }
+}
+
+impl CallObserver for Attribution {
+    fn started(&self, kind: &'static str) {
+        if let Some(id) = self.running() {
             self.invocations.add_cost(id, kind);
+        }
+    }
+
+    fn caller_over(&self) -> CallerOver {
+        match self.running() {
+            Some(id) => Box::pin(self.invocations.over(id)),
+            None => Box::pin(pending()),
         }
     }
 

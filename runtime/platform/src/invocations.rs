@@ -1,10 +1,14 @@
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use deno_core::error::JsError;
+use deno_core::futures::FutureExt;
+use deno_core::futures::channel::oneshot;
+use deno_core::futures::future::Shared;
 use deno_core::v8;
 use http::request::Parts;
 use slab::Slab;
@@ -102,6 +106,8 @@ pub struct Invocation {
     passes_through: bool,
     costs: Costs,
     used: Duration,
+    /// Made for the first who wants to know when the invocation is over. Dropped with it, which is the news.
+    over: Option<(oneshot::Sender<Infallible>, Shared<oneshot::Receiver<Infallible>>)>,
 }
 
 /// What a handler was called for.
@@ -184,6 +190,7 @@ impl Invocations {
             passes_through: false,
             costs: Costs::default(),
             used: Duration::ZERO,
+            over: None,
         });
         InvocationId(number)
     }
@@ -388,6 +395,23 @@ impl Invocations {
     /// Counts a binding call.
     pub fn add_cost(&self, id: InvocationId, kind: &'static str) {
         self.with(id, |invocation| invocation.costs.add(kind));
+    }
+
+    /// Waits until the invocation is over: its answer has left or its client has, and nothing of `waitUntil` goes on.
+    pub fn over(&self, id: InvocationId) -> impl Future<Output = ()> + use<> {
+        let over = self.with(id, |invocation| {
+            let make = || {
+                let (sender, receiver) = oneshot::channel();
+                (sender, receiver.shared())
+            };
+            invocation.over.get_or_insert_with(make).1.clone()
+        });
+        async move {
+            if let Some(over) = over {
+                // It resolves because the sender is dropped.
+                let Err(oneshot::Canceled) = over.await;
+            }
+        }
     }
 
     /// What the invocation cost so far.

@@ -49,6 +49,7 @@ deno_core::extension!(
     esm_entry_point = "ext:aerostack/platform/bootstrap.ts",
     esm = ["ext:aerostack/platform/bootstrap.ts" = "../../js/platform/bootstrap.ts"],
     lazy_loaded_js = [
+        "ext:aerostack/bindings/ai.ts" = "../../js/bindings/ai.ts",
         "ext:aerostack/bindings/cache.ts" = "../../js/bindings/cache.ts",
         "ext:aerostack/bindings/database.ts" = "../../js/bindings/database.ts",
         "ext:aerostack/bindings/queue.ts" = "../../js/bindings/queue.ts",
@@ -80,6 +81,7 @@ pub fn extensions() -> Vec<Extension> {
         aerostack_queue::ops::aerostack_queue::init(),
         aerostack_storage::ops::aerostack_storage::init(),
         aerostack_vectorize::ops::aerostack_vectorize::init(),
+        aerostack_ai::ops::aerostack_ai::init(),
         aerostack_platform::init(),
     ]
 }

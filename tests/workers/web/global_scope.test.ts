@@ -152,5 +152,5 @@ test("ctx has the members of Workers", (_, context) => {
 });
 
 test("env can be enumerated and changed for this isolate", (env) => {
-  assertEquals(Object.keys(env).sort(), ["CACHE", "DB", "OLD_QUEUE", "QUEUE", "STORAGE", "VECTORIZE"]);
+  assertEquals(Object.keys(env).sort(), ["AI", "CACHE", "DB", "OLD_QUEUE", "QUEUE", "STORAGE", "VECTORIZE"]);
 });

@@ -5,6 +5,7 @@ mod choice;
 pub(crate) mod cron;
 pub(crate) mod db;
 pub(crate) mod dev;
+pub(crate) mod models;
 pub(crate) mod queue;
 mod table;
 

@@ -5,10 +5,11 @@ use std::ops::Range;
 use super::{Kind, Table, Value};
 
 /// Keys whose string values may hold a secret, anywhere in the file.
-const SECRET_KEYS: [&str; 10] = [
+const SECRET_KEYS: [&str; 11] = [
     "connection_string",
     "localConnectionString",
     "api_key",
+    "key",
     "url",
     "password",
     "token",

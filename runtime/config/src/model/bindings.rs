@@ -113,16 +113,27 @@ pub struct AiModel {
     pub name: String,
     /// The name that the driver knows it by; the same unless configured.
     pub model: String,
+    /// What it does; none leaves it to the driver.
+    pub task: Option<AiTask>,
     /// The absolute file or folder of the weights.
     pub path: Option<PathBuf>,
     /// The service that runs it.
     pub url: Option<Secret>,
-    /// The key of that service.
+    /// The key of that service; `key` is the same.
     pub api_key: Option<Secret>,
-    /// What runs it.
+    /// What runs it; `provider` is the same.
     pub driver: DriverChoice,
     /// Its table.
     pub span: Span,
+}
+
+/// What a model does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AiTask {
+    /// `text-generation`
+    TextGeneration,
+    /// `text-embeddings`
+    TextEmbeddings,
 }
 
 /// A vector index.

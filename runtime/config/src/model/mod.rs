@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use aerostack_cron::{CronExpression, Weekdays, WhenMissed};
 
 pub use self::bindings::{
-    AiBinding, AiModel, BindingKind, Bindings, BucketBinding, CacheBinding, DatabaseBinding, DriverChoice,
+    AiBinding, AiModel, AiTask, BindingKind, Bindings, BucketBinding, CacheBinding, DatabaseBinding, DriverChoice,
     DriverOption, OptionValue, PostgresBinding, ResourceName, ServiceBinding, VectorIndexBinding, VectorMetric,
 };
 pub use self::limits::Limits;

@@ -9,11 +9,12 @@ use super::resource::{DefaultBinding, Place, driver_choice};
 use crate::diagnostic::Diagnostic;
 use crate::document::Kind;
 use crate::model::{
-    AiBinding, AiModel, Bindings, BucketBinding, CacheBinding, DatabaseBinding, DriverChoice, QueueBinding,
+    AiBinding, AiModel, AiTask, Bindings, BucketBinding, CacheBinding, DatabaseBinding, DriverChoice, QueueBinding,
     VectorIndexBinding, VectorMetric,
 };
 use crate::secret::Secret;
 use crate::section::Section;
+use crate::source::Located;
 
 const DEFAULT_DATABASE: DefaultBinding = DefaultBinding { binding: "DB", resource: "local-db" };
 const DEFAULT_CACHE: DefaultBinding = DefaultBinding { binding: "CACHE", resource: "local-kv" };
@@ -272,15 +273,40 @@ fn read_models(models: &Section<'_>, place: &Place) -> Vec<AiModel> {
         .iter()
         .filter_map(|entry| {
             let section = models.section(&entry.key)?;
+            let task = section.choice("task", &["text-generation", "text-embeddings"]);
+            let mut driver = driver_choice(&section);
+            driver.name = only_one(&section, ["driver", "provider"], driver.name, section.string("provider"));
+            let api_key = only_one(&section, ["api_key", "key"], section.expanded("api_key"), section.expanded("key"));
             Some(AiModel {
                 name: entry.key.clone(),
                 model: section.string("model").map_or_else(|| entry.key.clone(), |model| model.value),
+                task: task.map(|task| match task {
+                    "text-embeddings" => AiTask::TextEmbeddings,
+                    _ => AiTask::TextGeneration,
+                }),
                 path: section.string("path").map(|path| place.path(path.value)),
                 url: section.expanded("url").map(|url| Secret::new(url.value)),
-                api_key: section.expanded("api_key").map(|key| Secret::new(key.value)),
-                driver: driver_choice(&section),
+                api_key: api_key.map(|key| Secret::new(key.value)),
+                driver,
                 span: section.span.clone(),
             })
         })
         .collect()
+}
+
+/// The value of two keys that mean the same.
+fn only_one(
+    section: &Section<'_>,
+    keys: [&str; 2],
+    first: Option<Located<String>>,
+    second: Option<Located<String>>,
+) -> Option<Located<String>> {
+    if let (Some(first), Some(second)) = (&first, &second) {
+        let [one, other] = keys;
+        let diagnostic = Diagnostic::error(format!("`{one}` and `{other}` mean the same"))
+            .at(second.span.clone(), "the same again")
+            .related(first.span.clone(), format!("`{one}` is here"));
+        section.reader.problems.report(diagnostic);
+    }
+    first.or(second)
 }

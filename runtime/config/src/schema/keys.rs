@@ -206,7 +206,17 @@ const AI: &[Key] = &[
     accepted("remote"),
 ];
 
-const AI_MODEL: &[Key] = &[read("model"), read("path"), read("url"), read("api_key"), read("driver"), read("options")];
+const AI_MODEL: &[Key] = &[
+    read("model"),
+    read("task"),
+    read("path"),
+    read("url"),
+    read("api_key"),
+    read("key"),
+    read("driver"),
+    read("provider"),
+    read("options"),
+];
 
 const VECTORIZE: &[Key] = &[
     read("binding"),

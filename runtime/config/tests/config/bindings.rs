@@ -1,4 +1,4 @@
-use aerostack_config::{BindingKind, OptionValue, VectorMetric};
+use aerostack_config::{AiTask, BindingKind, OptionValue, VectorMetric};
 
 use crate::{config_of, errors_of, load_from, project, warnings_of, worker_of};
 
@@ -152,6 +152,27 @@ fn models_have_a_name_and_what_runs_them() {
     assert_eq!(ai.models[1].driver.name.as_ref().map(|name| name.value.as_str()), Some("openai"));
     assert_eq!(ai.models[1].api_key.as_ref().map(aerostack_config::Secret::expose), Some("sk-very-secret"));
     assert!(!format!("{:?}", loaded.config).contains("sk-very-secret"));
+}
+
+#[test]
+fn a_models_service_can_be_called_provider_and_its_key_key() {
+    let environment = project(
+        "[ai.models.fast]\nprovider = \"openai\"\nurl = \"https://api.example/v1\"\nkey = \"$KEY\"\nmodel = \"m\"\ntask = \"text-embeddings\"\n",
+    )
+    .with_variable("KEY", "sk-very-secret");
+    let loaded = load_from(&environment);
+    let model = loaded.config.workers[0].bindings.ai.clone().expect("ai is on").models.remove(0);
+    assert_eq!(model.driver.name.as_ref().map(|name| name.value.as_str()), Some("openai"));
+    assert_eq!(model.api_key.as_ref().map(aerostack_config::Secret::expose), Some("sk-very-secret"));
+    assert_eq!((model.model.as_str(), model.task), ("m", Some(AiTask::TextEmbeddings)));
+    assert!(!format!("{:?}", loaded.config).contains("sk-very-secret"));
+
+    let rendered = errors_of("[ai.models.fast]\nprovider = \"openai\"\ndriver = \"openai\"\n");
+    assert!(rendered.contains("`driver` and `provider` mean the same"), "{rendered}");
+    let rendered = errors_of("[ai.models.fast]\nkey = \"sk-hidden\"\napi_key = \"sk-hidden\"\n");
+    assert!(rendered.contains("`api_key` and `key` mean the same") && !rendered.contains("sk-hidden"), "{rendered}");
+    let rendered = errors_of("[ai.models.fast]\ntask = \"poetry\"\n");
+    assert!(rendered.contains("allowed: \"text-generation\", \"text-embeddings\""), "{rendered}");
 }
 
 #[test]

@@ -1,0 +1,328 @@
+//! `aerostack models`: the model files on this machine.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use aerostack_ai::catalogue::{self, CatalogueModel};
+use aerostack_ai::drivers::candle::{CandleDriver, CandleOptions, Engine, EngineOptions};
+use aerostack_ai::hub::{Hub, PullProgress};
+use aerostack_ai::{AiDriver, ModelInfo, ModelState, ModelsFolder, Task};
+use aerostack_config::ProcessEnvironment;
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+
+use crate::commands::table::{self, Cell};
+use crate::commands::{AlreadyPrinted, colour, output, say};
+use crate::drivers::models_folder;
+
+/// `aerostack models`
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// List the models that `env.AI.run` knows here, and whether their files are there
+    List(ListArguments),
+    /// Get the files of a model; what was cut off goes on where it ended
+    Pull(PullArguments),
+    /// Give a file or a folder of yours a name
+    Add(AddArguments),
+    /// Remove the files of a model, or a name that was added
+    Remove(RemoveArguments),
+    /// Print the folder of models, or where the files of a model are
+    Where(WhereArguments),
+}
+
+/// `aerostack models list`
+#[derive(clap::Args)]
+pub(crate) struct ListArguments {
+    /// Only models whose files are there
+    #[arg(long)]
+    present: bool,
+    /// Print JSON instead of a table: [{ name, task, megabytes, state, location }]
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    folder: FolderArguments,
+}
+
+/// `aerostack models pull`
+#[derive(clap::Args)]
+#[command(after_help = "\
+HF_ENDPOINT names another hub, HF_TOKEN is your token where a model asks who you are.
+
+Example:
+  aerostack models pull @cf/baai/bge-base-en-v1.5")]
+pub(crate) struct PullArguments {
+    /// The models, as `aerostack models list` shows them
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    #[command(flatten)]
+    folder: FolderArguments,
+}
+
+/// `aerostack models add`
+#[derive(clap::Args)]
+#[command(after_help = "\
+The files stay where they are. A name of the built-in table means these files from then on. A running `aerostack dev` that has used
+a model already sees the name when it is started again.
+
+Example:
+  aerostack models add my-model ~/Downloads/SmolLM2-135M-Instruct-Q4_K_M.gguf")]
+pub(crate) struct AddArguments {
+    /// What `env.AI.run` is to call it
+    name: String,
+    /// A GGUF file, a folder with one, or the folder of a sentence-transformers model
+    path: PathBuf,
+    #[command(flatten)]
+    folder: FolderArguments,
+}
+
+/// `aerostack models remove`
+#[derive(clap::Args)]
+#[command(after_help = "\
+Files of a name that was added stay where they are.")]
+pub(crate) struct RemoveArguments {
+    /// The model
+    name: String,
+    #[command(flatten)]
+    folder: FolderArguments,
+}
+
+/// `aerostack models where`
+#[derive(clap::Args)]
+pub(crate) struct WhereArguments {
+    /// The model; without it, the folder of all
+    name: Option<String>,
+    #[command(flatten)]
+    folder: FolderArguments,
+}
+
+#[derive(clap::Args)]
+struct FolderArguments {
+    /// The project whose `[ai] models_dir` is meant: its config file, or the folder that holds it
+    #[arg(long, short, value_name = "PATH")]
+    config: Option<PathBuf>,
+}
+
+pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::List(arguments) => list(arguments),
+        Command::Pull(arguments) => pull(arguments),
+        Command::Add(arguments) => add(arguments),
+        Command::Remove(arguments) => remove(arguments),
+        Command::Where(arguments) => locate(arguments),
+    }
+}
+
+impl FolderArguments {
+    /// The folder of the project in the current folder, or of this user where there is none.
+    fn open(&self) -> anyhow::Result<ModelsFolder> {
+        let environment = ProcessEnvironment::new()?;
+        let errors = |errors: aerostack_config::ConfigErrors| {
+            say(&errors.render(colour()));
+            AlreadyPrinted
+        };
+        let file = match aerostack_config::locate(Path::new("."), self.config.as_deref(), &environment) {
+            Ok(file) => file,
+            Err(_) if self.config.is_none() => return models_folder(None),
+            Err(found) => return Err(errors(found).into()),
+        };
+        let config = aerostack_config::load(&file, None, &environment).map_err(errors)?.config;
+        let mut bindings = config.workers.iter().filter_map(|worker| worker.bindings.ai.as_ref());
+        models_folder(bindings.find_map(|binding| binding.models_dir.as_deref()))
+    }
+}
+
+fn list(arguments: &ListArguments) -> anyhow::Result<()> {
+    let mut models = known(&arguments.folder.open()?)?;
+    if arguments.present {
+        models.retain(is_there);
+    }
+    if arguments.json {
+        output(&Value::from_iter(models.iter().map(as_json)).to_string());
+        return Ok(());
+    }
+    let rows: Vec<Vec<Cell>> = models
+        .iter()
+        .map(|model| {
+            let size = catalogue::find(&model.name).map_or(Cell::Word(String::new()), |row| {
+                Cell::Word(size_in_words(u64::from(row.megabytes) * 1_000_000))
+            });
+            let state = Cell::Word(if is_there(model) { "present" } else { "-" }.to_owned());
+            vec![Cell::Text(model.name.clone()), Cell::Word(task_in_words(model.task).to_owned()), size, state]
+        })
+        .collect();
+    output(&table::render(&["name", "task", "size", "files"], &rows));
+    Ok(())
+}
+
+fn pull(arguments: &PullArguments) -> anyhow::Result<()> {
+    let models = arguments.names.iter().map(|name| in_catalogue(name)).collect::<anyhow::Result<Vec<_>>>()?;
+    let folder = arguments.folder.open()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(async {
+        let hub = Hub::from_environment()?;
+        for model in models {
+            let shown = Shown::new(model.name);
+            let place = hub.pull(model, folder.path(), &|progress| shown.tell(progress)).await;
+            shown.end();
+            output(&place?.display().to_string());
+        }
+        Ok(())
+    })
+}
+
+fn add(arguments: &AddArguments) -> anyhow::Result<()> {
+    let AddArguments { name, path, folder } = arguments;
+    let path = std::fs::canonicalize(path).with_context(|| format!("there is nothing at {}", path.display()))?;
+    let folder = folder.open()?;
+    // The driver is the judge of what a model is.
+    let named = BTreeMap::from([(name.clone(), path.clone())]);
+    if !driver(&folder, named)?.models().iter().any(|model| model.name == *name && is_there(model)) {
+        bail!("{} is no GGUF file, and no folder with one or with an embedding model", path.display());
+    }
+    folder.add(name, &path)?;
+    say(&format!("{name} is {}", path.display()));
+    Ok(())
+}
+
+fn remove(arguments: &RemoveArguments) -> anyhow::Result<()> {
+    let name = &arguments.name;
+    let folder = arguments.folder.open()?;
+    if folder.forget(name)? {
+        say(&format!("{name} is forgotten; its files stay"));
+        return Ok(());
+    }
+    let row = in_catalogue(name)?;
+    if !folder.remove(row.folder())? {
+        bail!("the files of {name} are not in {}", folder.path().join(row.folder()).display());
+    }
+    say(&format!("the files of {name} are removed"));
+    Ok(())
+}
+
+fn locate(arguments: &WhereArguments) -> anyhow::Result<()> {
+    let folder = arguments.folder.open()?;
+    let Some(name) = &arguments.name else {
+        output(&folder.path().display().to_string());
+        return Ok(());
+    };
+    let models = known(&folder)?;
+    let Some(model) = models.iter().find(|model| model.name == *name) else { return in_catalogue(name).map(|_| ()) };
+    output(&model.location);
+    match &model.state {
+        ModelState::Missing(why) => bail!("{name}: {why}"),
+        ModelState::Loaded | ModelState::Present => Ok(()),
+    }
+}
+
+/// The models of the built-in table, and those that were added.
+fn known(folder: &ModelsFolder) -> anyhow::Result<Vec<ModelInfo>> {
+    Ok(driver(folder, folder.added()?)?.models())
+}
+
+fn driver(folder: &ModelsFolder, models: BTreeMap<String, PathBuf>) -> anyhow::Result<CandleDriver> {
+    let options = CandleOptions {
+        name: "AI".to_owned(),
+        models_folder: folder.path().to_owned(),
+        models,
+        context_limit: CandleOptions::CONTEXT_LIMIT,
+    };
+    Ok(CandleDriver::new(options, Engine::start(EngineOptions::default())?))
+}
+
+fn in_catalogue(name: &str) -> anyhow::Result<&'static CatalogueModel> {
+    let Some(model) = catalogue::find(name) else {
+        bail!(
+            "there is no model {name:?} in the built-in table: `aerostack models list` shows it, \
+             `aerostack models add {name} PATH` gives files of yours that name"
+        );
+    };
+    Ok(model)
+}
+
+fn is_there(model: &ModelInfo) -> bool {
+    !matches!(model.state, ModelState::Missing(_))
+}
+
+fn as_json(model: &ModelInfo) -> Value {
+    json!({
+        "name": model.name,
+        "task": task_in_words(model.task),
+        "megabytes": catalogue::find(&model.name).map(|row| row.megabytes),
+        "state": if is_there(model) { "present" } else { "missing" },
+        "location": model.location,
+    })
+}
+
+fn task_in_words(task: Task) -> &'static str {
+    match task {
+        Task::TextGeneration => "text-generation",
+        Task::TextEmbeddings => "text-embeddings",
+    }
+}
+
+fn size_in_words(bytes: u64) -> String {
+    let megabytes = bytes as f64 / 1e6;
+    if megabytes < 1000.0 { format!("{megabytes:.0} MB") } else { format!("{:.1} GB", megabytes / 1000.0) }
+}
+
+/// What a person sees of a download: a line that changes on a terminal, one line a file elsewhere.
+struct Shown {
+    name: &'static str,
+    on_terminal: bool,
+    line: Mutex<Line>,
+}
+
+#[derive(Default)]
+struct Line {
+    written: Option<Instant>,
+    file: String,
+}
+
+/// A terminal is told no more often.
+const EVERY: Duration = Duration::from_millis(100);
+
+impl Shown {
+    fn new(name: &'static str) -> Self {
+        Self { name, on_terminal: std::io::stderr().is_terminal(), line: Mutex::default() }
+    }
+
+    fn tell(&self, progress: PullProgress<'_>) {
+        let PullProgress { file, received, total } = progress;
+        let mut line = self.line.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let is_new = line.file != file;
+        let is_whole = received == total;
+        if self.on_terminal {
+            if is_new || is_whole || line.written.is_none_or(|written| written.elapsed() >= EVERY) {
+                line.written = Some(Instant::now());
+                let (received, total) = (size_in_words(received), size_in_words(total));
+                let _ = write!(std::io::stderr().lock(), "\r\u{1b}[K{}: {file} {received} of {total}", self.name);
+            }
+        } else if is_new {
+            say(&format!("{}: {file} {}", self.name, size_in_words(total)));
+        }
+        if is_new {
+            file.clone_into(&mut line.file);
+        }
+    }
+
+    fn end(&self) {
+        if self.on_terminal {
+            say("");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_said_in_the_unit_that_fits() {
+        assert_eq!(size_in_words(439_000_000), "439 MB");
+        assert_eq!(size_in_words(4_921_000_000), "4.9 GB");
+        assert_eq!(size_in_words(0), "0 MB");
+    }
+}
