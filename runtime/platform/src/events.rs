@@ -1,4 +1,3 @@
-use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -65,11 +64,11 @@ impl fmt::Display for Event {
 /// `Uint8Array`s.
 #[op2]
 pub(crate) fn op_event_messages<'s>(
-    state: Rc<RefCell<OpState>>,
+    state: &mut OpState,
     scope: &mut v8::PinScope<'s, '_>,
     #[number] invocation: u64,
 ) -> Result<v8::Local<'s, v8::Array>, InvocationError> {
-    let (invocations, id) = event(&state.borrow(), invocation)?;
+    let (invocations, id) = event(state, invocation)?;
     let messages = invocations.with_event(id, |call| match &mut call.event {
         Event::Queue(batch) => std::mem::take(&mut batch.messages),
         Event::Scheduled { .. } => Vec::new(),
@@ -145,12 +144,13 @@ pub(crate) fn op_event_ended(state: &mut OpState, #[number] invocation: u64) {
 /// JavaScript has applied the precedence of the calls; this only writes down.
 fn decide(state: &OpState, invocation: u64, place: i32, decision: Decision) -> bool {
     let Ok((invocations, id)) = event(state, invocation) else { return false };
-    let noted = invocations.with_notes(id, |notes| match usize::try_from(place) {
-        Ok(place) => notes.decisions[place] = decision,
-        Err(_) => {
-            let undecided = notes.decisions.iter_mut().filter(|decided| **decided == Decision::Undecided);
-            undecided.for_each(|decided| *decided = decision);
+    let noted = invocations.with_notes(id, |notes| {
+        if let Ok(place) = usize::try_from(place) {
+            notes.decisions[place] = decision;
+            return;
         }
+        let undecided = notes.decisions.iter_mut().filter(|decided| **decided == Decision::Undecided);
+        undecided.for_each(|decided| *decided = decision);
     });
     noted.is_some()
 }
