@@ -287,7 +287,9 @@ impl Triggers for Background {
         let ids: Vec<String> = deliveries.iter().map(|message| message.id.to_string()).collect();
         let batch = QueueBatch { queue: queue.into(), messages: deliveries, backlog: Backlog::default() };
         let (report, output) = events.run(Event::Queue(batch)).await;
-        output.into_iter().for_each(|line| self.terminal.line(line));
+        for line in output {
+            self.terminal.line(line);
+        }
         let mut result = QueueResult { outcome: "ok", explicit_acks: Vec::new(), retry_messages: Vec::new() };
         if outcome_of(&report) == HandlerOutcome::Exception {
             result.outcome = "exception";

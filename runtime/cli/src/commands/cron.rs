@@ -106,7 +106,9 @@ async fn run_once(
     let (word, role) = if report.outcome.is_ok() { ("ok", Role::Good) } else { ("failed", Role::Bad) };
     let word = terminal.paint().paint(role, word);
     terminal.line(format!("cron {cron} {word} {}", milliseconds(started.elapsed())));
-    lines.into_iter().for_each(|line| terminal.line(line));
+    for line in lines {
+        terminal.line(line);
+    }
     worker.drain().await;
     if report.outcome.is_err() {
         return Err(AlreadyPrinted.into());
