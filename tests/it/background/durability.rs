@@ -116,7 +116,7 @@ async fn post(address: SocketAddr, path: &str) -> bool {
 }
 
 async fn wait_until_seen(served: &Binary, expected: &str) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
     loop {
         let seen = get(served.address, "/seen").await.text();
         if seen == expected {

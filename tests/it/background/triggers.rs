@@ -1,5 +1,7 @@
 //! The routes that run a handler by hand (Cloudflare contract, section 7).
 
+use std::fmt::Write as _;
+
 use aerostack_tests::{Binary, HttpAnswer, TestProject, exchange, get, send, test};
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -256,7 +258,7 @@ fn mounted() -> (TestProject, Binary) {
     let mut config = "name = \"demo\"\n".to_owned();
     let project = TestProject::new(&[]);
     for (name, minute) in [("first", 1), ("second", 2)] {
-        config += &format!("[[functions]]\nname = \"{name}\"\nroute = \"/{name}/*\"\nproject = \"{name}\"\n");
+        let _ = writeln!(config, "[[functions]]\nname = \"{name}\"\nroute = \"/{name}/*\"\nproject = \"{name}\"");
         project.write(
             &format!("{name}/aerostack.toml"),
             &format!("name = \"{name}\"\n[triggers]\ncrons = [\"{minute} * * * *\"]\n"),
