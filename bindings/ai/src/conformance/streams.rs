@@ -122,7 +122,7 @@ pub(super) fn a_dropped_stream_makes_room_for_others(subject: &Subject) -> Resul
                     return Ok(());
                 }
                 Err(error) if InferenceCode::of(&error) == Some(InferenceCode::OutOfCapacity) => {
-                    tokio::task::yield_now().await
+                    tokio::task::yield_now().await;
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -12,6 +12,7 @@ mod engine;
 mod generation;
 mod gguf;
 mod json;
+mod matrix;
 mod model;
 mod sampler;
 mod text;

@@ -123,7 +123,7 @@ fn to_json(value: &TemplateValue, arguments: Kwargs) -> Result<String, minijinja
             value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter)).map_err(failed)?;
         }
         None => {
-            value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, PythonStyle)).map_err(failed)?
+            value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, PythonStyle)).map_err(failed)?;
         }
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())

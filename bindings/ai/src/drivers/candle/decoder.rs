@@ -4,16 +4,18 @@
 //! generation has of its own is its [`Context`].
 
 use std::io::Cursor;
+use std::sync::Arc;
 
-use candle_core::quantized::QMatMul;
 use candle_core::quantized::gguf_file::Content;
-use candle_core::{D, DType, Device, Module, Result, Tensor, bail};
+use candle_core::quantized::{QMatMul, QTensor};
+use candle_core::{D, DType, Device, Result, Tensor, bail};
 use candle_nn::attention::{AttnMask, flash_attn};
 use candle_nn::kv_cache::KvCache;
 use candle_nn::ops::{rms_norm, softmax_last_dim};
 use candle_nn::rotary_emb::{rope, rope_i};
 
 use super::gguf::Metadata;
+use super::matrix::Matrix;
 
 /// So many positions a context makes room for at a time.
 const CONTEXT_STEP: usize = 512;
@@ -55,7 +57,7 @@ pub(super) struct Decoder {
     embeddings: QMatMul,
     layers: Vec<Layer>,
     norm: Norm,
-    output: QMatMul,
+    output: Matrix,
     heads: usize,
     kv_heads: usize,
     head_size: usize,
@@ -74,14 +76,14 @@ struct Layer {
     query: Linear,
     key: Linear,
     value: Linear,
-    output: QMatMul,
+    output: Matrix,
     query_norm: Option<Norm>,
     key_norm: Option<Norm>,
     after_attention: Option<Norm>,
     feed_norm: Norm,
-    gate: QMatMul,
-    up: QMatMul,
-    down: QMatMul,
+    gate: Matrix,
+    up: Matrix,
+    down: Matrix,
     after_feed: Option<Norm>,
     /// Radians a position turns each pair of a head.
     frequencies: Vec<f32>,
@@ -90,7 +92,7 @@ struct Layer {
 }
 
 struct Linear {
-    weight: QMatMul,
+    weight: Matrix,
     bias: Option<Tensor>,
 }
 
@@ -158,13 +160,14 @@ impl Decoder {
                 window: if windowed { window } else { None },
             });
         }
-        let embeddings = weights.matrix("token_embd.weight")?;
+        let table = Arc::new(weights.tensor("token_embd.weight")?);
         // Small models use the same matrix at both ends.
         let output = if content.tensor_infos.contains_key("output.weight") {
             weights.matrix("output.weight")?
         } else {
-            embeddings.clone()
+            Matrix::table(Arc::clone(&table))?
         };
+        let embeddings = QMatMul::from_arc(table)?;
         let norm = weights.norm("output_norm")?;
         let context_length = metadata.required(&key("context_length"))?;
         Ok(Self {
@@ -350,10 +353,14 @@ struct Weights<'a> {
 }
 
 impl Weights<'_> {
-    fn matrix(&self, name: &str) -> Result<QMatMul> {
+    fn tensor(&self, name: &str) -> Result<QTensor> {
         let tensor = self.content.tensor(&mut Cursor::new(self.bytes), name, &Device::Cpu)?;
         (self.progress)(tensor.storage_size_in_bytes() as u64);
-        QMatMul::from_qtensor(tensor)
+        Ok(tensor)
+    }
+
+    fn matrix(&self, name: &str) -> Result<Matrix> {
+        Matrix::new(self.tensor(name)?)
     }
 
     /// A tensor as plain numbers, where it is there.
@@ -361,9 +368,7 @@ impl Weights<'_> {
         if !self.content.tensor_infos.contains_key(name) {
             return Ok(None);
         }
-        let tensor = self.content.tensor(&mut Cursor::new(self.bytes), name, &Device::Cpu)?;
-        (self.progress)(tensor.storage_size_in_bytes() as u64);
-        tensor.dequantize(&Device::Cpu).map(Some)
+        self.tensor(name)?.dequantize(&Device::Cpu).map(Some)
     }
 
     fn linear(&self, name: &str) -> Result<Linear> {

@@ -120,7 +120,7 @@ impl Embedder {
             match batches.last_mut() {
                 // The longest so far is this one.
                 Some(batch) if batch.len() < MAX_BATCH && (batch.len() + 1) * text.len() <= MAX_BATCH_TOKENS => {
-                    batch.push(text)
+                    batch.push(text);
                 }
                 _ => batches.push(vec![text]),
             }
