@@ -18,13 +18,9 @@ const {
   op_cache_put_text,
 } = core.ops;
 const {
-  ArrayBufferIsView,
   ArrayBufferPrototypeGetByteLength,
   ArrayIsArray,
   ArrayPrototypePush,
-  DataViewPrototypeGetBuffer,
-  DataViewPrototypeGetByteLength,
-  DataViewPrototypeGetByteOffset,
   Error,
   JSONParse,
   JSONStringify,
@@ -39,15 +35,13 @@ const {
   Symbol,
   SymbolToStringTag,
   TypeError,
-  TypedArrayPrototypeGetBuffer,
   TypedArrayPrototypeGetByteLength,
-  TypedArrayPrototypeGetByteOffset,
-  TypedArrayPrototypeGetSymbolToStringTag,
   TypedArrayPrototypeSet,
   TypedArrayPrototypeSlice,
   Uint8Array,
   uncurryThis,
 } = primordials;
+const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
 
 const MAX_VALUE_BYTES = 26214400;
 
@@ -202,28 +196,6 @@ async function getManyWithMetadata(cache: number, keys: unknown[], options: unkn
     MapPrototypeSet(values, key, value === null ? null : { value, metadata, cacheStatus: null });
   });
   return values;
-}
-
-// Of the memory that `value` stands for, without a copy, or undefined where it is no buffer.
-function bytesOf(value: any): Uint8Array | undefined {
-  if (ArrayBufferIsView(value)) {
-    const name = TypedArrayPrototypeGetSymbolToStringTag(value);
-    if (name === "Uint8Array") {
-      return value;
-    }
-    return name === undefined
-      ? new Uint8Array(
-        DataViewPrototypeGetBuffer(value),
-        DataViewPrototypeGetByteOffset(value),
-        DataViewPrototypeGetByteLength(value),
-      )
-      : new Uint8Array(
-        TypedArrayPrototypeGetBuffer(value),
-        TypedArrayPrototypeGetByteOffset(value),
-        TypedArrayPrototypeGetByteLength(value),
-      );
-  }
-  return core.isArrayBuffer(value) ? new Uint8Array(value, 0, ArrayBufferPrototypeGetByteLength(value)) : undefined;
 }
 
 function streamOf(bytes: ArrayBuffer): ReadableStream {

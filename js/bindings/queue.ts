@@ -8,9 +8,6 @@ const { op_queue_metrics, op_queue_send, op_queue_send_batch } = core.ops;
 const {
   ArrayBufferIsView,
   ArrayPrototypePush,
-  DataViewPrototypeGetBuffer,
-  DataViewPrototypeGetByteLength,
-  DataViewPrototypeGetByteOffset,
   JSONStringify,
   MathTrunc,
   Number,
@@ -21,13 +18,11 @@ const {
   SymbolIterator,
   SymbolToStringTag,
   TypeError,
-  TypedArrayPrototypeGetBuffer,
-  TypedArrayPrototypeGetByteLength,
-  TypedArrayPrototypeGetByteOffset,
-  TypedArrayPrototypeGetSymbolToStringTag,
   TypedArrayPrototypeSlice,
   Uint8Array,
 } = primordials;
+const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
+const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 const { metricsOf } = core.loadExtScript("ext:aerostack/platform/events.ts");
 
 const construct = Symbol("construct");
@@ -74,23 +69,15 @@ function serialize(body: any, contentType: ContentType): string | Uint8Array {
       }
       return TypedArrayPrototypeSlice(bytesOf(body));
     default:
-      return core.serialize(body);
+      return core.serialize(body, STORED, refuseToClone);
   }
 }
 
-function bytesOf(view: any): Uint8Array {
-  const name = TypedArrayPrototypeGetSymbolToStringTag(view);
-  return name === undefined
-    ? new Uint8Array(
-      DataViewPrototypeGetBuffer(view),
-      DataViewPrototypeGetByteOffset(view),
-      DataViewPrototypeGetByteLength(view),
-    )
-    : new Uint8Array(
-      TypedArrayPrototypeGetBuffer(view),
-      TypedArrayPrototypeGetByteOffset(view),
-      TypedArrayPrototypeGetByteLength(view),
-    );
+// What is shared between threads cannot be stored.
+const STORED = { __proto__: null, forStorage: true };
+
+function refuseToClone(message: string) {
+  throw new DOMException(message, "DataCloneError");
 }
 
 // A whole number of seconds. Absent delays cross as NaN: they leave it to the batch, or to the queue.

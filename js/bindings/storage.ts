@@ -24,13 +24,8 @@ const {
   op_storage_store_write,
 } = core.ops;
 const {
-  ArrayBufferIsView,
-  ArrayBufferPrototypeGetByteLength,
   ArrayIsArray,
   ArrayPrototypePush,
-  DataViewPrototypeGetBuffer,
-  DataViewPrototypeGetByteLength,
-  DataViewPrototypeGetByteOffset,
   Date,
   DateParse,
   DatePrototypeGetTime,
@@ -56,11 +51,10 @@ const {
   TypeError,
   TypedArrayPrototypeGetBuffer,
   TypedArrayPrototypeGetByteLength,
-  TypedArrayPrototypeGetByteOffset,
-  TypedArrayPrototypeGetSymbolToStringTag,
   Uint8Array,
   uncurryThis,
 } = primordials;
+const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
 
 const { Blob, BlobPrototype } = core.loadExtScript("ext:deno_web/09_file.js");
 const { Headers } = core.loadExtScript("ext:deno_fetch/20_headers.js");
@@ -115,28 +109,6 @@ const construct = Symbol("construct");
 const toText = (value: unknown): string => typeof value === "string" ? value : `${value}`;
 const isAbsent = (value: unknown) => value === undefined || value === null;
 const isHeaders = (value: unknown) => ObjectPrototypeIsPrototypeOf(HeadersPrototype, value);
-
-// Of the memory that `value` stands for, without a copy, or undefined where it is no buffer.
-function bytesOf(value: any): Uint8Array | undefined {
-  if (ArrayBufferIsView(value)) {
-    const name = TypedArrayPrototypeGetSymbolToStringTag(value);
-    if (name === "Uint8Array") {
-      return value;
-    }
-    return name === undefined
-      ? new Uint8Array(
-        DataViewPrototypeGetBuffer(value),
-        DataViewPrototypeGetByteOffset(value),
-        DataViewPrototypeGetByteLength(value),
-      )
-      : new Uint8Array(
-        TypedArrayPrototypeGetBuffer(value),
-        TypedArrayPrototypeGetByteOffset(value),
-        TypedArrayPrototypeGetByteLength(value),
-      );
-  }
-  return core.isArrayBuffer(value) ? new Uint8Array(value, 0, ArrayBufferPrototypeGetByteLength(value)) : undefined;
-}
 
 function hexOf(bytes: Uint8Array): string {
   let hex = "";

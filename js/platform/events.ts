@@ -163,12 +163,15 @@ class MessageBatch {
   }
 }
 
+// As js/bindings/queue.ts clones them.
+const STORED = { __proto__: null, forStorage: true };
+
 function bodyOf(contentType: string, body: any): unknown {
   switch (contentType) {
     case "json":
       return JSONParse(body);
     case "v8":
-      return core.deserialize(body);
+      return core.deserialize(body, STORED);
     default:
       return body;
   }

@@ -16,7 +16,10 @@ interface ExportedHandler<Env = unknown, QueueBody = unknown> {
 
 /** What a handler can ask of the runtime while it handles one event. */
 interface ExecutionContext {
-  /** Keeps the event alive until `promise` settles: the answer leaves first, the work goes on. A rejection is logged. */
+  /**
+   * Keeps the event alive until `promise` settles: the answer leaves first, the work goes on. A rejection is logged; one of a
+   * `scheduled` or `queue` handler's work fails the event.
+   */
   waitUntil(promise: Promise<unknown>): void;
   /** Leaves an uncaught exception of this request to whatever stands before the worker, instead of answering 500. */
   passThroughOnException(): void;
@@ -46,18 +49,19 @@ interface Queue<Body = unknown> {
   metrics(): Promise<QueueMetrics>;
 }
 
+/** What `send` and `sendBatch` resolve to. */
 interface QueueSendResponse {
-  /** The backlog, what was just sent included. */
-  metadata: { metrics: QueueMetrics };
+  /** The queue with the messages just sent. */
+  readonly metadata: { readonly metrics: QueueMetrics };
 }
 
+/** What waits in a queue, delayed messages and those that a handler has included. */
 interface QueueMetrics {
-  /** Messages that wait, delayed ones and those in delivery included. */
-  backlogCount: number;
-  /** Bytes of their bodies. */
-  backlogBytes: number;
-  /** When the oldest was sent; absent in an empty queue. */
-  oldestMessageTimestamp?: Date;
+  readonly backlogCount: number;
+  /** The bodies as they are stored. */
+  readonly backlogBytes: number;
+  /** Absent when nothing waits. */
+  readonly oldestMessageTimestamp?: Date;
 }
 
 /** How a message's body is stored; `json` where nothing is said. */
@@ -83,7 +87,8 @@ interface MessageBatch<Body = unknown> {
   /** The queue's name. */
   readonly queue: string;
   readonly messages: readonly Message<Body>[];
-  readonly metadata: { metrics: QueueMetrics };
+  /** The queue when the batch was taken from it. */
+  readonly metadata: { readonly metrics: QueueMetrics };
   /** Marks every message that was not settled by itself as done. */
   ackAll(): void;
   /** Asks for every message that was not settled by itself to be delivered again. */

@@ -44,12 +44,10 @@ impl TestProject {
         project
     }
 
-    /// A copy of an example: its config, sources and migrations, without state.
-    pub fn copy_of(example: &Path) -> Self {
+    /// A copy of a folder, without the state that somebody left in it.
+    pub fn copy_of(folder: &Path) -> Self {
         let project = Self::new(&[]);
-        for part in ["aerostack.toml", "src", "migrations"] {
-            copy(&example.join(part), &project.path().join(part));
-        }
+        copy_files(folder, project.path());
         project
     }
 
@@ -79,6 +77,36 @@ impl TestProject {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
+    }
+
+    /// Runs the binary to its end and reads the JSON it prints.
+    pub fn run_json(&self, arguments: &[&str]) -> serde_json::Value {
+        let run = self.run(arguments);
+        assert!(run.succeeded, "{arguments:?}: {}", run.stderr);
+        serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", run.stdout))
+    }
+
+    /// The rows of one statement, run on `DB` from outside.
+    pub fn rows(&self, sql: &str) -> serde_json::Value {
+        self.run_json(&["db", "execute", "--json", "--command", sql])[0]["results"].take()
+    }
+
+    /// Waits until a query gives these rows.
+    pub fn wait_for_rows(&self, sql: &str, expected: &serde_json::Value) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let rows = self.rows(sql);
+            if rows == *expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{sql}: {rows}, not {expected}");
+        }
+    }
+
+    /// The messages of a queue, as `aerostack queue peek --json` shows them.
+    pub fn queued(&self, queue: &str) -> Vec<serde_json::Value> {
+        let peeked = self.run_json(&["queue", "peek", "--json", "--limit", "1000", queue]);
+        peeked.as_array().expect("a list of messages").clone()
     }
 
     /// Starts `aerostack dev` on a free port and waits until it is ready.
@@ -175,15 +203,19 @@ impl Drop for Binary {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    if from.is_dir() {
-        std::fs::create_dir_all(to).expect("folders can be made");
-        for entry in std::fs::read_dir(from).expect("the example can be read") {
-            let entry = entry.expect("the example can be read");
-            copy(&entry.path(), &to.join(entry.file_name()));
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("folders can be made");
+    for entry in std::fs::read_dir(from).expect("the folder can be read") {
+        let entry = entry.expect("the folder can be read");
+        let target = to.join(entry.file_name());
+        if entry.file_name() == ".aerostack" {
+            continue;
         }
-    } else {
-        std::fs::copy(from, to).expect("the example is complete");
+        if entry.path().is_dir() {
+            copy_files(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a file can be copied");
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! The one test binary that links V8.
 
 mod ai;
+mod background;
 mod bad_input;
 mod binary_dev;
 mod config_errors;
+mod events;
 mod hello;
 mod http;
 mod limits;
@@ -26,9 +28,11 @@ fn main() {
     recipe_rag::trials(&mut trials);
     recipe_insights::trials(&mut trials);
     limits::trials(&mut trials);
+    events::trials(&mut trials);
     http::trials(&mut trials);
     config_errors::trials(&mut trials);
     binary_dev::trials(&mut trials);
+    background::trials(&mut trials);
     bad_input::trials(&mut trials);
     modules::trials(&mut trials);
     storage::trials(&mut trials);

@@ -41,7 +41,7 @@ pub struct TestWorker {
     pub queues: Arc<dyn QueueDriver>,
     /// What answers for its `AI`.
     pub ai: Arc<ScriptedAi>,
-    _state: TempDir,
+    state: TempDir,
 }
 
 /// How a [`TestWorker`] is made.
@@ -138,7 +138,7 @@ impl WorkerSetup {
         let ai = Arc::new(ScriptedAi::default());
         let version = self.version(&state, log.clone(), queues.clone(), ai.clone());
         let worker = Arc::new(Worker::start(version, isolates).await?);
-        Ok(TestWorker { worker, log, queues, ai, _state: state })
+        Ok(TestWorker { worker, log, queues, ai, state })
     }
 
     /// Starts it.
@@ -249,6 +249,13 @@ impl TestWorker {
     /// Starts a worker of one TypeScript file.
     pub async fn start(source: &str) -> Self {
         WorkerSetup::of(source).start().await
+    }
+
+    /// Loads another version over the same `DB`, `CACHE` and `QUEUE` and lets it take over.
+    pub async fn replace(&self, setup: WorkerSetup) {
+        let isolates = setup.isolates;
+        let version = setup.version(&self.state, self.log.clone(), self.queues.clone());
+        self.worker.replace(version, isolates).await.expect("the new version loads");
     }
 
     /// Calls the `scheduled` handler.

@@ -159,7 +159,7 @@ impl Host {
         EventReport {
             begun: true,
             outcome,
-            notes: call.invocations.event_notes(call.id),
+            notes: call.invocations.take_event_notes(call.id),
             costs: call.invocations.costs(call.id),
         }
     }

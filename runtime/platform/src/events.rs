@@ -69,7 +69,7 @@ pub(crate) fn op_event_messages<'s>(
     #[number] invocation: u64,
 ) -> Result<v8::Local<'s, v8::Array>, InvocationError> {
     let (invocations, id) = event(state, invocation)?;
-    let messages = invocations.with_event(id, |call, _| match &mut call.event {
+    let messages = invocations.with_event(id, |call| match &mut call.event {
         Event::Queue(batch) => std::mem::take(&mut batch.messages),
         Event::Scheduled { .. } => Vec::new(),
     });
@@ -100,7 +100,7 @@ pub(crate) fn op_event_messages<'s>(
 #[op2]
 pub(crate) fn op_event_backlog(state: &mut OpState, #[number] invocation: u64) -> Result<Metrics, InvocationError> {
     let (invocations, id) = event(state, invocation)?;
-    let backlog = invocations.with_event(id, |call, _| match &call.event {
+    let backlog = invocations.with_event(id, |call| match &call.event {
         Event::Queue(batch) => batch.backlog,
         Event::Scheduled { .. } => Backlog::default(),
     });
@@ -129,7 +129,7 @@ pub(crate) fn op_event_retry(
 #[op2(fast)]
 pub(crate) fn op_event_no_retry(state: &mut OpState, #[number] invocation: u64) {
     if let Ok((invocations, id)) = event(state, invocation) {
-        invocations.with_event(id, |_, notes| notes.no_retry = true);
+        invocations.with_notes(id, |notes| notes.no_retry = true);
     }
 }
 
@@ -144,7 +144,7 @@ pub(crate) fn op_event_ended(state: &mut OpState, #[number] invocation: u64) {
 /// JavaScript has applied the precedence of the calls; this only writes down.
 fn decide(state: &OpState, invocation: u64, place: i32, decision: Decision) -> bool {
     let Ok((invocations, id)) = event(state, invocation) else { return false };
-    let noted = invocations.with_event(id, |_, notes| {
+    let noted = invocations.with_notes(id, |notes| {
         if let Ok(place) = usize::try_from(place) {
             notes.decisions[place] = decision;
             return;

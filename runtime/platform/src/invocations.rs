@@ -126,7 +126,8 @@ pub(crate) struct IncomingRequest {
 /// What an event handler was called with, and how far it is.
 struct RunningEvent {
     call: EventCall,
-    notes: EventNotes,
+    /// None once they were reported: what is decided later has no effect.
+    notes: Option<EventNotes>,
     /// Set when the handler itself is over; its `waitUntil` work may go on.
     ended: Option<Result<(), Failure>>,
     /// The first failure of its `waitUntil` work.
@@ -168,7 +169,7 @@ impl Invocations {
 
     /// Adds an event.
     pub fn begin_event(&self, call: EventCall) -> InvocationId {
-        let notes = EventNotes::of(&call.event);
+        let notes = Some(EventNotes::of(&call.event));
         self.add(Subject::Event(RunningEvent { call, notes, ended: None, work_failure: None }))
     }
 
@@ -210,25 +211,33 @@ impl Invocations {
     }
 
     /// Runs `read` on the event of an invocation that is not over and is one.
-    pub(crate) fn with_event<T>(
-        &self,
-        id: InvocationId,
-        read: impl FnOnce(&mut EventCall, &mut EventNotes) -> T,
-    ) -> Option<T> {
+    pub(crate) fn with_event<T>(&self, id: InvocationId, read: impl FnOnce(&mut EventCall) -> T) -> Option<T> {
         self.with(id, |invocation| match &mut invocation.subject {
-            Subject::Event(event) => Some(read(&mut event.call, &mut event.notes)),
+            Subject::Event(event) => Some(read(&mut event.call)),
             Subject::Request(_) => None,
         })?
     }
 
-    /// What an event's handler has decided so far.
-    pub fn event_notes(&self, id: InvocationId) -> EventNotes {
-        self.with_event(id, |_, notes| std::mem::take(notes)).unwrap_or_default()
+    /// Runs `write` on what an event's handler has decided so far, if that is not reported yet.
+    pub(crate) fn with_notes<T>(&self, id: InvocationId, write: impl FnOnce(&mut EventNotes) -> T) -> Option<T> {
+        self.with(id, |invocation| match &mut invocation.subject {
+            Subject::Event(event) => event.notes.as_mut().map(write),
+            Subject::Request(_) => None,
+        })?
+    }
+
+    /// Takes what an event's handler has decided so far. Work of its `waitUntil` that goes on past a limit decides nothing more.
+    pub fn take_event_notes(&self, id: InvocationId) -> EventNotes {
+        let notes = self.with(id, |invocation| match &mut invocation.subject {
+            Subject::Event(event) => event.notes.take(),
+            Subject::Request(_) => None,
+        });
+        notes.flatten().unwrap_or_default()
     }
 
     /// Where an event's own lines go; `None` for a request, whose lines go where the worker's do.
     pub(crate) fn log(&self, id: InvocationId) -> Option<Arc<dyn WorkerLog>> {
-        self.with_event(id, |call, _| call.log.clone())
+        self.with_event(id, |call| call.log.clone())
     }
 
     /// An event's handler is over. The event is when its `waitUntil` work is, too.
@@ -251,7 +260,7 @@ impl Invocations {
     }
 
     pub(crate) fn is_event(&self, id: InvocationId) -> bool {
-        self.with_event(id, |_, _| ()).is_some()
+        self.with_event(id, |_| ()).is_some()
     }
 
     /// A `waitUntil` promise of an event rejected: the event fails with the first. False when that is not this one, or the
@@ -271,7 +280,7 @@ impl Invocations {
         let outcome = self.with(id, |invocation| match &mut invocation.subject {
             Subject::Event(event) if invocation.wait_until == 0 => {
                 let ended = event.ended.clone()?;
-                Some(ended.and_then(|()| event.work_failure.take().map_or(Ok(Settled::Done), Err)))
+                Some(event.outcome(ended))
             }
             Subject::Event(_) | Subject::Request(_) => None,
         });
@@ -463,7 +472,15 @@ impl Invocations {
     pub fn fail_hung(&self) -> usize {
         let pending = self.pending();
         for id in &pending {
-            self.settle(*id, Err(Failure::Hung));
+            let outcome = self.with(*id, |invocation| match &mut invocation.subject {
+                // One whose handler failed has failed with that, whatever its work waits for.
+                Subject::Event(event) => {
+                    let ended = event.ended.clone().unwrap_or(Ok(()));
+                    event.outcome(ended.and(Err(Failure::Hung)))
+                }
+                Subject::Request(_) => Err(Failure::Hung),
+            });
+            self.settle(*id, outcome.unwrap_or(Err(Failure::Hung)));
         }
         let mut slots = self.slots.borrow_mut();
         for (_, invocation) in slots.iter_mut() {
@@ -503,6 +520,22 @@ impl Invocations {
         drop(ended);
         if watched {
             self.to_forget.borrow_mut().push(id);
+        }
+    }
+}
+
+impl RunningEvent {
+    /// How the event ends whose handler ended like this. Of two failures the handler's is the event's, and the other is logged.
+    fn outcome(&mut self, ended: Result<(), Failure>) -> Result<Settled, Failure> {
+        match (ended, self.work_failure.take()) {
+            (Ok(()), None) => Ok(Settled::Done),
+            (Ok(()), Some(failure)) | (Err(failure), None) => Err(failure),
+            (Err(failure), Some(of_work)) => {
+                if let Failure::Exception(error) = of_work {
+                    self.call.log.uncaught(Some(&self.call.event.to_string()), &error);
+                }
+                Err(failure)
+            }
         }
     }
 }

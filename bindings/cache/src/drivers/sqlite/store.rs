@@ -106,7 +106,7 @@ impl Store {
         let reader = file::open(path)?;
         let keeper = file::open(path)?;
         // SAFETY: `file::open` has read the file in WAL mode, and the connection lives in the same struct as the result.
-        let wal = unsafe { WalIndex::of(&writer) }.ok_or_else(|| file::no_shared_memory(path))?;
+        let wal = unsafe { WalIndex::of(&writer) }.ok_or_else(|| file::FILE.no_shared_memory(path))?;
         Ok(Self {
             path: path.to_owned(),
             clock,
@@ -321,7 +321,7 @@ impl Store {
         );
         match (is_busy, patience) {
             (true, Patience::None) => Refusal::NotHere,
-            (true, Patience::UntilTimeout) => Refusal::Failed(file::still_locked(&self.path, BUSY_TIMEOUT, error)),
+            (true, Patience::UntilTimeout) => Refusal::Failed(file::FILE.still_locked(&self.path, BUSY_TIMEOUT, error)),
             (false, _) => Refusal::Failed(
                 Error::new(ErrorKind::Unexpected, format!("cannot {action} the cache file"))
                     .with_context("path", self.path.display().to_string())

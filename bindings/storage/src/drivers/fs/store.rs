@@ -355,7 +355,7 @@ impl Store {
     fn failed(&self, action: &'static str, error: rusqlite::Error) -> Error {
         let path = self.folder.metadata_path();
         if is_busy(&error) {
-            return metadata_file::still_locked(&path, BUSY_TIMEOUT, error);
+            return metadata_file::FILE.still_locked(&path, BUSY_TIMEOUT, error);
         }
         let kind = match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DiskFull) => ErrorKind::Unavailable,

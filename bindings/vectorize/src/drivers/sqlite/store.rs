@@ -387,7 +387,7 @@ impl Store {
         );
         match (is_busy, patience) {
             (true, Patience::None) => Refusal::NotHere,
-            (true, Patience::UntilTimeout) => Refusal::Failed(file::still_locked(&self.path, BUSY_TIMEOUT, error)),
+            (true, Patience::UntilTimeout) => Refusal::Failed(file::FILE.still_locked(&self.path, BUSY_TIMEOUT, error)),
             (false, _) => Refusal::Failed(
                 Error::new(ErrorKind::Unexpected, format!("cannot {action} the file of the vector index"))
                     .with_context("path", self.path.display().to_string())
