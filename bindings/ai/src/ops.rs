@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use self::answer::{Answer, embeddings_json, generation_json, models_json};
 use self::stream::StreamResource;
-use crate::{AiDriver, GenerationStream, InferenceCode, Inputs, KIND};
+use crate::{AiDriver, GenerationStream, InferenceCode, Inputs, KIND, Task};
 
 deno_core::extension!(
     aerostack_ai,
@@ -137,7 +137,12 @@ async fn answer(driver: &dyn AiDriver, model: &str, inputs: &str) -> Result<Outc
     let inputs: Value = serde_json::from_str(inputs).map_err(|error| {
         InferenceCode::InvalidData.error(format!("the inputs cannot be read: {error}")).with_source(error)
     })?;
-    match Inputs::parse(driver.task(model)?, &inputs)? {
+    let task = driver.task(model)?;
+    if task == Task::TextEmbeddings && inputs.get("text").is_none() && inputs.get("contexts").is_some() {
+        // Ranking, which some embedding models do in production and no driver does here.
+        return Err(InferenceCode::no_such_model(model));
+    }
+    match Inputs::parse(task, &inputs)? {
         Inputs::TextGeneration(request) if request.stream => {
             let mut events = driver.stream(model, request).await?.peekable();
             // What is wrong with the request may come as the first event, and must fail the call, not the stream.

@@ -66,10 +66,10 @@ test("errors have the names and the texts of Workers AI", async (env) => {
   await fails({ prompt: "a" }, "InferenceUpstreamError", "the model broke", "@cf/test/broken");
 });
 
-test("what rerankers take is refused by an embedding model", async (env) => {
+test("an embedding model ranks nothing", async (env) => {
   await assertRejects(() => env.AI.run("@cf/test/embed", { query: "q", contexts: [{ text: "c" }] }), {
-    name: "IncompleteRequest",
-    message: /^3003: /,
+    name: "NoSuchModel",
+    message: "5007: No such model @cf/test/embed or task",
   });
 });
 
