@@ -165,8 +165,11 @@ impl Background {
         for (queue, settings) in &worker.queues {
             let timeout = settings.max_batch_timeout.as_secs();
             let dead_letters = settings.dead_letter_queue.as_ref().map_or("dropped", |queue| &queue.name);
-            let batches =
-                format!("up to {} messages, {timeout} s, {} retries", settings.max_batch_size, settings.max_retries);
+            let retries = match settings.max_retries {
+                1 => "1 retry".to_owned(),
+                retries => format!("{retries} retries"),
+            };
+            let batches = format!("up to {} messages, {timeout} s, {retries}", settings.max_batch_size);
             lines.push([queue.name.clone(), "consumer".to_owned(), batches, format!("then {dead_letters}")]);
         }
         lines
