@@ -254,7 +254,7 @@ impl TestWorker {
     /// Loads another version over the same `DB`, `CACHE` and `QUEUE` and lets it take over.
     pub async fn replace(&self, setup: WorkerSetup) {
         let isolates = setup.isolates;
-        let version = setup.version(&self.state, self.log.clone(), self.queues.clone());
+        let version = setup.version(&self.state, self.log.clone(), self.queues.clone(), self.ai.clone());
         self.worker.replace(version, isolates).await.expect("the new version loads");
     }
 
