@@ -12,7 +12,7 @@ use aerostack_tests::{TestProject, test};
 use libtest_mimic::Trial;
 
 /// Examples that are the recipes of the docs, character for character.
-const SEEDED: [&str; 4] = ["rest-api", "background-jobs", "cron", "webhooks"];
+const SEEDED: [&str; 6] = ["rest-api", "background-jobs", "cron", "webhooks", "rag", "data-ai-insights"];
 
 pub(crate) fn trials(trials: &mut Vec<Trial>) {
     rest_api::trials(trials);
