@@ -82,7 +82,7 @@ async fn op_ai_run(
         biased;
         outcome = answering => outcome,
         () = &mut over => Err(aborted()),
-        _ = cancelled(cancel.clone()) => Err(aborted()),
+        () = cancelled(cancel.clone()) => Err(aborted()),
     };
     Ok(match outcome {
         Ok(Outcome::Whole(json)) => Answer::Whole(json),

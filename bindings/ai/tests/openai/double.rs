@@ -86,7 +86,7 @@ impl Double {
 async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer, Infallible> {
     let path = request.uri().path().to_owned();
     let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let bytes = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let bytes = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let asked: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let model = asked["model"].as_str().unwrap_or_default().to_owned();
     let before = {

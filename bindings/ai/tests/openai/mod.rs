@@ -47,7 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn driver(double: &Double, models: &[&str]) -> OpenAiDriver {
-    driver_at(&format!("http://{}/v1", double.address), models, Duration::from_secs(60))
+    driver_at(&format!("http://{}/v1", double.address), models, Duration::from_mins(1))
 }
 
 /// A driver of text models under the names that the double knows them by, and of one for embeddings.
@@ -226,7 +226,7 @@ fn nobody_there_is_unavailable() -> Result<(), Failed> {
     let closed = listener.local_addr()?;
     drop(listener);
     block_on(async {
-        let driver = driver_at(&format!("http://{closed}/v1"), &["text"], Duration::from_secs(60));
+        let driver = driver_at(&format!("http://{closed}/v1"), &["text"], Duration::from_mins(1));
         let error = driver.generate("text", question(false)).await.err().ok_or("it answered")?;
         assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Unavailable, "127.0.0.1 cannot be reached"));
         Ok(())

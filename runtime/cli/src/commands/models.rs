@@ -140,7 +140,7 @@ fn list(arguments: &ListArguments) -> anyhow::Result<()> {
         models.retain(is_there);
     }
     if arguments.json {
-        output(&Value::from_iter(models.iter().map(as_json)).to_string());
+        output(&models.iter().map(as_json).collect::<Value>().to_string());
         return Ok(());
     }
     let rows: Vec<Vec<Cell>> = models

@@ -74,13 +74,11 @@ impl StreamedReply {
         let calls = delta["tool_calls"].as_array().into_iter().flatten();
         for (place, call) in calls.enumerate() {
             let index = call["index"].as_u64().unwrap_or(place as u64);
-            let at = match self.calls.iter().position(|known| known.index == index) {
-                Some(at) => at,
-                None => {
-                    self.calls.push(PartialCall { index, ..PartialCall::default() });
-                    self.calls.len() - 1
-                }
-            };
+            let known = self.calls.iter().position(|known| known.index == index);
+            let at = known.unwrap_or_else(|| {
+                self.calls.push(PartialCall { index, ..PartialCall::default() });
+                self.calls.len() - 1
+            });
             let (known, function) = (&mut self.calls[at], &call["function"]);
             known.name.push_str(function["name"].as_str().unwrap_or_default());
             match &function["arguments"] {
@@ -109,13 +107,11 @@ impl PartialCall {
     fn whole(self) -> Result<GenerationEvent> {
         let Self { name, arguments, .. } = self;
         let text = if arguments.trim().is_empty() { "{}" } else { arguments.as_str() };
-        match serde_json::from_str(text) {
-            Ok(arguments @ Value::Object(_)) => Ok(GenerationEvent::ToolCall(ToolCall { name, arguments })),
-            _ => {
-                let text = format!("the model asked for a call of {name:?} with arguments that are no JSON object");
-                Err(Error::new(ErrorKind::Unexpected, text))
-            }
+        if let Ok(arguments @ Value::Object(_)) = serde_json::from_str(text) {
+            return Ok(GenerationEvent::ToolCall(ToolCall { name, arguments }));
         }
+        let text = format!("the model asked for a call of {name:?} with arguments that are no JSON object");
+        Err(Error::new(ErrorKind::Unexpected, text))
     }
 }
 

@@ -38,13 +38,12 @@ impl Lines {
             if self.ended {
                 return Ok(None);
             }
-            match self.reply.piece().await? {
-                Some(bytes) => self.parser.push(&bytes, &mut self.ready),
-                None => {
-                    self.ended = true;
-                    // Some services leave out the empty line after the last event.
-                    self.parser.push(b"\n\n", &mut self.ready);
-                }
+            if let Some(bytes) = self.reply.piece().await? {
+                self.parser.push(&bytes, &mut self.ready);
+            } else {
+                self.ended = true;
+                // Some services leave out the empty line after the last event.
+                self.parser.push(b"\n\n", &mut self.ready);
             }
         }
     }
