@@ -81,7 +81,7 @@ pub(super) fn trials(trials: &mut Vec<Trial>) {
         let config = format!("{CONFIG}dead_letter_queue = \"graveyard\"\nmax_batch_size = 25\n");
         let (_project, served) = shop(&config, WORKER);
         let line = served.wait_for(" consumer ");
-        for text in ["jobs", "up to 25 messages, 0 s, 1 retries", "then graveyard"] {
+        for text in ["jobs", "up to 25 messages, 0 s, 1 retry", "then graveyard"] {
             assert!(line.contains(text), "{line}");
         }
     }));
