@@ -173,7 +173,9 @@ fn a_download_that_never_ends_fails_and_the_next_one_goes_on() {
     assert!(error.to_string().starts_with(&format!("cannot get {}: the download of ", model().name)), "{error}");
     double.asked();
     pull(&double, model(), folder.path(), None).expect("pulled");
-    assert!(double.asked().iter().any(|asked| asked.contains("bytes=40-")));
+    // What came right before a cut may be lost with the connection, so where it goes on is not exact.
+    let resumed = double.asked().iter().any(|asked| asked.contains("bytes=") && !asked.contains("bytes=0-"));
+    assert!(resumed, "it began anew");
 }
 
 #[test]

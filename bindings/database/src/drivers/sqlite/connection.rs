@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aerostack_bindings::{Error, ErrorKind};
 use rusqlite::config::DbConfig;
@@ -14,7 +14,7 @@ use super::counts::Profile;
 use super::errors::Failure;
 use super::functions::add_functions;
 use super::guard::{Guard, Patience};
-use super::setup::{Control, SETTINGS, prepare_file, spare_memory_statistics};
+use super::setup::{Control, OPEN_TIMEOUT, SETTINGS, prepare_file, spare_memory_statistics};
 use super::statement::{Effect, Output, Prepared};
 use super::text::{is_setting_pragma, skip_blank};
 use crate::driver::{Cell, Meta, Statement, StatementResult, Value};
@@ -72,7 +72,7 @@ impl Connection {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
         let inner = rusqlite::Connection::open_with_flags(path, flags)?;
         // A second process that starts at the same moment switches the file to its log too: wait for it.
-        inner.busy_timeout(Duration::from_secs(30))?;
+        inner.busy_timeout(OPEN_TIMEOUT)?;
         let page_size: u32 = match role {
             Role::Reader => {
                 inner.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8000;")?;

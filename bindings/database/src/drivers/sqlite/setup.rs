@@ -1,11 +1,15 @@
 //! What happens once to a database file and once to each connection.
 
 use std::sync::Once;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ffi};
+use rusqlite::{Connection, ErrorCode, ffi};
 
 use super::connection::Role;
 use super::statement::Prepared;
+
+/// How long opening waits for another process.
+pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The statements that are ours, compiled once.
 pub(super) struct Control {
@@ -49,15 +53,35 @@ pub(super) fn prepare_file(connection: &Connection) -> rusqlite::Result<u32> {
         let code = ffi::Error::new(ffi::SQLITE_READONLY);
         return Err(rusqlite::Error::SqliteFailure(code, Some("attempt to write a readonly database".to_owned())));
     }
-    let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
-    if mode != "wal" {
-        connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-    }
+    turn_to_log_patiently(connection)?;
     connection.execute_batch(
         "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8000; \
          PRAGMA journal_size_limit = 67108864;",
     )?;
     connection.query_row("PRAGMA page_size", [], |row| row.get(0))
+}
+
+/// While one process turns a new file to its log, SQLite refuses the others at once instead of letting them wait.
+fn turn_to_log_patiently(connection: &Connection) -> rusqlite::Result<()> {
+    let started = Instant::now();
+    loop {
+        match turn_to_log(connection) {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && started.elapsed() < OPEN_TIMEOUT =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn turn_to_log(connection: &Connection) -> rusqlite::Result<()> {
+    let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    if mode != "wal" {
+        connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    }
+    Ok(())
 }
 
 /// Switches off SQLite's count of its memory, which takes a lock of the whole process at each allocation.
