@@ -247,6 +247,8 @@ fn prepare(version: &WorkerVersion) -> Result<(JsRuntime, Prepared), LoadError> 
     let loader = GraphLoader { graph: version.graph.clone(), code_cache: version.code_cache.clone() };
     let mut runtime = JsRuntime::try_new(RuntimeOptions {
         startup_snapshot: Some(aerostack_snapshot::SNAPSHOT),
+        // The ops are in the snapshot, all of them.
+        skip_op_registration: true,
         residual_lazy_js_sources: aerostack_snapshot::RESIDUAL_SCRIPTS,
         extensions: aerostack_platform::extensions(),
         module_loader: Some(Rc::new(loader)),
