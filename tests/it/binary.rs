@@ -71,7 +71,14 @@ impl TestProject {
 
     /// Runs the binary to its end.
     pub fn run(&self, arguments: &[&str]) -> Run {
-        let output = command(self.path()).args(arguments).output().expect("the binary can be started");
+        self.run_with(&[], arguments)
+    }
+
+    /// The same with variables in its environment.
+    pub fn run_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Run {
+        let mut command = command(self.path());
+        let output =
+            command.envs(environment.iter().copied()).args(arguments).output().expect("the binary can be started");
         Run {
             succeeded: output.status.success(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

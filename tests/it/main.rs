@@ -9,6 +9,7 @@ mod events;
 mod hello;
 mod http;
 mod limits;
+mod models_command;
 mod modules;
 mod recipe_insights;
 mod recipe_rag;
@@ -34,6 +35,7 @@ fn main() {
     binary_dev::trials(&mut trials);
     background::trials(&mut trials);
     bad_input::trials(&mut trials);
+    models_command::trials(&mut trials);
     modules::trials(&mut trials);
     storage::trials(&mut trials);
     web_platform::trials(&mut trials);

@@ -5,6 +5,7 @@
 //! [`Approximate`] finds nearly the same much faster where there are many, with a [`Graph`]. [`Columns`] answers filters for all slots at once.
 
 mod approximate;
+mod chunk;
 mod columns;
 pub mod distance;
 mod graph;

@@ -4,8 +4,6 @@ use std::thread;
 
 use super::{Nearest, PreparedQuery, Slots, Space};
 
-/// How many vectors are compared at a time: enough to have several fetches from memory under way.
-const AT_ONCE: usize = 4;
 /// A thread of its own is worth starting for so many components.
 const COMPONENTS_A_THREAD: usize = 2 * 1024 * 1024;
 const MAX_THREADS: usize = 8;
@@ -50,22 +48,11 @@ fn part(
     words: std::ops::Range<usize>,
 ) -> Nearest {
     let mut nearest = Nearest::new(count);
-    let mut waiting = [0; AT_ONCE];
-    let mut filled = 0;
+    // One after the other: memory is read in one stream, which the processor sees coming. Four at a time, in four streams, take
+    // more than twice as long.
     for slot in selected.within(words) {
-        waiting[filled] = slot;
-        filled += 1;
-        if filled == AT_ONCE {
-            filled = 0;
-            let found = space.nearness(query, waiting);
-            for place in 0..AT_ONCE {
-                nearest.offer(waiting[place], found[place]);
-            }
-        }
-    }
-    for slot in &waiting[..filled] {
-        let [found] = space.nearness(query, [*slot]);
-        nearest.offer(*slot, found);
+        let [found] = space.nearness(query, [slot]);
+        nearest.offer(slot, found);
     }
     nearest
 }

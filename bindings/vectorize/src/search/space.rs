@@ -1,8 +1,9 @@
+use super::chunk::{Chunk, Pages};
 use super::distance::{Instructions, LANE, Lane};
 use crate::Metric;
 
-/// How many bytes of vectors are allocated at a time: a page of the processor's larger kind.
-const CHUNK_BYTES: usize = 2 * 1024 * 1024;
+/// How many bytes of vectors are asked of the system at a time, at most.
+const CHUNK_BYTES: usize = 16 * 1024 * 1024;
 
 /// The vectors of an index by slot, in float32 as they were written.
 ///
@@ -16,7 +17,7 @@ pub struct Space {
     lanes: usize,
     /// A chunk has two to the power of this many vectors.
     shift: u32,
-    chunks: Vec<Box<[Lane]>>,
+    chunks: Vec<Chunk>,
     /// One divided by the length of each vector, or 0 where it has none. Only the cosine needs it.
     inverse_lengths: Vec<f32>,
     instructions: Instructions,
@@ -73,9 +74,9 @@ impl Space {
     /// Has zeros at a slot that was never set, and at those before it.
     pub fn make_room(&mut self, slot: u32) {
         while self.chunks.len() <= slot as usize >> self.shift {
-            let lanes = self.lanes << self.shift;
-            // SAFETY: a lane of zeros is a lane.
-            self.chunks.push(unsafe { Box::new_zeroed_slice(lanes).assume_init() });
+            // An index that fits in the first chunk is often much smaller than that.
+            let pages = if self.chunks.is_empty() { Pages::Small } else { Pages::Huge };
+            self.chunks.push(Chunk::zeroed(self.lanes << self.shift, pages));
         }
         if self.inverse_lengths.len() <= slot as usize {
             self.inverse_lengths.resize(slot as usize + 1, 0.0);
@@ -139,10 +140,9 @@ impl Space {
         }
     }
 
-    /// How many bytes of memory it takes.
+    /// How many bytes of memory its vectors take; what lies beyond the last slot is not touched.
     pub fn bytes(&self) -> usize {
-        self.chunks.iter().map(|chunk| size_of_val(&**chunk)).sum::<usize>()
-            + self.inverse_lengths.capacity() * size_of::<f32>()
+        self.inverse_lengths.len() * self.lanes * size_of::<Lane>() + self.inverse_lengths.capacity() * size_of::<f32>()
     }
 
     /// How many components, padding included, a comparison with one vector reads.
@@ -217,16 +217,18 @@ mod tests {
     fn vectors_come_back_as_they_were_written_across_chunks() {
         let mut space = Space::new(Metric::Cosine, 1000);
         let of = |slot: u32| (0..1000).map(|place| (slot * 7 + place) as f32 * 0.1).collect::<Vec<_>>();
-        for slot in 0..2000 {
+        let slots = [0, 1, 700, 4095, 4096, 8191, 8192, 8999];
+        for slot in slots {
             space.set(slot, &of(slot));
         }
         space.set(700, &of(9));
         assert!(space.chunks.len() > 2);
-        for slot in [0, 1, 511, 512, 1023, 1024, 1999] {
+        for slot in slots.into_iter().filter(|slot| *slot != 700) {
             assert_eq!(space.values(slot), of(slot));
         }
         assert_eq!(space.values(700), of(9));
-        assert_eq!(space.end(), 2000);
+        assert_eq!(space.values(5000), vec![0.0; 1000]);
+        assert_eq!(space.end(), 9000);
     }
 
     #[test]
