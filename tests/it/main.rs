@@ -5,6 +5,7 @@ mod background;
 mod bad_input;
 mod binary_dev;
 mod config_errors;
+mod enforcement;
 mod events;
 mod hello;
 mod http;
@@ -28,6 +29,7 @@ fn main() {
     recipe_rag::trials(&mut trials);
     recipe_insights::trials(&mut trials);
     limits::trials(&mut trials);
+    enforcement::trials(&mut trials);
     events::trials(&mut trials);
     http::trials(&mut trials);
     config_errors::trials(&mut trials);
