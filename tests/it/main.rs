@@ -8,6 +8,7 @@ mod config_errors;
 mod enforcement;
 mod events;
 mod hello;
+mod hostile;
 mod http;
 mod limits;
 mod modules;
@@ -30,6 +31,7 @@ fn main() {
     recipe_insights::trials(&mut trials);
     limits::trials(&mut trials);
     enforcement::trials(&mut trials);
+    hostile::trials(&mut trials);
     events::trials(&mut trials);
     http::trials(&mut trials);
     config_errors::trials(&mut trials);
