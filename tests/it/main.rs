@@ -12,6 +12,7 @@ mod hostile;
 mod http;
 mod limits;
 mod modules;
+mod overload;
 mod recipe_insights;
 mod recipe_rag;
 mod recipes;
@@ -31,6 +32,7 @@ fn main() {
     recipe_insights::trials(&mut trials);
     limits::trials(&mut trials);
     enforcement::trials(&mut trials);
+    overload::trials(&mut trials);
     hostile::trials(&mut trials);
     events::trials(&mut trials);
     http::trials(&mut trials);
