@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aerostack_isolate::LoadError;
 use aerostack_server::ClientLimits;
-use aerostack_tests::{Connection, TestServer, WorkerSetup, exchange, get, send, test};
+use aerostack_tests::{Connection, TestServer, WorkerSetup, exchange, get, send, test, wait_until_idle};
 use libtest_mimic::Trial;
 
 /// Reads the body where there is one, so that a broken body is noticed.
@@ -565,6 +565,13 @@ fn runaway_modules(trials: &mut Vec<Trial>) {
         assert_eq!(error.to_string(), "the main module exceeded memory limit 48 MB: raise limits.memory_mb");
     }));
 
+    trials.push(test("a main module that cannot be stopped is a load error that names the limit", async || {
+        let source = "new Array(5e8).fill(1); export default { fetch() {} }";
+        let setup = WorkerSetup::of(source).limits(|limits| limits.heap_bytes = 48 * 1024 * 1024);
+        let error = load_error(setup).await;
+        assert_eq!(error.to_string(), "the main module exceeded memory limit 48 MB: raise limits.memory_mb");
+    }));
+
     trials.push(test("a main module that waits for what never comes is a load error", async || {
         let error = load_error(WorkerSetup::of("await new Promise(() => {}); export default { fetch() {} }")).await;
         assert!(error.to_string().contains("Top-level await"), "{error}");
@@ -611,13 +618,4 @@ async fn assert_alive(server: &TestServer) {
 
 async fn assert_alive_with(server: &TestServer, path: &str) {
     assert_eq!(get(server.address, path).await.status, 200);
-}
-
-/// Waits until no invocation is left: nothing was leaked.
-async fn wait_until_idle(server: &TestServer) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while server.server.in_flight() > 0 {
-        assert!(tokio::time::Instant::now() < deadline, "{} invocations are left", server.server.in_flight());
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
 }

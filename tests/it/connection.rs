@@ -12,6 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A connection that stays open, read piece by piece: for what `send` and `exchange` cannot say.
 pub struct Connection {
     stream: TcpStream,
+    patience: Duration,
     /// Bytes that arrived and were not asked for yet.
     arrived: Vec<u8>,
 }
@@ -19,20 +20,46 @@ pub struct Connection {
 impl Connection {
     /// Connects.
     pub async fn open(address: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).await.expect("the server listens"), arrived: Vec::new() }
+        Self {
+            stream: TcpStream::connect(address).await.expect("the server listens"),
+            patience: PATIENCE,
+            arrived: Vec::new(),
+        }
+    }
+
+    /// Connects, to wait for what takes long.
+    pub async fn patient(address: SocketAddr) -> Self {
+        Self { patience: PATIENCE * 4, ..Self::open(address).await }
     }
 
     /// Connects with a receive buffer as small as the system allows, so that the sender soon has to wait.
     pub async fn open_narrow(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket can be made");
         socket.set_recv_buffer_size(4096).expect("the buffer can be shrunk");
-        Self { stream: socket.connect(address).await.expect("the server listens"), arrived: Vec::new() }
+        Self {
+            stream: socket.connect(address).await.expect("the server listens"),
+            patience: PATIENCE,
+            arrived: Vec::new(),
+        }
     }
 
     /// Sends bytes as they are.
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         let written = tokio::time::timeout(PATIENCE, self.stream.write_all(bytes.as_ref())).await;
         written.expect("the server reads in time").expect("the connection is open");
+    }
+
+    /// Sends bytes, unless the server takes none of them for two seconds or has closed the connection; then false.
+    pub async fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        let written = tokio::time::timeout(Duration::from_secs(2), self.stream.write_all(bytes.as_ref())).await;
+        written.is_ok_and(|written| written.is_ok())
+    }
+
+    /// Reads an HTTP/2 frame: its type, its flags, its payload.
+    pub async fn frame(&mut self) -> (u8, u8, Vec<u8>) {
+        let head = self.exactly(9).await;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        (head[3], head[4], self.exactly(length as usize).await)
     }
 
     /// Sends `GET path`, without asking for the end of the connection.
@@ -111,7 +138,7 @@ impl Connection {
 
     /// Waits for more bytes; false at the end of the connection.
     async fn more(&mut self) -> bool {
-        let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.arrived)).await;
+        let read = tokio::time::timeout(self.patience, self.stream.read_buf(&mut self.arrived)).await;
         read.expect("the server answers or closes in time").is_ok_and(|read| read > 0)
     }
 }

@@ -15,7 +15,7 @@ pub use binary::{Binary, Run, TestProject};
 pub use connection::Connection;
 pub use http_client::{HttpAnswer, exchange, get, send};
 pub use scripted_ai::{ScriptedAi, models as scripted_models};
-pub use server::TestServer;
+pub use server::{TestServer, wait_until_idle};
 pub use test_models::TestModels;
 pub use worker::{TestWorker, WorkerAnswer, WorkerSetup, default_limits};
 

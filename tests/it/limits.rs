@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aerostack_isolate::Breach;
 use aerostack_server::ClientLimits;
 use aerostack_tests::{Binary, Connection, TestProject, TestServer, TestWorker, WorkerSetup, get, test};
 use libtest_mimic::Trial;
@@ -178,6 +179,44 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
         let server = TestServer::of(setup, ClientLimits::default()).await;
         assert_eq!(get(server.address, "/").await.text(), "done");
     }));
+
+    trials.push(test(
+        "where an isolate cannot be stopped, all who wait for it are told why and another takes over",
+        async || {
+            let source = "export default {
+            async fetch(request) {
+                if (request.url.endsWith('/stuck')) return new Response(new Array(5e8).fill(1).length);
+                if (request.url.endsWith('/wait')) { console.log('waiting'); await scheduler.wait(600_000); }
+                return new Response('answered');
+            },
+            async scheduled() { console.log('scheduled'); await scheduler.wait(600_000); },
+        }";
+            let setup = WorkerSetup::of(source).limits(|limits| limits.heap_bytes = 48 * 1024 * 1024);
+            let server = TestServer::of(setup, ClientLimits::default()).await;
+            let mut idle = Connection::open(server.address).await;
+            assert_eq!(idle.get("/").await.text(), "answered");
+            let mut waiting = Connection::open(server.address).await;
+            waiting.write_get("/wait").await;
+            server.worker.log.wait_for("waiting").await;
+            let event = async {
+                let report = server.worker.scheduled("* * * * *", 0).await;
+                assert!(report.begun && report.outcome.is_err(), "{report:?}");
+            };
+            let stuck = async {
+                server.worker.log.wait_for("scheduled").await;
+                let answer = get(server.address, "/stuck").await;
+                assert_eq!(
+                    (answer.status, answer.text().as_str()),
+                    (503, "the worker exceeded memory limit 48 MB: raise limits.memory_mb\n")
+                );
+            };
+            tokio::join!(event, stuck);
+            assert_eq!(waiting.answer().await.status, 503);
+            assert!(idle.rest().await.is_empty(), "an idle connection is closed");
+            assert_eq!(get(server.address, "/").await.text(), "answered");
+            assert_eq!(server.worker.breaches.count(Breach::Memory), 1);
+        },
+    ));
 
     for path in ["/cpu", "/heap"] {
         trials.push(test(

@@ -1,7 +1,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use aerostack_isolate::{Failure, WorkerVersion};
+use aerostack_isolate::{Breaches, Failure, WorkerVersion};
 use aerostack_server::{
     ClientLimits, FinishedRequest, QueueResult, QueueTrigger, RequestLog, Route, RouteReach, ScheduledResult,
     ScheduledTrigger, Server, ServerOptions, TriggerRefused, Triggers,
@@ -17,6 +18,10 @@ pub struct TestServer {
     pub address: SocketAddr,
     /// The worker.
     pub worker: TestWorker,
+    /// The other worker, if there is one.
+    pub neighbour: Option<TestWorker>,
+    /// How often clients met the server's limits.
+    pub breaches: Arc<Breaches>,
     /// The server.
     pub server: Server,
 }
@@ -50,22 +55,43 @@ impl TestServer {
 
     /// Serves a worker.
     pub async fn of(setup: WorkerSetup, limits: ClientLimits) -> Self {
-        let worker = setup.start().await;
+        Self::serve(setup.start().await, None, limits).await
+    }
+
+    /// Serves a worker, and another one at `/neighbour`.
+    pub async fn beside(setup: WorkerSetup, neighbour: WorkerSetup) -> Self {
+        Self::serve(setup.start().await, Some(neighbour.start().await), ClientLimits::default()).await
+    }
+
+    async fn serve(worker: TestWorker, neighbour: Option<TestWorker>, limits: ClientLimits) -> Self {
+        let breaches = Arc::new(Breaches::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
-        let route = Route {
-            prefix: String::new(),
+        let route = |prefix: &str, worker: &TestWorker| Route {
+            prefix: prefix.to_owned(),
             reach: RouteReach::Tree,
             replacement: String::new(),
             worker: worker.worker.clone(),
         };
+        let mut routes = vec![route("", &worker)];
+        routes.extend(neighbour.as_ref().map(|neighbour| route("/neighbour", neighbour)));
         let options = ServerOptions {
-            routes: vec![route],
+            routes,
             limits,
             log: Arc::new(Silent),
             triggers: Arc::new(NoTriggers),
             admin_hosts: Vec::new(),
+            breaches: breaches.clone(),
         };
-        Self { address, worker, server: Server::start(listener, options) }
+        Self { address, worker, neighbour, breaches, server: Server::start(listener, options) }
+    }
+}
+
+/// Waits until no invocation is left: nothing was leaked.
+pub async fn wait_until_idle(server: &TestServer) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while server.server.in_flight() > 0 {
+        assert!(tokio::time::Instant::now() < deadline, "{} invocations are left", server.server.in_flight());
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

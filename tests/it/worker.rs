@@ -11,13 +11,14 @@ use aerostack_cache::{CacheDriver, NamedCache};
 use aerostack_database::Sqlite;
 use aerostack_database::ops::{Databases, NamedDatabase};
 use aerostack_isolate::{
-    ConsoleLevel, EnvEntry, EnvValue, Event, EventCall, EventReport, Failure, FetchRequest, JsError, Limits, LoadError,
-    OpState, RequestBody, WebOptions, Worker, WorkerLog, WorkerParts, WorkerVersion,
+    Breach, Breaches, ConsoleLevel, EnvEntry, EnvValue, Event, EventCall, EventReport, Failure, FetchRequest,
+    InvocationLimits, JsError, Limits, LoadError, OpState, RequestBody, WebOptions, Worker, WorkerLog, WorkerParts,
+    WorkerVersion,
 };
 use aerostack_modules::{Graph, Loader, MemoryReader, ModuleErrors};
 use aerostack_queue::drivers::sqlite::{SqliteOptions as QueueOptions, SqliteQueues};
 use aerostack_queue::ops::Queues;
-use aerostack_queue::{NamedQueue, QueueBatch, QueueDriver};
+use aerostack_queue::{BacklogLimit, NamedQueue, QueueBatch, QueueDriver};
 use aerostack_storage::drivers::fs::{FsOptions, FsStorage};
 use aerostack_storage::ops::Storages;
 use aerostack_storage::{NamedStorage, StorageDriver};
@@ -41,6 +42,8 @@ pub struct TestWorker {
     pub queues: Arc<dyn QueueDriver>,
     /// What answers for its `AI`.
     pub ai: Arc<ScriptedAi>,
+    /// How often it met its limits.
+    pub breaches: Arc<Breaches>,
     state: TempDir,
 }
 
@@ -58,6 +61,8 @@ pub struct WorkerSetup {
     pub isolates: usize,
     /// The clock of the cache and the bucket.
     pub clock: Arc<dyn Clock>,
+    /// What `local-queue` may hold.
+    pub backlog_bytes: u64,
 }
 
 /// What a handler answered.
@@ -81,8 +86,12 @@ pub fn default_limits() -> Limits {
         cpu: Duration::from_secs(30),
         wall: Some(Duration::from_mins(1)),
         event_wall: Duration::from_mins(1),
+        wait_until: Duration::from_mins(1),
         heap_bytes: 128 * 1024 * 1024,
         array_buffer_bytes: 128 * 1024 * 1024,
+        concurrent_requests: 1000,
+        queued_requests: 1000,
+        invocation: InvocationLimits { subrequests: 10_000, response_body_bytes: None, log_bytes: 64 * 1024 * 1024 },
     }
 }
 
@@ -96,6 +105,7 @@ impl WorkerSetup {
             schema: String::new(),
             isolates: 1,
             clock: Arc::new(SystemClock),
+            backlog_bytes: u64::MAX,
         }
     }
 
@@ -136,9 +146,10 @@ impl WorkerSetup {
         let queues: Arc<dyn QueueDriver> =
             Arc::new(SqliteQueues::open(&options, self.clock.clone()).expect("queues can be opened"));
         let ai = Arc::new(ScriptedAi::default());
-        let version = self.version(&state, log.clone(), queues.clone(), ai.clone());
+        let breaches = Arc::new(Breaches::default());
+        let version = self.version(&state, log.clone(), queues.clone(), ai.clone(), breaches.clone());
         let worker = Arc::new(Worker::start(version, isolates).await?);
-        Ok(TestWorker { worker, log, queues, ai, state })
+        Ok(TestWorker { worker, log, queues, ai, breaches, state })
     }
 
     /// Starts it.
@@ -165,6 +176,7 @@ impl WorkerSetup {
         log: Arc<CollectedLog>,
         queues: Arc<dyn QueueDriver>,
         ai: Arc<dyn AiDriver>,
+        breaches: Arc<Breaches>,
     ) -> Arc<WorkerVersion> {
         let database = state.path().join("db.sqlite");
         let driver = Arc::new(Sqlite::open(&database).expect("a database can be opened"));
@@ -195,6 +207,9 @@ impl WorkerSetup {
         let vectors = Arc::new(Lazy::from(vectors));
         let queues = Arc::new(Lazy::from(queues));
         let clock = self.clock.clone();
+        let backlog_bytes = self.backlog_bytes;
+        let counted = breaches.clone();
+        let full = Arc::new(move || counted.note(Breach::QueueBacklog));
         let install = Arc::new(move |state: &mut OpState| {
             let cache =
                 NamedCache { name: "CACHE".into(), driver: cache.clone(), clock: clock.clone(), min_ttl_seconds: 60 };
@@ -205,6 +220,7 @@ impl WorkerSetup {
                 queue: "local-queue".into(),
                 driver: queues.clone(),
                 delivery_delay: Duration::ZERO,
+                backlog: BacklogLimit::new(backlog_bytes, full.clone()),
             };
             let queues = vec![Arc::new(queue("QUEUE")), Arc::new(queue("OLD_QUEUE"))];
             state.put(Queues { queues, sent: Arc::new(|_| {}) });
@@ -241,6 +257,7 @@ impl WorkerSetup {
             limits: self.limits,
             log,
             web: WebOptions::new(None),
+            breaches,
         })
     }
 }
@@ -254,7 +271,8 @@ impl TestWorker {
     /// Loads another version over the same `DB`, `CACHE` and `QUEUE` and lets it take over.
     pub async fn replace(&self, setup: WorkerSetup) {
         let isolates = setup.isolates;
-        let version = setup.version(&self.state, self.log.clone(), self.queues.clone(), self.ai.clone());
+        let version =
+            setup.version(&self.state, self.log.clone(), self.queues.clone(), self.ai.clone(), self.breaches.clone());
         self.worker.replace(version, isolates).await.expect("the new version loads");
     }
 
@@ -335,9 +353,14 @@ impl CollectedLog {
 
     /// Waits until a line contains `text`, at most ten seconds.
     pub async fn wait_for(&self, text: &str) {
+        self.wait_for_count(text, 1).await;
+    }
+
+    /// Waits until so many lines contain `text`, at most ten seconds.
+    pub async fn wait_for_count(&self, text: &str, count: usize) {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-        while !self.lines().iter().any(|line| line.contains(text)) {
-            assert!(tokio::time::Instant::now() < deadline, "no line with {text:?} in {:?}", self.lines());
+        while self.lines().iter().filter(|line| line.contains(text)).count() < count {
+            assert!(tokio::time::Instant::now() < deadline, "not {count} lines with {text:?} in {:?}", self.lines());
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -352,6 +375,11 @@ impl WorkerLog for CollectedLog {
         let request = request.map_or(String::new(), |request| format!(" [{request}]"));
         let level = format!("{level:?}").to_lowercase();
         self.push(format!("{level}{request}: {message}"));
+    }
+
+    fn limit_met(&self, request: Option<&str>, text: &str) {
+        let request = request.map_or(String::new(), |request| format!(" [{request}]"));
+        self.push(format!("limit{request}: {text}"));
     }
 
     fn uncaught(&self, request: Option<&str>, error: &JsError) {

@@ -7,10 +7,10 @@ use crate::{Error, ErrorKind, Result};
 
 /// Is told of every binding call. The runtime's implementation feeds the request line and the metrics.
 pub trait CallObserver {
-    /// Called when a call begins, while the JavaScript that made it is still on the stack.
-    fn started(&self, kind: &'static str);
+    /// Called when a call begins, while the JavaScript that made it is still on the stack. An error keeps it from beginning.
+    fn started(&self, kind: &'static str) -> Result<()>;
 
-    /// Called once a call, after it finished, on the thread that drove it.
+    /// Called once a call that began, after it finished, on the thread that drove it.
     fn finished(&self, kind: &'static str, binding: &str, op: &'static str, took: Duration, error: Option<ErrorKind>);
 
     /// See [`Calls::caller_over`].
@@ -57,7 +57,7 @@ impl Calls {
         op: &'static str,
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        self.observer.started(kind);
+        self.observer.started(kind)?;
         let started = Instant::now();
         let outcome = match tokio::time::timeout(self.deadline, call).await {
             Ok(outcome) => outcome,

@@ -79,6 +79,7 @@ impl Place {
             queue: "jobs".to_owned(),
             driver: Arc::new(self.driver().into()),
             delivery_delay,
+            backlog: crate::BacklogLimit::none(),
         }
     }
 }

@@ -15,7 +15,7 @@ pub mod limits;
 #[cfg(feature = "ops")]
 pub mod ops;
 
-pub use binding::{Message, NamedQueue};
+pub use binding::{BacklogLimit, Message, NamedQueue};
 pub use consumer::{Decision, QueueBatch};
 pub use driver::{
     Backlog, ContentType, Delivery, Due, Lease, MessageId, Outgoing, PeekedMessage, QueueDriver, QueueSummary,

@@ -17,7 +17,7 @@ use aerostack_config::{
 use aerostack_database::migrations::Migrations;
 use aerostack_database::{DatabaseDriver, Sqlite};
 use aerostack_queue::drivers::sqlite::{SqliteOptions, SqliteQueues};
-use aerostack_queue::{NamedQueue, QueueDriver};
+use aerostack_queue::{BacklogLimit, NamedQueue, QueueDriver};
 use aerostack_storage::StorageDriver;
 use aerostack_storage::drivers::fs::{FsOptions, FsStorage};
 use aerostack_vectorize::drivers::sqlite as vectors;
@@ -186,7 +186,11 @@ impl Drivers {
     }
 
     /// The queue behind a producer's binding, and its line in the start table.
-    pub(crate) fn queue(&mut self, binding: &QueueBinding) -> anyhow::Result<(NamedQueue, BindingInfo)> {
+    pub(crate) fn queue(
+        &mut self,
+        binding: &QueueBinding,
+        backlog: BacklogLimit,
+    ) -> anyhow::Result<(NamedQueue, BindingInfo)> {
         only("sqlite", "queue", &binding.binding, &binding.driver)?;
         let summary = format!("{} in {}", binding.queue.state, self.queues_file().display());
         let info = unopened(&binding.binding, aerostack_queue::KIND, "sqlite", summary);
@@ -195,6 +199,7 @@ impl Drivers {
             queue: binding.queue.state.clone(),
             driver: self.queues(),
             delivery_delay: Duration::from_secs(u64::from(binding.delivery_delay)),
+            backlog,
         };
         Ok((queue, info))
     }

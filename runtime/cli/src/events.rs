@@ -54,7 +54,9 @@ impl WorkerEvents {
                     paint.paint(Role::Bad, "error"),
                     printable(&name)
                 ),
-                Failure::Stopped(reason) => format!("  {} {reason}", paint.paint(Role::Bad, "error")),
+                Failure::Stopped(reason) | Failure::Overloaded(reason) | Failure::Exceeded(reason) => {
+                    format!("  {} {reason}", paint.paint(Role::Bad, "error"))
+                }
             });
         }
         (report, held.take())

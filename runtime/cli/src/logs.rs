@@ -52,7 +52,9 @@ impl RequestLog for RequestLines {
                 self.terminal.paint().paint(Role::Bad, "error"),
                 printable(request)
             )),
-            Failure::Stopped(reason) => self.terminal.line(format!(
+            // Said once by the worker, and by the status of each request: a line more a request would be a flood of its own.
+            Failure::Overloaded(_) => {}
+            Failure::Stopped(reason) | Failure::Exceeded(reason) => self.terminal.line(format!(
                 "{} {}: {reason}",
                 self.terminal.paint().paint(Role::Bad, "error"),
                 printable(request)
@@ -118,6 +120,12 @@ impl WorkerLog for WorkerLines {
             let _ = write!(text, "\n    {line}");
         }
         self.sink.line(text);
+    }
+
+    fn limit_met(&self, request: Option<&str>, text: &str) {
+        let request = request.map_or(String::new(), |request| format!(" {}", printable(request)));
+        let word = self.paint.paint(Role::Warning, "limit");
+        self.sink.line(format!("  {word}{} {text}", self.paint.paint(Role::Quiet, &request)));
     }
 
     fn uncaught(&self, request: Option<&str>, error: &JsError) {

@@ -2,8 +2,10 @@
 
 mod background;
 mod commands;
+mod descriptors;
 mod drivers;
 mod events;
+mod limits_line;
 mod listen;
 mod logs;
 mod project;

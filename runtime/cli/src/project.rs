@@ -11,10 +11,12 @@ use aerostack_cache::NamedCache;
 use aerostack_cache::ops::Caches;
 use aerostack_config::{Config, VariableValue, Worker as WorkerConfig};
 use aerostack_database::ops::{Databases, NamedDatabase};
-use aerostack_isolate::{EnvEntry, EnvValue, Limits, OpState, WebOptions, WorkerParts, WorkerVersion};
+use aerostack_isolate::{
+    Breach, Breaches, EnvEntry, EnvValue, InvocationLimits, Limits, OpState, WebOptions, WorkerParts, WorkerVersion,
+};
 use aerostack_modules::{DiskReader, FrameStyle, Loader, ModuleErrors};
 use aerostack_queue::ops::Queues;
-use aerostack_queue::{NamedQueue, QueueDriver};
+use aerostack_queue::{BacklogLimit, NamedQueue, QueueDriver};
 use aerostack_storage::ops::Storages;
 use aerostack_storage::{NamedStorage, limits as storage_limits};
 use aerostack_telemetry::Terminal;
@@ -33,6 +35,8 @@ pub(crate) struct Project {
     web: WebOptions,
     terminal: Terminal,
     sent: ToldOfSends,
+    /// How often each worker has met its limits, by its name.
+    breaches: HashMap<String, Arc<Breaches>>,
 }
 
 /// Told of every queue that a worker sends to.
@@ -66,6 +70,7 @@ impl Project {
             web: WebOptions::new(extra_roots),
             terminal,
             sent,
+            breaches: HashMap::new(),
         }
     }
 
@@ -76,6 +81,7 @@ impl Project {
 
     /// Opens what the worker needs and loads its modules.
     pub(crate) fn build(&mut self, worker: &WorkerConfig) -> Result<Built, BuildError> {
+        let breaches = self.breaches.entry(worker.name.clone()).or_default().clone();
         let mut env = Vec::new();
         for variable in &worker.variables {
             let value = match &variable.value {
@@ -108,7 +114,8 @@ impl Project {
         }
         let mut queues = Vec::new();
         for binding in &worker.bindings.queues {
-            let (queue, info) = self.drivers.queue(binding).map_err(BuildError::Binding)?;
+            let backlog = backlog_limit(worker, &breaches);
+            let (queue, info) = self.drivers.queue(binding, backlog).map_err(BuildError::Binding)?;
             env.push(bound(&binding.binding, queue_kind(worker), queues.len()));
             bindings.push(info);
             queues.push(Arc::new(queue));
@@ -163,6 +170,7 @@ impl Project {
             limits: limits(worker),
             log: log.clone(),
             web: self.web.clone(),
+            breaches,
         });
         log.belongs_to(&version);
         Ok(Built { version, bindings, migrated })
@@ -217,16 +225,31 @@ fn bound(name: &str, kind: &'static str, index: usize) -> EnvEntry {
     EnvEntry { name: name.to_owned(), value: EnvValue::Binding { kind, index } }
 }
 
-const MEBIBYTE: u64 = 1024 * 1024;
+const KIBIBYTE: u64 = 1024;
+const MEBIBYTE: u64 = 1024 * KIBIBYTE;
 
 fn limits(worker: &WorkerConfig) -> Limits {
     let limits = &worker.limits;
-    let bytes = |mebibytes: u64| usize::try_from(mebibytes.saturating_mul(MEBIBYTE)).unwrap_or(usize::MAX);
+    let size = |number: u64, unit: u64| usize::try_from(number.saturating_mul(unit)).unwrap_or(usize::MAX);
     Limits {
         cpu: Duration::from_millis(limits.cpu_ms),
         wall: limits.wall_ms.map(Duration::from_millis),
         event_wall: Duration::from_millis(limits.event_wall_ms),
-        heap_bytes: bytes(limits.memory_mb),
-        array_buffer_bytes: bytes(limits.array_buffer_mb),
+        wait_until: Duration::from_millis(limits.wait_until_ms),
+        heap_bytes: size(limits.memory_mb, MEBIBYTE),
+        array_buffer_bytes: size(limits.array_buffer_mb, MEBIBYTE),
+        concurrent_requests: size(limits.concurrent_requests, 1),
+        queued_requests: size(limits.queued_requests, 1),
+        invocation: InvocationLimits {
+            subrequests: u32::try_from(limits.subrequests).unwrap_or(u32::MAX),
+            response_body_bytes: limits.response_body_mb.map(|mebibytes| mebibytes.saturating_mul(MEBIBYTE)),
+            log_bytes: size(limits.log_kb, KIBIBYTE),
+        },
     }
+}
+
+fn backlog_limit(worker: &WorkerConfig, breaches: &Arc<Breaches>) -> BacklogLimit {
+    let breaches = breaches.clone();
+    let bytes = worker.limits.queue_backlog_mb.saturating_mul(MEBIBYTE);
+    BacklogLimit::new(bytes, Arc::new(move || breaches.note(Breach::QueueBacklog)))
 }

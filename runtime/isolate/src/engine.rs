@@ -10,8 +10,8 @@ pub fn initialise() {
             "aerostack",
             // V8 assumes a stack of 1 MiB; isolate threads have 8 MiB, of which JavaScript may use 3.
             "--stack-size=3072",
-            // WebAssembly memory is outside the heap and outside ArrayBuffer allocators, so no limit of an isolate counts it: one
-            // memory may have 128 MiB, as on Workers.
+            // As on Workers, one WebAssembly memory may have 128 MiB. All of an isolate's together count as its ArrayBuffers, which is
+            // looked at only every few milliseconds: this bounds what one instruction can ask for in between.
             "--wasm-max-mem-pages=2048",
         ];
         let unknown = deno_core::v8_set_flags(flags.map(ToOwned::to_owned).to_vec());

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use aerostack_platform::{
-    Costs, EventCall, EventNotes, Failure, InvocationId, Invocations, RequestBody, Response, Settled,
+    Breach, Costs, EventCall, EventNotes, Failure, InvocationId, Invocations, RequestBody, Response, Settled,
 };
 use http::request::Parts;
 use tokio::sync::Notify;
@@ -57,6 +57,11 @@ impl EventReport {
         Self::not_begun(Failure::Stopped("the worker was shut down".into()))
     }
 
+    /// The report of an event whose thread was given up. What it had decided is lost with it.
+    pub(crate) fn lost(failure: Failure) -> Self {
+        Self { begun: true, ..Self::not_begun(failure) }
+    }
+
     fn not_begun(failure: Failure) -> Self {
         Self { begun: false, outcome: Err(failure), notes: EventNotes::default(), costs: Costs::default() }
     }
@@ -71,6 +76,11 @@ pub struct Host {
     isolate: RefCell<State>,
     changed: Notify,
     retired: Cell<bool>,
+    /// Requests that wait until fewer are at work.
+    queued: Cell<usize>,
+    room: Notify,
+    /// Whether requests were refused since the line was empty.
+    overloaded: Cell<bool>,
 }
 
 enum State {
@@ -85,13 +95,16 @@ enum State {
 
 impl Host {
     pub(crate) async fn load(version: Arc<WorkerVersion>, load: Arc<ThreadLoad>) -> Result<Rc<Self>, LoadError> {
-        let isolate = Isolate::load(&version).await?;
+        let isolate = Isolate::load(&version, &load).await?;
         Ok(Rc::new(Self {
             version,
             load,
             isolate: RefCell::new(State::Running(Box::new(isolate))),
             changed: Notify::new(),
             retired: Cell::new(false),
+            queued: Cell::new(0),
+            room: Notify::new(),
+            overloaded: Cell::new(false),
         }))
     }
 
@@ -126,6 +139,9 @@ impl Host {
 
     /// Calls the `fetch` handler. Dropping the future tells the handler through `request.signal` that the client left.
     pub async fn fetch(self: &Rc<Self>, request: FetchRequest) -> Result<Answer, Failure> {
+        if self.queued.get() > 0 || !self.has_room() {
+            self.wait_for_room().await?;
+        }
         let call = self
             .begin(|isolate| {
                 let FetchRequest { parts, url, body } = request;
@@ -135,7 +151,7 @@ impl Host {
                 (id, move |isolate: &Isolate| isolate.call_fetch(id, method.as_str(), has_body))
             })
             .await?;
-        match self.outcome(&call, self.version.limits.wall, "limits.wall_ms").await? {
+        match self.outcome(&call, self.version.limits.wall, Breach::Wall).await? {
             Settled::Response(response) => Ok(Answer { response, costs: call.invocations.costs(call.id) }),
             Settled::Done => Err(Failure::Hung),
         }
@@ -155,7 +171,7 @@ impl Host {
             Err(failure) => return EventReport::not_begun(failure),
         };
         let limit = Some(self.version.limits.event_wall);
-        let outcome = self.outcome(&call, limit, "limits.event_wall_ms").await.map(|_| ());
+        let outcome = self.outcome(&call, limit, Breach::EventWall).await.map(|_| ());
         EventReport {
             begun: true,
             outcome,
@@ -164,14 +180,68 @@ impl Host {
         }
     }
 
-    async fn outcome(&self, call: &Call, limit: Option<Duration>, key: &str) -> Result<Settled, Failure> {
+    /// Whether another request can begin.
+    fn has_room(&self) -> bool {
+        match &*self.isolate.borrow() {
+            State::Running(isolate) => isolate.invocations().len() < self.version.limits.concurrent_requests,
+            State::Replacing | State::Broken(_) | State::Gone => true,
+        }
+    }
+
+    /// Waits in line until fewer requests are at work; an error at once where too many wait already.
+    async fn wait_for_room(&self) -> Result<(), Failure> {
+        let limits = &self.version.limits;
+        if self.queued.get() >= limits.queued_requests {
+            self.version.breaches.note(Breach::Requests);
+            let text = format!(
+                "is overloaded: {} requests are at work and {} wait: raise limits.concurrent_requests or limits.queued_requests",
+                limits.concurrent_requests, limits.queued_requests
+            );
+            // Once for each time that it happens: a line a request would be a flood of its own.
+            if !self.overloaded.replace(true) {
+                tracing::warn!(worker = %self.version.name, "{text}");
+            }
+            return Err(Failure::Overloaded(text.into()));
+        }
+        let queued = Queued::enter(&self.queued);
+        let admitted = async {
+            loop {
+                // First come, first served: one notice a place, to the one who waits longest.
+                self.room.notified().await;
+                if self.has_room() {
+                    return;
+                }
+            }
+        };
+        match limits.wall {
+            None => admitted.await,
+            Some(limit) => {
+                tokio::time::timeout(limit, admitted).await.map_err(|_| self.out_of_time(limit, Breach::Wall))?
+            }
+        }
+        drop(queued);
+        if self.queued.get() == 0 {
+            self.overloaded.set(false);
+        }
+        // There may be room for more than one; the next in line looks after this one has begun.
+        self.note_room();
+        Ok(())
+    }
+
+    fn out_of_time(&self, limit: Duration, breach: Breach) -> Failure {
+        self.version.breaches.note(breach);
+        let text = format!("exceeded wall time limit {} ms: raise limits.{}", limit.as_millis(), breach.key());
+        Failure::Stopped(text.into())
+    }
+
+    async fn outcome(&self, call: &Call, limit: Option<Duration>, breach: Breach) -> Result<Settled, Failure> {
         let outcome = poll_fn(|context| call.invocations.poll_outcome(call.id, context));
         let outcome = match limit {
             None => outcome.await,
-            Some(limit) => tokio::time::timeout(limit, outcome).await.unwrap_or_else(|_| {
-                let reason = format!("exceeded wall time limit {} ms: raise {key}", limit.as_millis());
-                Err(Failure::Stopped(reason.into()))
-            }),
+            Some(limit) => {
+                let outcome = tokio::time::timeout(limit, outcome).await;
+                outcome.unwrap_or_else(|_| Err(self.out_of_time(limit, breach)))
+            }
         };
         outcome.map_err(|failure| self.stopped(call).unwrap_or(failure))
     }
@@ -220,6 +290,14 @@ impl Host {
             })
             .await;
             let Some(reason) = reason else { return };
+            if let Some(reason) = self.load.lost().cloned() {
+                // Another thread has taken over; this one came back too late.
+                if let State::Running(stopped) = self.isolate.replace(State::Gone) {
+                    stopped.invocations().stop_all(&reason);
+                }
+                self.retire();
+                return;
+            }
             self.replace(reason).await;
         }
     }
@@ -230,7 +308,10 @@ impl Host {
         let State::Running(stopped) = self.isolate.replace(State::Replacing) else { return };
         stopped.invocations().stop_all(&text);
         drop(stopped);
-        let next = match Isolate::load(&self.version).await {
+        // V8 and the allocator keep what the isolate used, which was as much as it may.
+        // SAFETY: mi_collect has no preconditions.
+        unsafe { libmimalloc_sys::mi_collect(true) };
+        let next = match Isolate::load(&self.version, &self.load).await {
             Ok(isolate) => State::Running(Box::new(isolate)),
             Err(error) => {
                 tracing::error!(worker = %self.version.name, %error, "the isolate cannot be replaced");
@@ -239,6 +320,7 @@ impl Host {
         };
         *self.isolate.borrow_mut() = next;
         self.changed.notify_waiters();
+        self.note_room();
     }
 
     pub(crate) fn retire(&self) {
@@ -278,6 +360,42 @@ impl Host {
             isolate.wake();
         }
         self.changed.notify_waiters();
+        self.note_room();
+    }
+
+    /// Lets the next request that waits begin, if it can.
+    fn note_room(&self) {
+        if self.queued.get() > 0 && self.has_room() {
+            self.room.notify_one();
+        }
+    }
+
+    /// Waits for `waitUntil` work that goes on after the answer, and gives it up past the limit.
+    async fn wait_for_work(self: Rc<Self>, invocations: Rc<Invocations>, id: InvocationId) {
+        let limit = self.version.limits.wait_until;
+        loop {
+            tokio::select! {
+                () = invocations.over(id) => return,
+                () = tokio::time::sleep(limit) => {}
+            }
+            // The time counts from the end of the answer.
+            if !invocations.is_streaming(id) {
+                break;
+            }
+        }
+        self.version.breaches.note(Breach::WaitUntil);
+        let text = format!(
+            "waitUntil() work was still going on {} ms after the answer, nothing waits for it any more: raise limits.wait_until_ms",
+            limit.as_millis()
+        );
+        self.version.log.limit_met(invocations.describe(id).as_deref(), &text);
+        invocations.abandon_work(id);
+        if let State::Running(isolate) = &*self.isolate.borrow()
+            && Rc::ptr_eq(isolate.invocations(), &invocations)
+        {
+            self.note_invocations(&invocations);
+            isolate.wake();
+        }
     }
 
     fn note_invocations(&self, invocations: &Invocations) {
@@ -286,6 +404,25 @@ impl Host {
         if left == 0 {
             self.load.became_idle.notify_waiters();
         }
+        if self.queued.get() > 0 && left < self.version.limits.concurrent_requests {
+            self.room.notify_one();
+        }
+    }
+}
+
+/// A request that waits in line, counted until it begins or its client leaves.
+struct Queued<'a>(&'a Cell<usize>);
+
+impl<'a> Queued<'a> {
+    fn enter(queued: &'a Cell<usize>) -> Self {
+        queued.set(queued.get() + 1);
+        Self(queued)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -309,6 +446,9 @@ struct Call {
 impl Drop for Call {
     fn drop(&mut self) {
         self.invocations.release(self.id);
+        if self.invocations.works_after_answer(self.id) {
+            deno_core::unsync::spawn(self.host.clone().wait_for_work(self.invocations.clone(), self.id));
+        }
         if let State::Running(isolate) = &*self.host.isolate.borrow() {
             self.host.note_invocations(&self.invocations);
             if self.invocations.has_notices() {

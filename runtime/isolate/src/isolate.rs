@@ -1,26 +1,24 @@
 use std::cell::RefCell;
-use std::future::pending;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use aerostack_bindings::{CallObserver, CallerOver, Calls, ErrorKind};
-use aerostack_platform::{Event, InvocationId, Invocations, WorkerLog};
+use aerostack_bindings::Calls;
+use aerostack_platform::{BlobBytes, Event, InvocationId, Invocations, WorkerLog};
 use deno_core::error::{CoreError, CoreErrorKind, JsError};
 use deno_core::futures::task::AtomicWaker;
 use deno_core::{JsRuntime, PollEventLoopOptions, RuntimeOptions, v8};
 
+use crate::attribution::Attribution;
 use crate::limits::{BufferQuota, Guard, StopReason};
 use crate::loader::GraphLoader;
+use crate::thread::ThreadLoad;
 use crate::worker::{EnvValue, WorkerVersion};
 
 /// Longest a single binding call may take; a handler's own limit is shorter or the client gave up long before.
 const BINDING_DEADLINE: Duration = Duration::from_mins(1);
-
-/// Turns of the event loop shorter than this are not counted against the CPU limit: counting would cost more than they do.
-const LONG_TURN: Duration = Duration::from_millis(1);
 
 /// Why a version of a worker cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -78,9 +76,9 @@ struct Handlers {
 
 impl Isolate {
     /// Creates an isolate from the snapshot and loads the worker's modules into it.
-    pub(crate) async fn load(version: &WorkerVersion) -> Result<Self, LoadError> {
+    pub(crate) async fn load(version: &WorkerVersion, load: &Arc<ThreadLoad>) -> Result<Self, LoadError> {
         let started = Instant::now();
-        let (runtime, prepared) = prepare(version)?;
+        let (runtime, prepared) = prepare(version, load)?;
         let created = Instant::now();
         let isolate = load_main(version, runtime, prepared).await?;
         // What benches/isolate/start reads.
@@ -150,12 +148,10 @@ impl Isolate {
         if let Some(reason) = self.guard.stopped() {
             return Poll::Ready(reason);
         }
-        let started = Instant::now();
         let turn = {
             let _entered = self.guard.enter();
             self.runtime.borrow_mut().poll_event_loop(context, PollEventLoopOptions::default())
         };
-        self.charge(started);
         if let Some(reason) = self.guard.stopped() {
             return Poll::Ready(reason);
         }
@@ -184,27 +180,8 @@ impl Isolate {
         Poll::Pending
     }
 
-    /// Counts a turn that took long enough to matter, and stops the isolate when its many turns add up to what one may not
-    /// take: a loop that gives way now and then never meets the watchdog.
-    fn charge(&self, started: Instant) {
-        let turn = started.elapsed();
-        if turn >= LONG_TURN && self.invocations.charge(turn) > self.guard.cpu_limit() {
-            self.guard.stop(StopReason::Cpu);
-        }
-    }
-
     /// Calls one of the platform's own functions, then runs the microtasks it queued. They catch what user code throws.
     fn call<const N: usize>(
-        &self,
-        function: &v8::Global<v8::Function>,
-        arguments: impl for<'s> FnOnce(&mut v8::PinScope<'s, '_>) -> [v8::Local<'s, v8::Value>; N],
-    ) {
-        let started = Instant::now();
-        self.call_uncharged(function, arguments);
-        self.charge(started);
-    }
-
-    fn call_uncharged<const N: usize>(
         &self,
         function: &v8::Global<v8::Function>,
         arguments: impl for<'s> FnOnce(&mut v8::PinScope<'s, '_>) -> [v8::Local<'s, v8::Value>; N],
@@ -237,9 +214,10 @@ struct Prepared {
     waker: Arc<AtomicWaker>,
 }
 
-fn prepare(version: &WorkerVersion) -> Result<(JsRuntime, Prepared), LoadError> {
+fn prepare(version: &WorkerVersion, load: &Arc<ThreadLoad>) -> Result<(JsRuntime, Prepared), LoadError> {
     let limits = &version.limits;
     let buffers = BufferQuota::new(limits.array_buffer_bytes);
+    let blobs = Arc::new(BlobBytes::default());
     let params = v8::CreateParams::default()
         .heap_limits(0, limits.heap_bytes)
         .array_buffer_allocator(buffers.clone().allocator())
@@ -259,7 +237,7 @@ fn prepare(version: &WorkerVersion) -> Result<(JsRuntime, Prepared), LoadError> 
     })
     .map_err(|error| engine_error(&error))?;
     runtime
-        .lazy_init_extensions(aerostack_platform::arguments(&version.web))
+        .lazy_init_extensions(aerostack_platform::arguments(&version.web, blobs.clone()))
         .map_err(|error| LoadError::Engine(error.to_string()))?;
 
     let waker = runtime.op_state().borrow().waker.clone();
@@ -268,21 +246,28 @@ fn prepare(version: &WorkerVersion) -> Result<(JsRuntime, Prepared), LoadError> 
         limits.clone(),
         runtime.v8_isolate().thread_safe_handle(),
         Arc::new(move || watchdog_waker.wake()),
+        version.breaches.clone(),
+        load.clone(),
     );
     let heap_guard = guard.clone();
     runtime.add_near_heap_limit_callback(move |current, _| heap_guard.near_heap_limit(current, &buffers));
 
-    let invocations = Rc::new(Invocations::default());
+    let invocations = Rc::new(Invocations::new(limits.invocation.clone(), version.breaches.clone()));
     {
-        // SAFETY: the pointer is used on this thread while the runtime lives; the observer goes when its state goes.
-        let pointer = unsafe { runtime.v8_isolate().as_raw_isolate_ptr() };
-        let observer =
-            Attribution { isolate: pointer, context: runtime.main_context(), invocations: invocations.clone() };
+        let context = runtime.main_context();
+        // SAFETY: used on this thread while the runtime lives: by its ops, its interrupts and its outbound requests.
+        let attribution = unsafe {
+            let pointer = runtime.v8_isolate().as_raw_isolate_ptr();
+            Attribution::new(pointer, context, invocations.clone(), blobs)
+        };
+        runtime.v8_isolate().set_slot(attribution.clone());
+        let outbound = attribution.clone();
+        aerostack_platform::check_outbound_requests(Rc::new(move || outbound.begin_fetch()));
         let state = runtime.op_state();
         let mut state = state.borrow_mut();
         state.put(invocations.clone());
         state.put::<Arc<dyn WorkerLog>>(version.log.clone());
-        state.put(Calls::new(Rc::new(observer), BINDING_DEADLINE));
+        state.put(Calls::new(attribution, BINDING_DEADLINE));
         version.web.install(&mut state);
         (version.install)(&mut state);
     }
@@ -453,43 +438,5 @@ fn engine_error(error: &CoreError) -> LoadError {
     match error.as_kind() {
         CoreErrorKind::Js(error) => LoadError::Exception(error.clone()),
         _ => LoadError::Engine(error.to_string()),
-    }
-}
-
-/// Adds each binding call to the invocation it was made for.
-struct Attribution {
-    isolate: v8::UnsafeRawIsolatePtr,
-    context: v8::Global<v8::Context>,
-    invocations: Rc<Invocations>,
-}
-
-impl Attribution {
-    /// Called from an op.
-    fn running(&self) -> Option<InvocationId> {
-        // SAFETY: on the isolate's thread, and while it lives.
-        let mut isolate = unsafe { v8::Isolate::from_raw_isolate_ptr(self.isolate) };
-        v8::scope!(let handle_scope, &mut isolate);
-        let context = v8::Local::new(handle_scope, &self.context);
-        let scope = &mut v8::ContextScope::new(handle_scope, context);
-        InvocationId::running(scope)
-    }
-}
-
-impl CallObserver for Attribution {
-    fn started(&self, kind: &'static str) {
-        if let Some(id) = self.running() {
-            self.invocations.add_cost(id, kind);
-        }
-    }
-
-    fn caller_over(&self) -> CallerOver {
-        match self.running() {
-            Some(id) => Box::pin(self.invocations.over(id)),
-            None => Box::pin(pending()),
-        }
-    }
-
-    fn finished(&self, kind: &'static str, binding: &str, op: &'static str, took: Duration, error: Option<ErrorKind>) {
-        tracing::trace!(kind, binding, op, ?took, ?error, "binding call");
     }
 }

@@ -6,6 +6,7 @@
 //! * A [`Host`] is one isolate thread seen from inside: connections live on it and call handlers directly. From outside,
 //!   [`Worker::fetch`] and [`Worker::event`] hop there.
 
+mod attribution;
 mod engine;
 mod host;
 mod isolate;
@@ -17,8 +18,8 @@ mod thread;
 mod worker;
 
 pub use aerostack_platform::{
-    ConsoleLevel, Costs, Event, EventCall, EventNotes, Failure, InvocationId, RequestBody, Response, ResponseBody,
-    WebOptions, WorkerLog,
+    Breach, Breaches, ConsoleLevel, Costs, Event, EventCall, EventNotes, Failure, InvocationId, InvocationLimits,
+    RequestBody, Response, ResponseBody, WebOptions, WorkerLog,
 };
 /// A chunk of a response body.
 pub use deno_core::BufView as Chunk;
@@ -33,5 +34,5 @@ pub use isolate::{HandlerSet, LoadError};
 pub use limits::{Limits, StopReason};
 pub use remote::{RemoteAnswer, RemoteBody, RemoteRequest};
 pub use report::{ErrorReport, ReportFrame};
-pub use thread::{IsolateThread, ThreadLoad};
+pub use thread::{IsolateThread, Mourner, Mourning, ThreadLoad};
 pub use worker::{EnvEntry, EnvValue, InstallBindings, Worker, WorkerParts, WorkerVersion};

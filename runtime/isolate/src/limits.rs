@@ -3,38 +3,67 @@
 //! Time on the CPU is watched from a thread of its own, because an endless loop never gives control back; memory by V8's
 //! near-heap-limit callback and by a counting allocator for ArrayBuffers, which live outside the heap. A breach stops the
 //! isolate for good: V8 is not used again after a termination, the isolate is replaced.
+//!
+//! The CPU limit is an invocation's, and a turn of the event loop runs many. So the watchdog samples: every few milliseconds it asks
+//! V8 for an interrupt, in which the invocation that is running is known and is charged with the time since the last look. Many
+//! short turns add up this way, and a request that only waits is not charged with what its neighbours do. What cannot be
+//! interrupted (a sort, a pattern) is one long turn, and is found by the thread's clock alone.
 
 use std::ffi::c_void;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use aerostack_platform::{Breach, Breaches, InvocationLimits};
 use deno_core::v8;
+
+use crate::attribution::Attribution;
+use crate::thread::ThreadLoad;
 
 /// The limits of one worker's isolates (`[limits]` in aerostack.toml).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest time an invocation may run: one uninterrupted turn by the CPU clock, many short ones added up.
+    /// Longest time an invocation may take on the CPU, in one turn or in many.
     pub cpu: Duration,
     /// Longest time from a request's arrival to its answer.
     pub wall: Option<Duration>,
     /// Longest time from a `scheduled` or `queue` handler's call to the end of its `waitUntil` work.
     pub event_wall: Duration,
+    /// Longest time that `waitUntil` work of a request may go on after its answer has left.
+    pub wait_until: Duration,
     /// JavaScript heap, bytes.
     pub heap_bytes: usize,
-    /// Bytes of all ArrayBuffers of an isolate together.
+    /// Bytes of all ArrayBuffers, WebAssembly memories and blobs of an isolate together.
     pub array_buffer_bytes: usize,
+    /// Requests that an isolate works on at once: not answered yet, still streaming, or with `waitUntil` work left.
+    pub concurrent_requests: usize,
+    /// Requests that wait for those; more are refused at once.
+    pub queued_requests: usize,
+    /// What is counted one invocation at a time.
+    pub invocation: InvocationLimits,
 }
 
 /// Why an isolate was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
-    /// A turn took longer on the CPU than [`Limits::cpu`].
+    /// An invocation took longer on the CPU than [`Limits::cpu`].
     Cpu,
     /// The heap reached [`Limits::heap_bytes`].
     Heap,
     /// V8 gave up on finding room for an ArrayBuffer within [`Limits::array_buffer_bytes`].
     ArrayBuffers,
+}
+
+impl StopReason {
+    /// The limit that was met.
+    pub fn breach(self) -> Breach {
+        match self {
+            Self::Cpu => Breach::Cpu,
+            Self::Heap => Breach::Memory,
+            Self::ArrayBuffers => Breach::ArrayBuffers,
+        }
+    }
 }
 
 impl Limits {
@@ -55,53 +84,107 @@ impl Limits {
     }
 }
 
-/// Heap granted past the limit, each time V8 asks, so that the stop can be carried out; an isolate that got here is never used
-/// again. Large, because a built-in that is growing one huge array sees the stop only when it returns, and V8 ends the whole
-/// process when it may not grow on.
+/// Heap granted past the limit so that the stop can be carried out; an isolate that got here is never used again. Large, because a
+/// built-in that is growing one huge array sees the stop only when it returns, and V8 ends the whole process when it may not grow
+/// on. One that needs still more takes its thread with it, and nothing else.
 const HEAP_HEADROOM_BYTES: usize = 1024 * 1024 * 1024;
 
 /// What the watchdog knows of one isolate. Shared between the isolate's thread and the watchdog's.
 pub(crate) struct Guard {
     limits: Limits,
-    /// Nanoseconds since [`Guard::started`] at which the isolate's thread entered V8, or 0 outside.
-    entered_at: AtomicU64,
-    started: Instant,
+    /// How often the isolate's thread has entered V8, and whether it is inside: then the number is odd.
+    turn: AtomicU64,
     stopped: AtomicU8,
+    /// Time on the CPU that no invocation was charged with yet, nanoseconds, and the turn it was seen in.
+    seen_cpu: AtomicU64,
+    seen_turn: AtomicU64,
+    /// Whether V8 was asked to call [`Guard::take_seen_cpu`]'s caller and has not yet.
+    asked: AtomicBool,
+    /// Whether V8 has got [`HEAP_HEADROOM_BYTES`].
+    granted_headroom: AtomicBool,
     /// The CPU clock of the isolate's thread. Reading it after the thread ended is an error, not undefined.
     cpu_clock: libc::clockid_t,
+    thread_id: libc::pid_t,
     handle: v8::IsolateHandle,
     waker: Arc<dyn Fn() + Send + Sync>,
+    breaches: Arc<Breaches>,
+    /// The thread the isolate is on, which is given up when the isolate cannot be stopped.
+    thread: Arc<ThreadLoad>,
 }
 
 impl Guard {
     /// Begins to watch the isolate of the calling thread. `waker` is called from the watchdog's thread after a stop.
-    pub(crate) fn watch(limits: Limits, handle: v8::IsolateHandle, waker: Arc<dyn Fn() + Send + Sync>) -> Arc<Self> {
+    pub(crate) fn watch(
+        limits: Limits,
+        handle: v8::IsolateHandle,
+        waker: Arc<dyn Fn() + Send + Sync>,
+        breaches: Arc<Breaches>,
+        thread: Arc<ThreadLoad>,
+    ) -> Arc<Self> {
         let mut cpu_clock: libc::clockid_t = 0;
         // SAFETY: the calling thread exists, and the pointer is to a local.
         let found = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut cpu_clock) };
         assert_eq!(found, 0, "a thread has a CPU clock");
         let guard = Arc::new(Self {
             limits,
-            entered_at: AtomicU64::new(0),
-            started: Instant::now(),
+            turn: AtomicU64::new(0),
             stopped: AtomicU8::new(0),
+            seen_cpu: AtomicU64::new(0),
+            seen_turn: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
+            granted_headroom: AtomicBool::new(false),
             cpu_clock,
+            // SAFETY: gettid has no preconditions.
+            thread_id: unsafe { libc::gettid() },
             handle,
             waker,
+            breaches,
+            thread,
         });
         Watchdog::get().watch(&guard);
         guard
     }
 
-    /// Marks the time in V8 until the returned value is dropped.
+    /// Marks the time in V8 until the returned value is dropped. Not nested.
     pub(crate) fn enter(&self) -> Entered<'_> {
-        let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1);
-        self.entered_at.store(now, Ordering::Release);
+        self.pass_border();
         Entered(self)
     }
 
-    pub(crate) fn cpu_limit(&self) -> Duration {
-        self.limits.cpu
+    fn pass_border(&self) {
+        // Only the isolate's thread writes.
+        self.turn.store(self.turn.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// Called from the interrupt that the watchdog asked for: the time on the CPU to charge to the invocation that is running.
+    pub(crate) fn take_seen_cpu(&self) -> Option<Duration> {
+        self.asked.store(false, Ordering::Release);
+        let cpu = Duration::from_nanos(self.seen_cpu.swap(0, Ordering::AcqRel));
+        // The turn it was seen in may have ended before V8 looked.
+        (self.seen_turn.load(Ordering::Acquire) == self.turn.load(Ordering::Relaxed)).then_some(cpu)
+    }
+
+    /// Stops the isolate when an invocation has used this much.
+    pub(crate) fn check_cpu(&self, used: Duration) {
+        if used > self.limits.cpu {
+            self.stop(StopReason::Cpu);
+        }
+    }
+
+    /// Has the time on the CPU charged to the invocation that is running, as soon as V8 can say which. Called from the watchdog.
+    fn charge_running(self: &Arc<Self>, turn: u64, cpu: Duration) {
+        if self.seen_turn.swap(turn, Ordering::AcqRel) != turn {
+            self.seen_cpu.store(0, Ordering::Release);
+        }
+        self.seen_cpu.fetch_add(u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX), Ordering::AcqRel);
+        if !self.asked.swap(true, Ordering::AcqRel) {
+            self.handle.request_interrupt(charge_running_invocation, Arc::as_ptr(self).cast_mut().cast());
+        }
+    }
+
+    /// Growth of the process during one turn that the isolate cannot have caused within its limits.
+    fn impossible_growth(&self) -> u64 {
+        (self.limits.heap_bytes + HEAP_HEADROOM_BYTES / 2 + self.limits.array_buffer_bytes) as u64
     }
 
     /// Why the isolate was stopped, if it was. Sticky.
@@ -121,13 +204,23 @@ impl Guard {
             StopReason::Heap => 2,
             StopReason::ArrayBuffers => 3,
         };
-        let _ = self.stopped.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
+        if self.stopped.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.breaches.note(reason.breach());
+        }
         self.handle.terminate_execution();
         (self.waker)();
     }
 
-    /// The heap limit V8 may go on with; stops the isolate.
+    /// The heap limit V8 may go on with; stops the isolate. Does not return when that did not help: what runs is a built-in that looks
+    /// at nothing until it is done, and V8 would end the process. Only the thread ends here, and never runs again.
     pub(crate) fn near_heap_limit(&self, current: usize, buffers: &BufferQuota) -> usize {
+        if self.granted_headroom.swap(true, Ordering::Relaxed) {
+            let reason = self.stopped().unwrap_or(StopReason::Heap);
+            self.thread.give_up(&self.limits.describe(reason));
+            loop {
+                std::thread::park();
+            }
+        }
         // V8 also comes here when an ArrayBuffer finds no room, because buffers count as part of the heap's size.
         let refused = buffers.refused.load(Ordering::Relaxed);
         self.stop(if refused { StopReason::ArrayBuffers } else { StopReason::Heap });
@@ -140,7 +233,24 @@ pub(crate) struct Entered<'a>(&'a Guard);
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        self.0.entered_at.store(0, Ordering::Release);
+        self.0.pass_border();
+    }
+}
+
+/// See [`Guard::charge_running`].
+unsafe extern "C" fn charge_running_invocation(isolate: v8::UnsafeRawIsolatePtr, guard: *mut c_void) {
+    // SAFETY: the isolate's runtime holds the guard (in its near-heap-limit callback), and V8 calls this while it lives.
+    let guard = unsafe { &*guard.cast::<Guard>() };
+    let Some(cpu) = guard.take_seen_cpu() else { return };
+    // SAFETY: V8 calls this on the isolate's thread.
+    let isolate = unsafe { v8::Isolate::from_raw_isolate_ptr(isolate) };
+    let Some(attribution) = isolate.get_slot::<Rc<Attribution>>().cloned() else { return };
+    if let Some(used) = attribution.charge_cpu(cpu) {
+        guard.check_cpu(used);
+    }
+    let limit = guard.limits.array_buffer_bytes;
+    if attribution.bytes_outside_heap(limit) > limit {
+        guard.stop(StopReason::ArrayBuffers);
     }
 }
 
@@ -154,11 +264,23 @@ struct Watched {
     /// The turn that was running at the last look, and the thread's CPU time when it was first seen.
     turn: u64,
     cpu_at_first_sight: Duration,
+    /// The thread's CPU time at the last look.
+    cpu: Duration,
+    /// Bytes that were resident in the whole process, and pages that the thread had touched first, when the turn was found to be long.
+    before: Option<(u64, u64)>,
+    /// The turn that was running when the isolate was first seen to be stopped, and the thread's CPU time then.
+    stopped: Option<(u64, Duration)>,
 }
 
 /// How often the watchdog looks while some isolate is inside V8, and while none is.
 const BUSY_PERIOD: Duration = Duration::from_millis(5);
 const IDLE_PERIOD: Duration = Duration::from_millis(25);
+
+/// A turn this long is worth a look at the memory of the process.
+const LONG_TURN: Duration = Duration::from_millis(50);
+
+/// Time on the CPU that an isolate may take to see that it was stopped, before its thread is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Watchdog {
     fn get() -> &'static Self {
@@ -175,7 +297,14 @@ impl Watchdog {
     }
 
     fn watch(&self, guard: &Arc<Guard>) {
-        let watched = Watched { guard: Arc::downgrade(guard), turn: 0, cpu_at_first_sight: Duration::ZERO };
+        let watched = Watched {
+            guard: Arc::downgrade(guard),
+            turn: 0,
+            cpu_at_first_sight: Duration::ZERO,
+            cpu: Duration::ZERO,
+            before: None,
+            stopped: None,
+        };
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(watched);
     }
 
@@ -189,31 +318,79 @@ impl Watchdog {
     /// Looks at every isolate once; whether any is inside V8.
     fn look(&self) -> bool {
         let mut busy = false;
+        let mut long_turns = Vec::new();
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.retain_mut(|watched| {
             let Some(guard) = watched.guard.upgrade() else { return false };
-            let turn = guard.entered_at.load(Ordering::Acquire);
-            if turn == 0 {
-                watched.turn = 0;
+            let turn = guard.turn.load(Ordering::Acquire);
+            if turn % 2 == 0 {
+                watched.turn = turn;
                 return true;
             }
             busy = true;
+            let cpu = read_cpu_clock(guard.cpu_clock);
             if let Some(reason) = guard.stopped() {
                 // deno_core's own error path may have cancelled the termination: say it again until the thread is out.
                 guard.stop(reason);
+                let stopped = watched.stopped.get_or_insert((turn, cpu));
+                if stopped.0 == turn && cpu.saturating_sub(stopped.1) > PATIENCE {
+                    guard.thread.give_up(&guard.limits.describe(reason));
+                }
                 return true;
             }
-            let cpu = read_cpu_clock(guard.cpu_clock);
+            let since_last_look = cpu.saturating_sub(std::mem::replace(&mut watched.cpu, cpu));
             if watched.turn != turn {
                 watched.turn = turn;
                 watched.cpu_at_first_sight = cpu;
+                watched.before = None;
             } else if cpu.saturating_sub(watched.cpu_at_first_sight) > guard.limits.cpu {
                 guard.stop(StopReason::Cpu);
+                return true;
+            }
+            // A look that finds the thread in V8 stands for the time since the last one, at most for what lies between two.
+            guard.charge_running(turn, since_last_look.min(IDLE_PERIOD));
+            if cpu.saturating_sub(watched.cpu_at_first_sight) >= LONG_TURN {
+                long_turns.extend(watched.growth().map(|(grown, touched)| (grown, touched, guard.clone())));
             }
             true
         });
+        // What no counter sees (messages between ports, buffers that are shared) ends here: of those that run long while the process
+        // grows by more than they may have, the one that touched the most.
+        let greediest = long_turns.into_iter().max_by_key(|(_, touched, _)| *touched);
+        if let Some((grown, _, guard)) = greediest
+            && grown > guard.impossible_growth()
+        {
+            guard.stop(StopReason::ArrayBuffers);
+        }
         busy
     }
+}
+
+impl Watched {
+    /// Bytes that the process has grown by, and pages that the thread has touched first, since the turn was found to be long. `None` where
+    /// the system does not tell.
+    fn growth(&mut self) -> Option<(u64, u64)> {
+        let guard = self.guard.upgrade()?;
+        let now = (resident_bytes()?, pages_touched(guard.thread_id)?);
+        let before = *self.before.get_or_insert(now);
+        Some((now.0.saturating_sub(before.0), now.1.saturating_sub(before.1)))
+    }
+}
+
+/// Memory of the whole process; `None` where the system does not tell.
+fn resident_bytes() -> Option<u64> {
+    let statistics = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statistics.split(' ').nth(1)?.parse().ok()?;
+    // SAFETY: sysconf has no preconditions.
+    let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    Some(pages * u64::try_from(page_bytes).ok()?)
+}
+
+/// Pages that a thread was the first to touch: its minor faults, field 10 of proc_pid_stat(5).
+fn pages_touched(thread: libc::pid_t) -> Option<u64> {
+    let statistics = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).ok()?;
+    // The name before may contain anything, but no later parenthesis.
+    statistics.rsplit_once(") ")?.1.split(' ').nth(7)?.parse().ok()
 }
 
 /// Time a thread has spent on the CPU; zero once it has ended.

@@ -74,7 +74,11 @@ pub(crate) async fn fetch(thread: &IsolateThread, request: RemoteRequest) -> Res
             }
         });
     });
-    answer.await.unwrap_or_else(|_| Err(Failure::Stopped("the worker was shut down".into())))
+    tokio::select! {
+        biased;
+        answer = answer => answer.unwrap_or_else(|_| Err(Failure::Stopped("the worker was shut down".into()))),
+        Some(reason) = thread.load().until_lost() => Err(Failure::Stopped(reason)),
+    }
 }
 
 /// Runs an event on the thread. Gives the event back when the thread ended before it began.
@@ -95,9 +99,17 @@ pub(crate) async fn event(thread: &IsolateThread, event: EventCall) -> Result<Ev
             }
         });
     });
-    match report.await {
-        Ok(report) => Ok(report),
-        Err(_) => match offered.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    let report = tokio::select! {
+        biased;
+        report = report => report.ok(),
+        Some(reason) = thread.load().until_lost() => {
+            let begun = offered.lock().unwrap_or_else(PoisonError::into_inner).is_none();
+            begun.then(|| EventReport::lost(Failure::Stopped(reason)))
+        }
+    };
+    match report {
+        Some(report) => Ok(report),
+        None => match offered.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(event) => Err(event),
             None => Ok(EventReport::never_begun()),
         },

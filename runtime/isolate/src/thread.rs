@@ -1,7 +1,8 @@
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use slab::Slab;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::host::Host;
@@ -19,20 +20,92 @@ pub struct IsolateThread {
     handlers: HandlerSet,
 }
 
-/// How much an isolate thread has to do.
-#[derive(Debug, Default)]
+/// How much an isolate thread has to do, and whether it still does anything.
+#[derive(Default)]
 pub struct ThreadLoad {
     /// Connections that live on the thread.
     pub connections: AtomicUsize,
     /// Handlers that have not answered, and answers and `waitUntil` work that have not ended.
     pub invocations: AtomicUsize,
     pub(crate) became_idle: Notify,
+    /// Why the thread was given up.
+    lost: OnceLock<Arc<str>>,
+    /// The thread has come to its end.
+    ended: AtomicBool,
+    /// One of the two has happened.
+    became_unusable: Notify,
+    /// Who hears of it.
+    mourners: Mutex<Slab<Arc<dyn Mourner>>>,
+}
+
+/// Is told when an isolate thread is given up, because what runs on it can neither be stopped nor waited for. What lives on the thread
+/// is lost, and must be told from here.
+pub trait Mourner: Send + Sync {
+    /// Called from the watchdog's thread, from the lost one, or from within [`ThreadLoad::mourn`]. The text names the limit that was
+    /// met.
+    fn lost(&self, reason: &str);
 }
 
 impl ThreadLoad {
+    /// Tells `mourner` if the thread is given up, or was already, until the returned value is dropped.
+    pub fn mourn(self: &Arc<Self>, mourner: Arc<dyn Mourner>) -> Mourning {
+        let place = self.mourners.lock().unwrap_or_else(PoisonError::into_inner).insert(mourner.clone());
+        if let Some(reason) = self.lost() {
+            mourner.lost(reason);
+        }
+        Mourning { load: self.clone(), place }
+    }
+
+    /// Gives the thread up; the first reason stands.
+    pub(crate) fn give_up(&self, reason: &str) {
+        if self.lost.set(reason.into()).is_err() {
+            return;
+        }
+        for (_, mourner) in self.mourners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            mourner.lost(reason);
+        }
+        self.became_unusable.notify_waiters();
+    }
+
+    /// Why the thread was given up, if it was.
+    pub fn lost(&self) -> Option<&Arc<str>> {
+        self.lost.get()
+    }
+
+    /// Waits until the thread is given up, and for the reason; `None` when it ends by itself before.
+    pub(crate) async fn until_lost(&self) -> Option<Arc<str>> {
+        loop {
+            let became_unusable = self.became_unusable.notified();
+            if let Some(reason) = self.lost() {
+                return Some(reason.clone());
+            }
+            if self.ended.load(Ordering::Acquire) {
+                return None;
+            }
+            became_unusable.await;
+        }
+    }
+
+    fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.became_unusable.notify_waiters();
+    }
+
     /// Connections and invocations together.
     pub fn total(&self) -> usize {
         self.connections.load(Ordering::Relaxed) + self.invocations.load(Ordering::Relaxed)
+    }
+}
+
+/// See [`ThreadLoad::mourn`].
+pub struct Mourning {
+    load: Arc<ThreadLoad>,
+    place: usize,
+}
+
+impl Drop for Mourning {
+    fn drop(&mut self) {
+        self.load.mourners.lock().unwrap_or_else(PoisonError::into_inner).remove(self.place);
     }
 }
 
@@ -46,6 +119,7 @@ impl IsolateThread {
         let (loaded, outcome) = oneshot::channel();
         let load = Arc::new(ThreadLoad::default());
         let host_load = load.clone();
+        let ending = load.clone();
         let loading = version.clone();
         std::thread::Builder::new()
             .name(format!("{}-{index}", version.name))
@@ -60,12 +134,17 @@ impl IsolateThread {
                     .expect("a current-thread runtime can be built");
                 runtime.block_on(run(loading, host_load, inbox, loaded));
                 drop(runtime);
+                ending.end();
                 // V8 and the allocator keep what the isolate used; give it back (embedding notes, section 5.3).
                 // SAFETY: mi_collect has no preconditions.
                 unsafe { libmimalloc_sys::mi_collect(true) };
             })
             .map_err(LoadError::Thread)?;
-        let handlers = outcome.await.unwrap_or(Err(LoadError::ThreadDied))?;
+        let handlers = tokio::select! {
+            biased;
+            outcome = outcome => outcome.unwrap_or(Err(LoadError::ThreadDied))?,
+            Some(reason) = load.until_lost() => return Err(LoadError::Stopped(reason.to_string())),
+        };
         Ok(Self { tasks, load, version, handlers })
     }
 
@@ -105,6 +184,7 @@ impl IsolateThread {
             tokio::select! {
                 () = became_idle => {}
                 () = self.tasks.closed() => {}
+                _ = self.load.until_lost() => return,
             }
         }
     }

@@ -1,9 +1,10 @@
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard, Weak};
 
 use aerostack_modules::{Graph, Url};
-use aerostack_platform::{EventCall, Failure, WebOptions, WorkerLog};
+use aerostack_platform::{Breaches, EventCall, Failure, WebOptions, WorkerLog};
 use deno_core::OpState;
+use tokio::sync::Notify;
 
 use crate::host::EventReport;
 use crate::isolate::{HandlerSet, LoadError};
@@ -56,6 +57,8 @@ pub struct WorkerVersion {
     pub log: Arc<dyn WorkerLog>,
     /// What outbound connections trust.
     pub web: WebOptions,
+    /// Where breaches of `limits` are counted; the worker's, over all its versions.
+    pub breaches: Arc<Breaches>,
     pub(crate) code_cache: Arc<CodeCache>,
 }
 
@@ -77,13 +80,15 @@ pub struct WorkerParts {
     pub log: Arc<dyn WorkerLog>,
     /// See [`WorkerVersion::web`].
     pub web: WebOptions,
+    /// See [`WorkerVersion::breaches`].
+    pub breaches: Arc<Breaches>,
 }
 
 impl WorkerVersion {
     /// A version ready to be loaded.
     pub fn new(parts: WorkerParts) -> Arc<Self> {
-        let WorkerParts { name, root, graph, env, install, limits, log, web } = parts;
-        Arc::new(Self { name, root, graph, env, install, limits, log, web, code_cache: Arc::default() })
+        let WorkerParts { name, root, graph, env, install, limits, log, web, breaches } = parts;
+        Arc::new(Self { name, root, graph, env, install, limits, log, web, breaches, code_cache: Arc::default() })
     }
 
     /// A module's path as it is printed: relative to the project.
@@ -96,14 +101,24 @@ impl WorkerVersion {
 /// A worker whose version can be replaced while requests are in flight.
 pub struct Worker {
     name: String,
+    threads: Arc<Threads>,
+}
+
+/// The threads of the current version.
+struct Threads {
     current: RwLock<Arc<[Arc<IsolateThread>]>>,
+    /// One that was given up is replaced.
+    changed: Notify,
 }
 
 impl Worker {
     /// Loads a version into `isolates` threads. Fails with what the first of them failed with.
     pub async fn start(version: Arc<WorkerVersion>, isolates: usize) -> Result<Self, LoadError> {
         let name = version.name.clone();
-        Ok(Self { name, current: RwLock::new(start_threads(version, isolates).await?) })
+        let threads =
+            Arc::new(Threads { current: RwLock::new(start_threads(version, isolates).await?), changed: Notify::new() });
+        threads.watch();
+        Ok(Self { name, threads })
     }
 
     /// The worker's name.
@@ -114,7 +129,8 @@ impl Worker {
     /// Loads another version and lets it take over. The old one finishes what it has begun; on an error it simply goes on.
     pub async fn replace(&self, version: Arc<WorkerVersion>, isolates: usize) -> Result<(), LoadError> {
         let threads = start_threads(version, isolates).await?;
-        let retired = std::mem::replace(&mut *self.current.write().unwrap_or_else(PoisonError::into_inner), threads);
+        let retired = std::mem::replace(&mut *self.threads.write(), threads);
+        self.threads.watch();
         for thread in retired.iter() {
             thread.retire();
         }
@@ -128,32 +144,44 @@ impl Worker {
 
     /// The threads of the current version.
     pub fn threads(&self) -> Arc<[Arc<IsolateThread>]> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.threads.all()
+    }
+
+    /// The same, once there is one that was not given up.
+    pub async fn available(&self) -> Arc<IsolateThread> {
+        loop {
+            let changed = self.threads.changed.notified();
+            let thread = self.least_busy();
+            if thread.load().lost().is_none() {
+                return thread;
+            }
+            changed.await;
+        }
     }
 
     /// The thread with the fewest connections and requests.
     pub fn least_busy(&self) -> Arc<IsolateThread> {
         let threads = self.threads();
-        let least = threads.iter().min_by_key(|thread| thread.load().total());
+        let least = threads.iter().min_by_key(|thread| (thread.load().lost().is_some(), thread.load().total()));
         least.expect("a worker has at least one isolate").clone()
     }
 
     /// Calls the `fetch` handler from any thread.
     pub async fn fetch(&self, request: RemoteRequest) -> Result<RemoteAnswer, Failure> {
-        remote::fetch(&self.least_busy(), request).await
+        remote::fetch(&*self.available().await, request).await
     }
 
     /// Calls the handler of an event from any thread and waits until it and its `waitUntil` work are over. An event that meets
     /// a version that was just replaced goes to its successor.
     pub async fn event(&self, event: EventCall) -> EventReport {
-        let mut thread = self.least_busy();
+        let mut thread = self.available().await;
         let mut event = event;
         loop {
             event = match remote::event(&thread, event).await {
                 Ok(report) => return report,
                 Err(unbegun) => unbegun,
             };
-            let ended = std::mem::replace(&mut thread, self.least_busy());
+            let ended = std::mem::replace(&mut thread, self.available().await);
             if Arc::ptr_eq(&ended, &thread) {
                 return EventReport::never_begun();
             }
@@ -171,6 +199,50 @@ impl Worker {
             thread.retire();
             thread.idle().await;
         }
+    }
+}
+
+impl Threads {
+    fn all(&self) -> Arc<[Arc<IsolateThread>]> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Arc<[Arc<IsolateThread>]>> {
+        self.current.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts another thread for each of the current ones that is given up.
+    fn watch(self: &Arc<Self>) {
+        for (index, thread) in self.all().iter().enumerate() {
+            tokio::spawn(replace_lost(Arc::downgrade(self), Arc::downgrade(thread), index));
+        }
+    }
+}
+
+async fn replace_lost(threads: Weak<Threads>, thread: Weak<IsolateThread>, index: usize) {
+    let Some((mut load, version)) = thread.upgrade().map(|thread| (thread.load().clone(), thread.version().clone()))
+    else {
+        return;
+    };
+    loop {
+        let Some(reason) = load.until_lost().await else { return };
+        tracing::error!(worker = %version.name, %reason, "an isolate cannot be stopped: its thread was given up, another takes over");
+        let started = match IsolateThread::start(version.clone(), index).await {
+            Ok(started) => Arc::new(started),
+            Err(error) => {
+                tracing::error!(worker = %version.name, %error, "a thread that was given up cannot be replaced");
+                return;
+            }
+        };
+        let Some(threads) = threads.upgrade() else { return };
+        let mut current = threads.write();
+        // A reload may have been faster.
+        let Some(place) = current.iter().position(|thread| Arc::ptr_eq(thread.load(), &load)) else { return };
+        load = started.load().clone();
+        let mut next = current.to_vec();
+        next[place] = started;
+        *current = next.into();
+        threads.changed.notify_waiters();
     }
 }
 

@@ -3,6 +3,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -11,7 +12,7 @@ use deno_error::JsErrorBox;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
-use crate::{InvocationId, Invocations};
+use crate::{InvocationId, Invocations, WorkerLog};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Incoming = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
@@ -115,14 +116,23 @@ pub struct StreamBody {
     reading: RefCell<Option<AsyncResult<BufView>>>,
     invocations: Rc<Invocations>,
     invocation: InvocationId,
+    sent: u64,
+    log: Arc<dyn WorkerLog>,
     ended: bool,
 }
 
 const CHUNK_BYTES: usize = 64 * 1024;
 
 impl ResponseBody {
-    pub(crate) fn stream(resource: Rc<dyn Resource>, invocations: Rc<Invocations>, invocation: InvocationId) -> Self {
-        Self::Stream(StreamBody { resource, reading: RefCell::new(None), invocations, invocation, ended: false })
+    /// `log` is told when the stream is cut because it is too long.
+    pub(crate) fn stream(
+        resource: Rc<dyn Resource>,
+        invocations: Rc<Invocations>,
+        invocation: InvocationId,
+        log: Arc<dyn WorkerLog>,
+    ) -> Self {
+        let reading = RefCell::new(None);
+        Self::Stream(StreamBody { resource, reading, invocations, invocation, sent: 0, log, ended: false })
     }
 }
 
@@ -184,7 +194,18 @@ impl StreamBody {
                 self.end(true);
                 Poll::Ready(None)
             }
-            Ok(chunk) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
+            Ok(chunk) => {
+                self.sent += chunk.len() as u64;
+                if let Err(reason) = self.invocations.check_response_bytes(self.sent) {
+                    self.log.limit_met(
+                        self.invocations.describe(self.invocation).as_deref(),
+                        &format!("response cut: {reason}"),
+                    );
+                    self.end(false);
+                    return Poll::Ready(Some(Err(reason.into())));
+                }
+                Poll::Ready(Some(Ok(Frame::data(chunk))))
+            }
             Err(error) => {
                 self.end(false);
                 Poll::Ready(Some(Err(error.to_string().into())))

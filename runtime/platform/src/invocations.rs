@@ -14,7 +14,8 @@ use http::request::Parts;
 use slab::Slab;
 
 use crate::events::{EventCall, EventNotes};
-use crate::{RequestBody, ResponseBody, WorkerLog};
+use crate::spending::{InvocationLimits, LogRoom, Spent, Strays};
+use crate::{Breach, Breaches, RequestBody, ResponseBody, WorkerLog};
 
 /// The answer of a handler.
 pub type Response = http::Response<ResponseBody>;
@@ -64,6 +65,10 @@ pub enum Failure {
     Hung,
     /// The isolate was stopped; the text names the limit and the key that raises it.
     Stopped(Arc<str>),
+    /// The handler was not called, because too much is going on; trying again later helps. The text names the limit and its key.
+    Overloaded(Arc<str>),
+    /// The answer breaks a limit, and the isolate goes on. The text names the limit and the key that raises it.
+    Exceeded(Arc<str>),
 }
 
 /// How many calls of each binding an invocation made, for the request line.
@@ -105,7 +110,7 @@ pub struct Invocation {
     watches_cancel: bool,
     passes_through: bool,
     costs: Costs,
-    used: Duration,
+    spent: Spent,
     /// Made for the first who wants to know when the invocation is over. Dropped with it, which is the news.
     over: Option<(oneshot::Sender<Infallible>, Shared<oneshot::Receiver<Infallible>>)>,
 }
@@ -151,8 +156,10 @@ enum Stream {
 }
 
 /// All invocations of one isolate that are not over. Lives on the isolate's thread.
-#[derive(Default)]
 pub struct Invocations {
+    limits: InvocationLimits,
+    breaches: Arc<Breaches>,
+    strays: Strays,
     slots: RefCell<Slab<Invocation>>,
     issued: Cell<u64>,
     /// Ended invocations whose `request.signal` JavaScript still holds in a table.
@@ -162,6 +169,19 @@ pub struct Invocations {
 }
 
 impl Invocations {
+    /// None yet. Breaches of `limits` are counted in `breaches`.
+    pub fn new(limits: InvocationLimits, breaches: Arc<Breaches>) -> Self {
+        Self {
+            limits,
+            breaches,
+            strays: Strays::default(),
+            slots: RefCell::default(),
+            issued: Cell::new(0),
+            to_forget: RefCell::default(),
+            to_abort: RefCell::default(),
+        }
+    }
+
     /// Adds a request. `url` is absolute.
     pub fn begin(&self, parts: Parts, url: String, body: RequestBody) -> InvocationId {
         self.add(Subject::Request(IncomingRequest { parts, url, body }))
@@ -189,7 +209,7 @@ impl Invocations {
             watches_cancel: false,
             passes_through: false,
             costs: Costs::default(),
-            used: Duration::ZERO,
+            spent: Spent::default(),
             over: None,
         });
         InvocationId(number)
@@ -379,6 +399,26 @@ impl Invocations {
         self.end_if_over(id);
     }
 
+    /// Whether a request has its answer, or needs none, and `waitUntil` work of it goes on.
+    pub fn works_after_answer(&self, id: InvocationId) -> bool {
+        let works = |invocation: &mut Invocation| {
+            let is_request = matches!(invocation.subject, Subject::Request(_));
+            is_request && invocation.released && invocation.wait_until > 0
+        };
+        self.with(id, works).unwrap_or(false)
+    }
+
+    /// Whether the answer is a stream that still leaves.
+    pub fn is_streaming(&self, id: InvocationId) -> bool {
+        self.with(id, |invocation| matches!(invocation.stream, Stream::Flowing(_))).unwrap_or(false)
+    }
+
+    /// Waits for the `waitUntil` work of an invocation no longer. What it does from now on nobody waits for.
+    pub fn abandon_work(&self, id: InvocationId) {
+        self.with(id, |invocation| invocation.wait_until = 0);
+        self.end_if_over(id);
+    }
+
     pub(crate) fn watch_cancel(&self, id: InvocationId) {
         self.with(id, |invocation| invocation.watches_cancel = true);
     }
@@ -390,11 +430,6 @@ impl Invocations {
     /// Whether the handler asked for its exceptions to be passed on to an origin.
     pub fn passes_through(&self, id: InvocationId) -> bool {
         self.with(id, |invocation| invocation.passes_through).unwrap_or(false)
-    }
-
-    /// Counts a binding call.
-    pub fn add_cost(&self, id: InvocationId, kind: &'static str) {
-        self.with(id, |invocation| invocation.costs.add(kind));
     }
 
     /// Waits until the invocation is over: its answer has left or its client has, and nothing of `waitUntil` goes on.
@@ -419,15 +454,56 @@ impl Invocations {
         self.with(id, |invocation| invocation.costs.clone()).unwrap_or_default()
     }
 
-    /// Adds a turn's time to what the invocations have used, in equal parts because a turn does not say whose it was. Returns
-    /// the most that any has used.
-    pub fn charge(&self, turn: Duration) -> Duration {
-        let mut slots = self.slots.borrow_mut();
-        let share = turn / u32::try_from(slots.len()).unwrap_or(u32::MAX).max(1);
-        for (_, invocation) in slots.iter_mut() {
-            invocation.used += share;
+    /// Adds time on the CPU to what an invocation has used, or what goes on after its end. Returns how much that is now.
+    pub fn charge_cpu(&self, id: InvocationId, cpu: Duration) -> Duration {
+        self.with_spent(id.0, |spent| {
+            spent.cpu += cpu;
+            spent.cpu
+        })
+    }
+
+    /// Counts a `fetch` or a call of a binding before it begins; the error is the text for JavaScript.
+    pub fn begin_subrequest(&self, id: InvocationId, kind: &'static str) -> Result<(), String> {
+        let limit = self.limits.subrequests;
+        if !self.with_spent(id.0, |spent| spent.subrequest(limit)) {
+            self.breaches.note(Breach::Subrequests);
+            return Err(format!(
+                "Too many subrequests. One request may make {limit} fetch and binding calls: raise limits.subrequests"
+            ));
         }
-        slots.iter().map(|(_, invocation)| invocation.used).max().unwrap_or_default()
+        self.with(id, |invocation| invocation.costs.add(kind));
+        Ok(())
+    }
+
+    /// Whether a line of so many bytes may still be logged. `number` is 0 outside of any invocation.
+    pub(crate) fn log_room(&self, number: u64, bytes: usize) -> LogRoom {
+        let room = self.with_spent(number, |spent| spent.log(bytes, self.limits.log_bytes));
+        if room == LogRoom::Ended {
+            self.breaches.note(Breach::Log);
+        }
+        room
+    }
+
+    /// What is said in place of the first line that is left out.
+    pub(crate) fn log_ended(&self) -> String {
+        format!("more than {} KB were logged, the rest is left out: raise limits.log_kb", self.limits.log_bytes / 1024)
+    }
+
+    /// Refuses a response body that is longer than the limit; the text says so.
+    pub(crate) fn check_response_bytes(&self, bytes: u64) -> Result<(), String> {
+        let Some(limit) = self.limits.response_body_bytes.filter(|limit| bytes > *limit) else { return Ok(()) };
+        self.breaches.note(Breach::ResponseBody);
+        Err(format!("exceeded response body limit {} MB: raise limits.response_body_mb", limit / (1024 * 1024)))
+    }
+
+    /// What an invocation has used, or what goes on after its end.
+    fn with_spent<T>(&self, number: u64, change: impl FnOnce(&mut Spent) -> T) -> T {
+        let mut slots = self.slots.borrow_mut();
+        let live = slots.get_mut(InvocationId(number).slot()).filter(|invocation| invocation.number == number);
+        match live {
+            Some(invocation) => change(&mut invocation.spent),
+            None => self.strays.with(number, change),
+        }
     }
 
     /// Method and path, or the event's name, for log lines.

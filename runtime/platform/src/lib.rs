@@ -4,18 +4,26 @@
 //! `js/platform`; each binding brings its own. The snapshot's build script and the isolate must name the same extensions in
 //! the same order, so the order is written down once, in [`extensions`].
 
+mod blobs;
 mod body;
+mod breaches;
 mod events;
 mod invocations;
 mod log;
 mod ops;
+mod spending;
 mod web;
 
+pub use blobs::BlobBytes;
 pub use body::{RequestBody, ResponseBody};
+pub use breaches::{Breach, Breaches};
 pub use events::{Event, EventCall, EventNotes};
 pub use invocations::{Costs, Failure, Invocation, InvocationId, Invocations, Response, Settled};
 pub use log::{ConsoleLevel, WorkerLog};
-pub use web::WebOptions;
+pub use spending::InvocationLimits;
+pub use web::{WebOptions, check_outbound_requests};
+
+use std::sync::Arc;
 
 use deno_core::{Extension, ExtensionArguments};
 
@@ -100,11 +108,11 @@ fn web_without_browser_parts() -> Extension {
     web
 }
 
-/// The options of the extensions that [`extensions`] leaves open, for one isolate.
-pub fn arguments(options: &WebOptions) -> Vec<ExtensionArguments> {
+/// The options of the extensions that [`extensions`] leaves open, for one isolate, whose blobs are counted in `blobs`.
+pub fn arguments(options: &WebOptions, blobs: Arc<BlobBytes>) -> Vec<ExtensionArguments> {
     vec![
         deno_web::deno_web::args(
-            deno_web::BlobStore::default_arc(),
+            blobs::CountedBlobs::new(blobs),
             None,
             false,
             deno_web::InMemoryBroadcastChannel::default(),

@@ -33,4 +33,8 @@ pub trait WorkerLog: Send + Sync {
     /// An error that nobody caught and that fails no request: a rejected promise nobody awaits, a throwing timer, a rejected
     /// `waitUntil`. Frames are source-mapped.
     fn uncaught(&self, request: Option<&str>, error: &JsError);
+
+    /// A limit was met that neither fails the request nor throws: a log that is cut, a body that ends early, work that nobody waits for
+    /// any more. The text names the limit and its key.
+    fn limit_met(&self, request: Option<&str>, text: &str);
 }

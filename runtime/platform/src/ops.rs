@@ -13,12 +13,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::body::RequestBodyResource;
 use crate::invocations::IncomingRequest;
+use crate::spending::LogRoom;
 use crate::{
     ConsoleLevel, Failure, InvocationId, Invocations, RequestBody, Response, ResponseBody, Settled, WorkerLog,
 };
 
 /// Up to this size a response body is copied out of V8; above, the buffer itself travels to the socket.
 const COPY_BYTES: usize = 64 * 1024;
+
+/// Longest head of a response, as in production (Cloudflare contract, section 10).
+const MAX_RESPONSE_HEADER_BYTES: usize = 128 * 1024;
 
 #[derive(Debug, thiserror::Error, deno_error::JsError)]
 pub(crate) enum InvocationError {
@@ -34,6 +38,9 @@ pub(crate) enum InvocationError {
     #[class(type)]
     #[error("invalid response header: {0}")]
     Header(String),
+    #[class(type)]
+    #[error("the response headers have {0} bytes, more than the limit of {MAX_RESPONSE_HEADER_BYTES}")]
+    HeadersTooLong(usize),
     #[class(inherit)]
     #[error(transparent)]
     Resource(#[from] ResourceError),
@@ -156,7 +163,12 @@ pub(crate) fn op_invocation_respond_stream(
     let resource = state.resource_table.take_any(resource)?;
     let id = InvocationId::from_number(invocation).ok_or(InvocationError::Over)?;
     let invocations = state.borrow::<Rc<Invocations>>().clone();
-    let body = ResponseBody::stream(resource, invocations, id);
+    let announced = resource.size_hint().0;
+    let body = ResponseBody::stream(resource, invocations.clone(), id, log_of(state, invocation));
+    if let Err(reason) = invocations.check_response_bytes(announced) {
+        invocations.settle(id, Err(Failure::Exceeded(reason.into())));
+        return Ok(());
+    }
     respond(state, invocation, status, &headers, body)
 }
 
@@ -230,8 +242,10 @@ pub(crate) fn op_console_print(
 ) {
     let message = message.strip_suffix('\n').unwrap_or(&message);
     let log = log_of(state, invocation);
-    let request = describe(state, invocation);
-    log.console(request.as_deref(), ConsoleLevel::from_number(level), message);
+    if has_log_room(state, invocation, message.len(), &*log) {
+        let request = describe(state, invocation);
+        log.console(request.as_deref(), ConsoleLevel::from_number(level), message);
+    }
 }
 
 /// Stands in for deno_core's op of this name, which ends the event loop: an error that a timer or an event listener threw, and
@@ -271,9 +285,27 @@ fn report_uncaught<'s>(
     }
     let (log, request) = {
         let state = state.borrow();
-        (log_of(&state, invocation), describe(&state, invocation))
+        let log = log_of(&state, invocation);
+        let length = error.exception_message.len() + error.stack.as_ref().map_or(0, String::len);
+        if !has_log_room(&state, invocation, length, &*log) {
+            return;
+        }
+        (log, describe(&state, invocation))
     };
     log.uncaught(request.as_deref(), &error);
+}
+
+/// Whether a line of so many bytes may be logged; the first that may not is replaced by one that says so.
+fn has_log_room(state: &OpState, invocation: u64, bytes: usize, log: &dyn WorkerLog) -> bool {
+    let invocations = state.borrow::<Rc<Invocations>>();
+    match invocations.log_room(invocation, bytes) {
+        LogRoom::Whole => true,
+        LogRoom::Ended => {
+            log.limit_met(describe(state, invocation).as_deref(), &invocations.log_ended());
+            false
+        }
+        LogRoom::None => false,
+    }
 }
 
 fn read<T>(
@@ -312,12 +344,23 @@ fn respond(
 ) -> Result<(), InvocationError> {
     let status_code = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
     let status_code = status_code.ok_or(InvocationError::Status(status))?;
+    if headers.len() > MAX_RESPONSE_HEADER_BYTES {
+        return Err(InvocationError::HeadersTooLong(headers.len()));
+    }
     let mut response = Response::new(body);
     *response.status_mut() = status_code;
     parse_headers(headers, response.headers_mut())?;
     let id = InvocationId::from_number(invocation).ok_or(InvocationError::Over)?;
     let invocations = state.borrow::<Rc<Invocations>>().clone();
-    invocations.settle(id, Ok(Settled::Response(response)));
+    let length = match response.body() {
+        ResponseBody::Full(Some(body)) => body.len() as u64,
+        ResponseBody::Full(None) | ResponseBody::Empty | ResponseBody::Stream(_) => 0,
+    };
+    let outcome = match invocations.check_response_bytes(length) {
+        Ok(()) => Ok(Settled::Response(response)),
+        Err(reason) => Err(Failure::Exceeded(reason.into())),
+    };
+    invocations.settle(id, outcome);
     Ok(())
 }
 

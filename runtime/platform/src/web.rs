@@ -1,3 +1,5 @@
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use deno_core::OpState;
@@ -36,14 +38,30 @@ impl WebOptions {
 pub(crate) fn fetch_options(options: &WebOptions) -> deno_fetch::Options {
     deno_fetch::Options {
         root_cert_store_provider: Some(options.roots.clone()),
-        request_builder_hook: Some(drop_browser_headers),
+        request_builder_hook: Some(prepare_request),
         ..deno_fetch::Options::default()
     }
 }
 
-/// deno_fetch adds `accept-language: *` as a browser would; Workers do not.
-#[expect(clippy::unnecessary_wraps, reason = "the signature is deno_fetch's")]
-fn drop_browser_headers(request: &mut http::Request<deno_fetch::ReqBody>) -> Result<(), JsErrorBox> {
+/// Whether another request may leave; the error is the text for JavaScript.
+type OutboundCheck = Rc<dyn Fn() -> Result<(), String>>;
+
+thread_local! {
+    /// deno_fetch hands its hook nothing but the request. A thread has one isolate, so the thread can say whose it is.
+    static OUTBOUND_CHECK: RefCell<Option<OutboundCheck>> = const { RefCell::new(None) };
+}
+
+/// Has `check` asked for every request that leaves the isolate of this thread, each redirect included, while the JavaScript that
+/// makes it is on the stack. Replaces the one before.
+pub fn check_outbound_requests(check: OutboundCheck) {
+    OUTBOUND_CHECK.set(Some(check));
+}
+
+/// Counts the request, and drops `accept-language: *`, which deno_fetch adds as a browser would; Workers do not.
+fn prepare_request(request: &mut http::Request<deno_fetch::ReqBody>) -> Result<(), JsErrorBox> {
+    if let Some(check) = OUTBOUND_CHECK.with_borrow(Clone::clone) {
+        check().map_err(JsErrorBox::generic)?;
+    }
     let headers = request.headers_mut();
     if headers.get(http::header::ACCEPT_LANGUAGE).is_some_and(|value| value == "*") {
         headers.remove(http::header::ACCEPT_LANGUAGE);

@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aerostack_isolate::Host;
+use aerostack_isolate::{Breach, Breaches, Host};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::admin::{self, ADMIN_PREFIX};
 use crate::connection;
+use crate::error_page::RETRY_AFTER_SECONDS;
+use crate::open_socket::{HttpVersion, OpenSocket};
 use crate::rewind::Rewind;
 use crate::routes::{Route, Routes};
+use crate::socket;
 use crate::triggers::{self, Triggers};
 use crate::{ClientLimits, RequestLog, Shared, stopped};
 
@@ -29,6 +32,8 @@ pub struct ServerOptions {
     pub triggers: Arc<dyn Triggers>,
     /// Names besides loopback under which admin routes may be asked.
     pub admin_hosts: Vec<String>,
+    /// Where breaches of `limits` are counted.
+    pub breaches: Arc<Breaches>,
 }
 
 /// A running server.
@@ -48,9 +53,13 @@ pub(crate) struct OpenConnections {
 pub(crate) struct OpenConnection(Arc<OpenConnections>);
 
 impl OpenConnections {
-    fn open(self: &Arc<Self>) -> OpenConnection {
+    /// Counts another one, if there may be as many as `limit`. Only the acceptor calls it.
+    fn open(self: &Arc<Self>, limit: usize) -> Option<OpenConnection> {
+        if self.count.load(Ordering::Acquire) >= limit {
+            return None;
+        }
         self.count.fetch_add(1, Ordering::Relaxed);
-        OpenConnection(self.clone())
+        Some(OpenConnection(self.clone()))
     }
 }
 
@@ -65,6 +74,10 @@ impl Drop for OpenConnection {
 /// refuses it.
 const FIRST_LINE_BYTES: usize = 16 * 1024;
 
+/// Connections past the limit that are answered at the same time, and for how long each may take.
+const REFUSED_AT_ONCE: usize = 64;
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The client's way to say HTTP/2 without TLS (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -77,6 +90,7 @@ impl Server {
             limits: options.limits,
             log: options.log,
             admin: admin::router(options.triggers, options.admin_hosts),
+            breaches: options.breaches,
             shutdown: shutdown_seen,
         });
         let open = Arc::new(OpenConnections::default());
@@ -113,6 +127,8 @@ impl Server {
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, open: Arc<OpenConnections>) {
     let mut shutdown = shared.shutdown.clone();
+    let refusing = Arc::new(Semaphore::new(REFUSED_AT_ONCE));
+    let mut is_full = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -120,8 +136,24 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, open: Arc<OpenConnec
         };
         match accepted {
             Ok((stream, peer)) => {
-                let open = open.open();
-                tokio::spawn(hand_over(stream, peer, shared.clone(), open));
+                if let Some(open) = open.open(shared.limits.connections) {
+                    is_full = false;
+                    tokio::spawn(hand_over(stream, peer, shared.clone(), open));
+                    continue;
+                }
+                shared.breaches.note(Breach::Connections);
+                // Once for each time that it happens.
+                if !std::mem::replace(&mut is_full, true) {
+                    tracing::warn!("{}", too_many_connections(shared.limits.connections));
+                }
+                // Past the few that are told why, connections are just closed.
+                if let Ok(permit) = refusing.clone().try_acquire_owned() {
+                    let text = too_many_connections(shared.limits.connections);
+                    tokio::spawn(async move {
+                        refuse(stream, &text).await;
+                        drop(permit);
+                    });
+                }
             }
             Err(error) => {
                 // Out of descriptors, mostly: taking a breath lets connections close.
@@ -132,9 +164,32 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, open: Arc<OpenConnec
     }
 }
 
+fn too_many_connections(limit: usize) -> String {
+    format!("the server is overloaded: {limit} connections are open: raise limits.connections")
+}
+
+/// Answers with 503 without looking at the request.
+async fn refuse(mut stream: TcpStream, text: &str) {
+    let length = text.len() + 1;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nretry-after: {RETRY_AFTER_SECONDS}\r\ncontent-type: text/plain; charset=utf-8\r\n\
+         content-length: {length}\r\nconnection: close\r\n\r\n{text}\n"
+    );
+    let answered = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        // Closing with unread bytes would make the system take the answer back.
+        let mut unread = [0; 4096];
+        while stream.read(&mut unread).await? > 0 {}
+        Ok::<_, std::io::Error>(())
+    };
+    // A client that has left, or goes on sending, has had its chance.
+    let _ = tokio::time::timeout(REFUSAL_TIMEOUT, answered).await;
+}
+
 /// Reads the first line and gives the connection to where it belongs.
 async fn hand_over(mut stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, open: OpenConnection) {
-    let _ = stream.set_nodelay(true);
+    socket::prepare(&stream);
     let mut shutdown = shared.shutdown.clone();
     let first_line = tokio::select! {
         first_line = tokio::time::timeout(shared.limits.header_timeout, read_first_line(&mut stream)) => first_line,
@@ -152,29 +207,34 @@ async fn hand_over(mut stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>,
     };
     let path = first_path(&first_line);
     if path.starts_with(ADMIN_PREFIX) || triggers::reserved(path, &shared.routes).is_some() {
-        connection::serve_admin(Rewind::new(first_line, stream), &shared, peer, open).await;
+        connection::serve_admin(Rewind::new(first_line, stream, shared.limits.send_timeout), &shared, peer, open).await;
         return;
     }
     // HTTP/2 names its paths later, each stream its own: any worker's thread can route them.
     let any = || if is_http2(&first_line) { shared.routes.all().first().cloned() } else { None };
     let Some(route) = shared.routes.find(path).or_else(any) else {
-        connection::serve_admin(Rewind::new(first_line, stream), &shared, peer, open).await;
+        connection::serve_admin(Rewind::new(first_line, stream, shared.limits.send_timeout), &shared, peer, open).await;
         return;
     };
-    let Ok(stream) = stream.into_std() else { return };
     let worker = route.worker.clone();
     let shared = shared.clone();
-    let home = worker.clone();
-    worker.least_busy().run(move |host: &Rc<Host>| match TcpStream::from_std(stream) {
+    let thread = worker.available().await;
+    let version = if is_http2(&first_line) { HttpVersion::Two } else { HttpVersion::One };
+    let socket = OpenSocket::new(&stream, version, open);
+    let mourning = thread.load().mourn(socket.clone());
+    let Ok(stream) = stream.into_std() else { return };
+    thread.run(move |host: &Rc<Host>| match TcpStream::from_std(stream) {
         Ok(stream) => {
-            let rewind = Rewind::new(first_line, stream);
-            aerostack_isolate::spawn_local(connection::serve(rewind, host.clone(), home, shared, peer, open));
+            let rewind = Rewind::new(first_line, stream, shared.limits.send_timeout).mourned(mourning);
+            aerostack_isolate::spawn_local(connection::serve(rewind, host.clone(), worker, shared, peer, socket));
         }
         Err(error) => tracing::warn!(%error, "cannot move a connection to its isolate's thread"),
     });
 }
 
 async fn read_first_line(stream: &mut TcpStream) -> std::io::Result<Bytes> {
+    // A connection that says nothing yet costs no buffer.
+    stream.readable().await?;
     let mut buffer = BytesMut::with_capacity(4096);
     loop {
         let read = stream.read_buf(&mut buffer).await?;

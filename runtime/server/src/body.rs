@@ -4,11 +4,13 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aerostack_isolate::{Chunk, RemoteBody, ResponseBody};
+use aerostack_isolate::{Breach, Breaches, Chunk, RemoteBody, ResponseBody};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+
+use crate::Shared;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -74,15 +76,18 @@ pub(crate) struct GuardedBody {
     pause: Duration,
     paused: Option<Pin<Box<tokio::time::Sleep>>>,
     fault: Arc<BodyFault>,
+    breaches: Arc<Breaches>,
 }
 
 /// What the client did wrong with its body: the status that says so, and why. A handler that fails after it failed for it.
 pub(crate) type BodyFault = OnceLock<(StatusCode, String)>;
 
 impl GuardedBody {
-    /// `fault` is set when the client breaks off, sends nothing for `pause`, or more than `limit` bytes.
-    pub(crate) fn new(incoming: Incoming, limit: u64, pause: Duration, fault: Arc<BodyFault>) -> Self {
-        Self { incoming, left: limit, limit, pause, paused: None, fault }
+    /// `fault` is set when the client breaks off, sends nothing for too long, or more than it may.
+    pub(crate) fn new(incoming: Incoming, shared: &Shared, fault: Arc<BodyFault>) -> Self {
+        let limits = &shared.limits;
+        let (limit, pause) = (limits.body_bytes, limits.body_timeout);
+        Self { incoming, left: limit, limit, pause, paused: None, fault, breaches: shared.breaches.clone() }
     }
 
     fn fail(&self, status: StatusCode, text: String) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -109,6 +114,7 @@ impl Body for GuardedBody {
                 };
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 if length > self.left {
+                    self.breaches.note(Breach::RequestBody);
                     return self.fail(StatusCode::PAYLOAD_TOO_LARGE, body_too_long(self.limit));
                 }
                 self.left -= length;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use aerostack_isolate::{Costs, Failure, FetchRequest, Host, RequestBody, Worker, spawn_local};
+use aerostack_isolate::{Breach, Costs, Failure, FetchRequest, Host, RequestBody, Worker, spawn_local};
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
@@ -23,6 +23,7 @@ use crate::acceptor::{OpenConnection, is_http2};
 use crate::admin::ADMIN_PREFIX;
 use crate::body::{BodyFault, GuardedBody, ServerBody, body_too_long};
 use crate::error_page::{self, plain};
+use crate::open_socket::OpenSocket;
 use crate::rewind::Rewind;
 use crate::routes::Route;
 use crate::triggers::{self, ReservedPath};
@@ -31,6 +32,13 @@ use crate::{FinishedRequest, Shared, stopped};
 /// Bodies up to this size are read before the handler is called when they are there already, and handed over as bytes.
 const SMALL_BODY_BYTES: u64 = 64 * 1024;
 
+/// What one HTTP/2 connection may have open, and how often it may take back what it asked before it is closed ("rapid reset").
+const HTTP2_STREAMS: u32 = 100;
+const HTTP2_RESET_STREAMS: usize = 100;
+/// What is buffered of each answer, and of all request bodies together until a handler reads them.
+const HTTP2_SEND_BUFFER_BYTES: usize = 64 * 1024;
+const HTTP2_WINDOW_BYTES: u32 = 256 * 1024;
+
 /// Serves a connection on the thread of the isolate it is for.
 pub(crate) async fn serve(
     io: Rewind,
@@ -38,15 +46,14 @@ pub(crate) async fn serve(
     home: Arc<Worker>,
     shared: Arc<Shared>,
     peer: SocketAddr,
-    open: OpenConnection,
+    socket: Arc<OpenSocket>,
 ) {
-    let _open = open;
     let _counted = host.connection();
     let speaks_http2 = is_http2(io.first_bytes());
     let peer_address = HeaderValue::try_from(peer.ip().to_string()).expect("an address is a valid header value");
     let mut shutdown = shared.shutdown.clone();
     let limits = shared.limits.clone();
-    let connection = Rc::new(Connection { host, home, shared, peer_address });
+    let connection = Rc::new(Connection { host, home, shared, peer_address, socket: socket.clone() });
     let service = service_fn(move |request| {
         let connection = connection.clone();
         async move { Ok::<_, Infallible>(connection.answer(request).await) }
@@ -57,6 +64,13 @@ pub(crate) async fn serve(
             http2::Builder::new(LocalExecutor)
                 .timer(TokioTimer::new())
                 .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+                .max_concurrent_streams(HTTP2_STREAMS)
+                .max_pending_accept_reset_streams(HTTP2_RESET_STREAMS)
+                .max_local_error_reset_streams(HTTP2_RESET_STREAMS)
+                .max_send_buf_size(HTTP2_SEND_BUFFER_BYTES)
+                .initial_connection_window_size(HTTP2_WINDOW_BYTES)
+                .initial_stream_window_size(HTTP2_WINDOW_BYTES)
+                .keep_alive_interval(limits.header_timeout)
                 .serve_connection(io, service)
         );
         tokio::select! {
@@ -65,6 +79,15 @@ pub(crate) async fn serve(
             () = stopped(&mut shutdown) => {
                 served.as_mut().graceful_shutdown();
                 served.await
+            }
+            () = socket.idle_for(limits.header_timeout) => {
+                served.as_mut().graceful_shutdown();
+                if socket.was_asked() {
+                    served.await
+                } else {
+                    // It may have stopped in the middle of its first words, and would never hear the goodbye.
+                    tokio::time::timeout(limits.header_timeout, served).await.unwrap_or(Ok(()))
+                }
             }
         }
     } else {
@@ -102,6 +125,7 @@ pub(crate) async fn serve_admin(io: Rewind, shared: &Arc<Shared>, peer: SocketAd
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(shared.limits.header_timeout)
+            .max_buf_size(shared.limits.header_bytes)
             // A client that pools connections would send the next request, for a worker, on this one.
             .keep_alive(false)
             .serve_connection(TokioIo::new(io), TowerToHyperService::new(service))
@@ -163,10 +187,12 @@ struct Connection {
     home: Arc<Worker>,
     shared: Arc<Shared>,
     peer_address: HeaderValue,
+    socket: Arc<OpenSocket>,
 }
 
 impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> Response<ServerBody> {
+        let _answering = self.socket.answering();
         let started = Instant::now();
         let (parts, body) = request.into_parts();
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
@@ -249,9 +275,10 @@ impl Connection {
         let limits = &self.shared.limits;
         let announced = body.size_hint().exact();
         if announced.is_some_and(|length| length > limits.body_bytes) {
+            self.shared.breaches.note(Breach::RequestBody);
             return Err(body_refused(StatusCode::PAYLOAD_TOO_LARGE, &body_too_long(limits.body_bytes)));
         }
-        let mut body = GuardedBody::new(body, limits.body_bytes, limits.body_timeout, fault.clone());
+        let mut body = GuardedBody::new(body, &self.shared, fault.clone());
         let mut arrived = VecDeque::new();
         if announced.is_some_and(|length| length <= SMALL_BODY_BYTES) {
             loop {

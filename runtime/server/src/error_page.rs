@@ -13,29 +13,39 @@ use crate::body::ServerBody;
 const HUNG: &str = "The Workers runtime canceled this request because it detected that your Worker's code had hung and would \
                     never generate a response. Refer to: https://developers.cloudflare.com/workers/observability/errors/";
 
+/// When a client that met an overloaded worker, or server, should come again.
+pub(crate) const RETRY_AFTER_SECONDS: u16 = 1;
+
 /// `accept` is the request's header of that name.
 pub(crate) fn answer(failure: &Failure, version: &WorkerVersion, accept: Option<&HeaderValue>) -> Response<ServerBody> {
     let status = match failure {
-        Failure::Exception(_) | Failure::Hung => StatusCode::INTERNAL_SERVER_ERROR,
-        Failure::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::Exception(_) | Failure::Hung | Failure::Exceeded(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        Failure::Stopped(_) | Failure::Overloaded(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     let report = match failure {
         Failure::Exception(error) => Some(ErrorReport::new(error, version)),
-        Failure::Hung | Failure::Stopped(_) => None,
+        Failure::Hung | Failure::Stopped(_) | Failure::Overloaded(_) | Failure::Exceeded(_) => None,
     };
     let text = match (failure, &report) {
-        (Failure::Stopped(reason), _) => format!("Worker {} {reason}", version.name),
+        (Failure::Stopped(reason) | Failure::Overloaded(reason) | Failure::Exceeded(reason), _) => {
+            format!("Worker {} {reason}", version.name)
+        }
         (_, Some(report)) => match report.hint() {
             Some(hint) => format!("{}\nhint: {hint}", report.stack_text()),
             None => report.stack_text(),
         },
         _ => HUNG.to_owned(),
     };
-    if accepts_html(accept) {
+    let mut response = if accepts_html(accept) {
         let code_frame = report.as_ref().and_then(|report| report.code_frame(FrameStyle::Plain));
-        return html(status, &page(status, &text, code_frame.as_deref()));
+        html(status, &page(status, &text, code_frame.as_deref()))
+    } else {
+        plain(status, &text)
+    };
+    if matches!(failure, Failure::Overloaded(_)) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     }
-    plain(status, &text)
+    response
 }
 
 /// An answer in the server's own words.

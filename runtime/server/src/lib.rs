@@ -10,8 +10,11 @@ mod admin;
 mod body;
 mod connection;
 mod error_page;
+mod open_socket;
 mod rewind;
 mod routes;
+mod sending;
+mod socket;
 mod triggers;
 
 pub use acceptor::{Server, ServerOptions};
@@ -24,7 +27,7 @@ pub use triggers::{
 use std::sync::Arc;
 use std::time::Duration;
 
-use aerostack_isolate::{Costs, Failure, WorkerVersion};
+use aerostack_isolate::{Breaches, Costs, Failure, WorkerVersion};
 use http::StatusCode;
 
 /// Is told of every request.
@@ -62,6 +65,10 @@ pub struct ClientLimits {
     pub body_timeout: Duration,
     /// Longest head of a request, bytes.
     pub header_bytes: usize,
+    /// Longest time in which a client takes nothing of what is sent to it.
+    pub send_timeout: Duration,
+    /// Connections at once (`limits.connections`).
+    pub connections: usize,
 }
 
 impl Default for ClientLimits {
@@ -71,6 +78,8 @@ impl Default for ClientLimits {
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
             header_bytes: 128 * 1024,
+            send_timeout: Duration::from_secs(30),
+            connections: 16_384,
         }
     }
 }
@@ -81,6 +90,7 @@ struct Shared {
     limits: ClientLimits,
     log: Arc<dyn RequestLog>,
     admin: axum::Router,
+    breaches: Arc<Breaches>,
     shutdown: tokio::sync::watch::Receiver<bool>,
 }
 

@@ -1,20 +1,34 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use aerostack_isolate::Mourning;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::sending::SendWatch;
+use crate::socket::unconfirmed_bytes;
+
 /// A connection whose first bytes were read already and are read once more.
 pub(crate) struct Rewind {
+    // First, so that it ends before the stream is closed: who mourns uses its descriptor.
+    _mourning: Option<Mourning>,
     prefix: Bytes,
     stream: TcpStream,
+    sending: SendWatch,
 }
 
 impl Rewind {
-    pub(crate) fn new(prefix: Bytes, stream: TcpStream) -> Self {
-        Self { prefix, stream }
+    /// The connection fails when the client takes nothing of what is sent to it for `send_timeout`.
+    pub(crate) fn new(prefix: Bytes, stream: TcpStream, send_timeout: Duration) -> Self {
+        Self { _mourning: None, prefix, stream, sending: SendWatch::new(send_timeout) }
+    }
+
+    /// Ends the mourning before the connection is closed.
+    pub(crate) fn mourned(self, mourning: Mourning) -> Self {
+        Self { _mourning: Some(mourning), ..self }
     }
 
     /// The bytes that were read already.
@@ -41,7 +55,9 @@ impl AsyncRead for Rewind {
 
 impl AsyncWrite for Rewind {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let Self { stream, sending, .. } = &mut *self;
+        let written = Pin::new(&mut *stream).poll_write(context, bytes);
+        sending.watch(written, context, || unconfirmed_bytes(stream))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -57,7 +73,9 @@ impl AsyncWrite for Rewind {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let Self { stream, sending, .. } = &mut *self;
+        let written = Pin::new(&mut *stream).poll_write_vectored(context, slices);
+        sending.watch(written, context, || unconfirmed_bytes(stream))
     }
 
     fn is_write_vectored(&self) -> bool {

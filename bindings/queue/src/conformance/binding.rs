@@ -1,15 +1,18 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aerostack_bindings::ErrorKind;
 use bytes::Bytes;
 
 use super::{Case, Outcome, Place, START_MS, block_on};
-use crate::{Backlog, ContentType, Message};
+use crate::{Backlog, BacklogLimit, ContentType, Message};
 
 pub(super) const CASES: &[Case] = &[
     ("the_binding_chooses_the_delay_that_is_nearest", the_binding_chooses_the_delay_that_is_nearest),
     ("the_binding_refuses_what_queues_refuses", the_binding_refuses_what_queues_refuses),
     ("the_binding_tells_the_backlog", the_binding_tells_the_backlog),
+    ("the_binding_refuses_what_the_backlog_has_no_room_for", the_binding_refuses_what_the_backlog_has_no_room_for),
 ];
 
 fn message(length: usize, delay_seconds: Option<i32>) -> Message {
@@ -92,6 +95,33 @@ fn the_binding_tells_the_backlog(place: &Place) -> Outcome {
         assert_eq!(queue.metrics().await?, two);
         place.clock.advance_ms(1);
         assert_eq!(queue.send(message(3, None)).await?, Backlog { messages: 3, bytes: 33, ..two });
+        Ok(())
+    })
+}
+
+fn the_binding_refuses_what_the_backlog_has_no_room_for(place: &Place) -> Outcome {
+    block_on(async {
+        let met = Arc::new(AtomicU64::new(0));
+        let counted = met.clone();
+        let count = Arc::new(move || drop(counted.fetch_add(1, Ordering::Relaxed)));
+        let mut queue = place.binding(Duration::ZERO);
+        queue.backlog = BacklogLimit::new(1024 * 1024, count);
+        while queue.metrics().await?.bytes < 1024 * 1024 {
+            queue.send(message(128_000, None)).await?;
+        }
+        let refused = queue.send(message(1, None)).await.expect_err("the queue is full");
+        assert_eq!(
+            (refused.kind(), refused.message()),
+            (
+                ErrorKind::RateLimited,
+                "the backlog of jobs exceeds 1 MB: let its consumer catch up, or raise limits.queue_backlog_mb"
+            )
+        );
+        queue.send_batch(vec![message(1, None)], None).await.expect_err("the queue is full");
+        assert_eq!(met.load(Ordering::Relaxed), 2);
+        // Whoever empties it: the next send looks again.
+        queue.driver.get()?.purge("jobs").await?;
+        assert_eq!(queue.send(message(1, None)).await?.messages, 1);
         Ok(())
     })
 }

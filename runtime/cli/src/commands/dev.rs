@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::{BindingInfo, BindingState};
-use aerostack_config::{Config, ProcessEnvironment, ResourceName, WorkerRole};
+use aerostack_config::{Config, Limits, ProcessEnvironment, ResourceName, WorkerRole};
 use aerostack_isolate::{ErrorReport, LoadError, Worker, WorkerVersion};
 use aerostack_modules::{CodeFrame, render_code_frame};
 use aerostack_queue::NamedQueue;
@@ -18,6 +18,8 @@ use anyhow::Context as _;
 
 use crate::background::{Background, ConsumedQueues};
 use crate::commands::{AlreadyPrinted, ProjectArguments, colour, paint};
+use crate::descriptors;
+use crate::limits_line::limits_line;
 use crate::listen::{self, Bound, DEFAULT_PORT, Port};
 use crate::logs::{RequestLines, exception_text, milliseconds};
 use crate::project::{BuildError, Built, Project, frame_style, unserved_sections};
@@ -53,6 +55,7 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
     let filter = std::env::var("AEROSTACK_LOG").unwrap_or_else(|_| "warn".to_owned());
     aerostack_telemetry::install_tracing(&terminal, &filter);
     let environment = ProcessEnvironment::new()?;
+    let descriptors = descriptors::raise_limit().context("cannot raise the limit of open files")?;
     let bound = bind(arguments, &config)?;
     let consumed = Arc::new(ConsumedQueues::default());
     let (asked, asking) = (consumed.clone(), terminal.clone());
@@ -77,10 +80,11 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
         bound.listener,
         ServerOptions {
             routes: dev.routes(),
-            limits: ClientLimits { body_bytes: dev.largest_body(), ..ClientLimits::default() },
+            limits: dev.client_limits(descriptors),
             log: RequestLines::new(terminal.clone()),
             triggers: dev.background.clone(),
             admin_hosts: Vec::new(),
+            breaches: Arc::default(),
         },
     );
     // Before the ready line: a save right after it must not be missed.
@@ -282,9 +286,23 @@ impl Dev {
         files
     }
 
-    fn largest_body(&self) -> u64 {
-        let largest = self.config.workers.iter().map(|worker| worker.limits.request_body_mb).max().unwrap_or(100);
-        largest.saturating_mul(1024 * 1024)
+    /// What clients may do: of several workers' limits the largest.
+    fn client_limits(&self, descriptors: u64) -> ClientLimits {
+        let limits = || self.config.workers.iter().map(|worker| &worker.limits);
+        let defaults = Limits::default();
+        let body_mb = limits().map(|limits| limits.request_body_mb).max().unwrap_or(defaults.request_body_mb);
+        let wanted = limits().map(|limits| limits.connections).max().unwrap_or(defaults.connections);
+        let connections = descriptors::connections(wanted, descriptors);
+        if connections < wanted {
+            self.terminal.line(format!(
+                "only {connections} connections at once, not {wanted}: the process may open {descriptors} files (`ulimit -Hn`)"
+            ));
+        }
+        ClientLimits {
+            body_bytes: body_mb.saturating_mul(1024 * 1024),
+            connections: usize::try_from(connections).unwrap_or(usize::MAX),
+            ..ClientLimits::default()
+        }
     }
 
     fn display(&self, path: &Path) -> String {
@@ -345,6 +363,10 @@ impl Dev {
             let config = self.config.worker(worker);
             for [name, kind, what, then] in config.map_or_else(Vec::new, |config| self.background.described(config)) {
                 let _ = write!(table, "\n  {name:<12} {kind:<19} {what:<48} {}", paint.paint(Role::Quiet, &then));
+            }
+            if let Some(config) = config {
+                let _ =
+                    write!(table, "\n  {:<12} {}", "limits", paint.paint(Role::Quiet, &limits_line(&config.limits)));
             }
             self.terminal.line(table);
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use aerostack_bindings::{Clock, SystemClock};
 use aerostack_config::{Config, QueueBinding, ResourceName};
-use aerostack_queue::{ContentType, Message, PeekedMessage, QueueDriver, QueueSummary};
+use aerostack_queue::{BacklogLimit, ContentType, Message, PeekedMessage, QueueDriver, QueueSummary};
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
@@ -149,7 +149,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
 async fn send(arguments: &SendArguments) -> anyhow::Result<()> {
     let project = arguments.queue.resources.open()?;
     let binding = project.one::<QueueBinding>(arguments.queue.name.as_deref())?;
-    let (queue, _) = Drivers::new(&project.state_folder).queue(binding)?;
+    let (queue, _) = Drivers::new(&project.state_folder).queue(binding, BacklogLimit::none())?;
     let body = match (&arguments.body.inline, &arguments.body.file) {
         (Some(text), _) => text.clone().into_bytes(),
         (None, Some(file)) => read_input(file)?,

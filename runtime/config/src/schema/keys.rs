@@ -138,8 +138,14 @@ const LIMITS: &[Key] = &[
     read("memory_mb"),
     read("array_buffer_mb"),
     read("request_body_mb"),
+    read("response_body_mb"),
     read("concurrent_requests"),
+    read("queued_requests"),
     read("subrequests"),
+    read("log_kb"),
+    read("wait_until_ms"),
+    read("queue_backlog_mb"),
+    read("connections"),
 ];
 
 const DEV: &[Key] = &[

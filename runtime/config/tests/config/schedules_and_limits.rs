@@ -108,12 +108,14 @@ fn limits_have_the_documented_defaults() {
     assert_eq!(limits, Limits::default());
     assert_eq!((limits.cpu_ms, limits.wall_ms), (30_000, Some(120_000)));
     assert_eq!((limits.memory_mb, limits.array_buffer_mb, limits.request_body_mb), (128, 128, 100));
-    assert_eq!((limits.concurrent_requests, limits.subrequests), (1_000, 1_000));
+    assert_eq!((limits.concurrent_requests, limits.queued_requests, limits.subrequests), (1_000, 1_000, 1_000));
+    assert_eq!((limits.response_body_mb, limits.log_kb, limits.wait_until_ms), (None, 256, 30_000));
+    assert_eq!((limits.queue_backlog_mb, limits.connections), (25_600, 16_384));
 }
 
 #[test]
 fn limits_are_read_and_checked() {
-    let limits = worker_of("[limits]\ncpu_ms = 50\nwall_ms = 0\nevent_wall_ms = 7\nmemory_mb = 256\narray_buffer_mb = 64\nrequest_body_mb = 1\nconcurrent_requests = 2\nsubrequests = 3\n").limits;
+    let limits = worker_of("[limits]\ncpu_ms = 50\nwall_ms = 0\nevent_wall_ms = 7\nmemory_mb = 256\narray_buffer_mb = 64\nrequest_body_mb = 1\nconcurrent_requests = 2\nsubrequests = 3\nresponse_body_mb = 4\nqueued_requests = 0\nlog_kb = 5\nwait_until_ms = 6\nqueue_backlog_mb = 8\nconnections = 9\n").limits;
     let expected = Limits {
         cpu_ms: 50,
         wall_ms: None,
@@ -121,8 +123,14 @@ fn limits_are_read_and_checked() {
         memory_mb: 256,
         array_buffer_mb: 64,
         request_body_mb: 1,
+        response_body_mb: Some(4),
         concurrent_requests: 2,
+        queued_requests: 0,
         subrequests: 3,
+        log_kb: 5,
+        wait_until_ms: 6,
+        queue_backlog_mb: 8,
+        connections: 9,
     };
     assert_eq!(limits, expected);
     let rendered = errors_of("[limits]\ncpu_ms = 0\nmemory_mb = 8\nwall_ms = -1\nsubrequests = 1.5\n");

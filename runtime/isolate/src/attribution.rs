@@ -1,0 +1,89 @@
+use std::cell::Cell;
+use std::future::pending;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aerostack_bindings::{CallObserver, CallerOver, Error, ErrorKind, Result};
+use aerostack_platform::{BlobBytes, InvocationId, Invocations};
+use deno_core::v8;
+
+/// Adds what an isolate does to the invocation it does it for.
+pub(crate) struct Attribution {
+    isolate: v8::UnsafeRawIsolatePtr,
+    context: v8::Global<v8::Context>,
+    invocations: Rc<Invocations>,
+    blobs: Arc<BlobBytes>,
+    /// What V8 was told of the blobs.
+    told: Cell<usize>,
+}
+
+/// How outbound requests are named beside the kinds of bindings.
+const FETCH: &str = "fetch";
+
+impl Attribution {
+    /// # Safety
+    ///
+    /// What is returned must not be used once the isolate is gone, nor on another thread.
+    pub(crate) unsafe fn new(
+        isolate: v8::UnsafeRawIsolatePtr,
+        context: v8::Global<v8::Context>,
+        invocations: Rc<Invocations>,
+        blobs: Arc<BlobBytes>,
+    ) -> Rc<Self> {
+        Rc::new(Self { isolate, context, invocations, blobs, told: Cell::new(0) })
+    }
+
+    /// Bytes that the isolate keeps outside of its heap: buffers (resizable ones and those that Rust made, which no allocator of ours
+    /// sees), WebAssembly memories, blobs. What is garbage counts until V8 has collected it; past `limit` it is asked to.
+    pub(crate) fn bytes_outside_heap(&self, limit: usize) -> usize {
+        // SAFETY: promised to `new`.
+        let mut isolate = unsafe { v8::Isolate::from_raw_isolate_ptr(self.isolate) };
+        let blobs = self.blobs.get();
+        let change = blobs as i64 - self.told.replace(blobs) as i64;
+        let bytes = isolate.adjust_amount_of_external_allocated_memory(change);
+        if usize::try_from(bytes).unwrap_or(0) <= limit {
+            return usize::try_from(bytes).unwrap_or(0);
+        }
+        isolate.low_memory_notification();
+        usize::try_from(isolate.adjust_amount_of_external_allocated_memory(0)).unwrap_or(0)
+    }
+
+    /// The invocation whose JavaScript is on the stack.
+    fn running(&self) -> Option<InvocationId> {
+        // SAFETY: promised to `new`.
+        let mut isolate = unsafe { v8::Isolate::from_raw_isolate_ptr(self.isolate) };
+        v8::scope!(let handle_scope, &mut isolate);
+        let context = v8::Local::new(handle_scope, &self.context);
+        let scope = &mut v8::ContextScope::new(handle_scope, context);
+        InvocationId::running(scope)
+    }
+
+    /// Charges the running invocation with time on the CPU; what it has used by now.
+    pub(crate) fn charge_cpu(&self, cpu: Duration) -> Option<Duration> {
+        self.running().map(|id| self.invocations.charge_cpu(id, cpu))
+    }
+
+    /// Counts an outbound request; the error is the text for JavaScript.
+    pub(crate) fn begin_fetch(&self) -> Result<(), String> {
+        self.running().map_or(Ok(()), |id| self.invocations.begin_subrequest(id, FETCH))
+    }
+}
+
+impl CallObserver for Attribution {
+    fn started(&self, kind: &'static str) -> Result<()> {
+        let Some(id) = self.running() else { return Ok(()) };
+        self.invocations.begin_subrequest(id, kind).map_err(|text| Error::new(ErrorKind::RateLimited, text))
+    }
+
+    fn caller_over(&self) -> CallerOver {
+        match self.running() {
+            Some(id) => Box::pin(self.invocations.over(id)),
+            None => Box::pin(pending()),
+        }
+    }
+
+    fn finished(&self, kind: &'static str, binding: &str, op: &'static str, took: Duration, error: Option<ErrorKind>) {
+        tracing::trace!(kind, binding, op, ?took, ?error, "binding call");
+    }
+}

@@ -1,0 +1,86 @@
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aerostack_isolate::Mourner;
+use tokio::net::TcpStream;
+
+use crate::acceptor::OpenConnection;
+use crate::socket;
+
+/// A connection seen from outside of its thread, and what is going on on it.
+pub(crate) struct OpenSocket {
+    /// Open until the thread's mourning for it has ended: see `Rewind`.
+    descriptor: RawFd,
+    version: HttpVersion,
+    /// Counts it until it is closed, or lost.
+    open: Mutex<Option<OpenConnection>>,
+    asked: AtomicU64,
+    answering: AtomicUsize,
+}
+
+/// Which HTTP a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HttpVersion {
+    One,
+    Two,
+}
+
+/// A request whose answer has not begun.
+pub(crate) struct Answering<'a>(&'a OpenSocket);
+
+impl OpenSocket {
+    pub(crate) fn new(stream: &TcpStream, version: HttpVersion, open: OpenConnection) -> Arc<Self> {
+        let (descriptor, open) = (stream.as_raw_fd(), Mutex::new(Some(open)));
+        Arc::new(Self { descriptor, version, open, asked: AtomicU64::new(0), answering: AtomicUsize::new(0) })
+    }
+
+    pub(crate) fn answering(&self) -> Answering<'_> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.answering.fetch_add(1, Ordering::Relaxed);
+        Answering(self)
+    }
+
+    /// Whether there was a request.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) > 0
+    }
+
+    /// Resolves once nothing was asked for `timeout` and everything is answered. HTTP/1 has a timeout of hyper's for that, HTTP/2
+    /// has none.
+    pub(crate) async fn idle_for(&self, timeout: Duration) {
+        let mut seen = self.asked.load(Ordering::Relaxed);
+        loop {
+            tokio::time::sleep(timeout).await;
+            let before = std::mem::replace(&mut seen, self.asked.load(Ordering::Relaxed));
+            if self.answering.load(Ordering::Relaxed) == 0 && before == seen {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.answering.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Mourner for OpenSocket {
+    /// hyper lives on the lost thread and says nothing any more: whoever waits for an answer gets it from here.
+    fn lost(&self, reason: &str) {
+        let waits = self.answering.load(Ordering::Relaxed) > 0
+            || socket::unread_bytes(self.descriptor).is_ok_and(|bytes| bytes > 0);
+        if waits && self.version == HttpVersion::One {
+            let text = format!("the worker {reason}");
+            let answer = format!(
+                "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}\n",
+                text.len() + 1
+            );
+            socket::send_now(self.descriptor, answer.as_bytes());
+        }
+        socket::end(self.descriptor);
+        drop(self.open.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
