@@ -62,7 +62,7 @@ pub trait WriteStorm: Storm {
 }
 
 /// How a child says what it does.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Say {
     round: u64,
 }
@@ -78,17 +78,17 @@ struct Promise {
 
 impl Say {
     /// Versions of this process begin here: above those of all processes before.
-    pub fn first_version(self) -> u64 {
+    pub fn first_version(&self) -> u64 {
         (self.round + 1) * 1_000_000_000
     }
 
     /// How often the child was killed before.
-    pub fn round(self) -> u64 {
+    pub fn round(&self) -> u64 {
         self.round
     }
 
     /// A write begins that leaves this version under the key; `None` removes it.
-    pub fn begins(self, key: &str, version: Option<u64>) {
+    pub fn begins(&self, key: &str, version: Option<u64>) {
         match version {
             Some(version) => self.line(&format!("begin {key} {version}")),
             None => self.line(&format!("begin {key} -")),
@@ -96,12 +96,12 @@ impl Say {
     }
 
     /// The write that was begun has been acknowledged.
-    pub fn was_promised(self, key: &str) {
+    pub fn was_promised(&self, key: &str) {
         self.line(&format!("done {key}"));
     }
 
     /// Says anything else, in one write, so that the lines of two threads do not mix.
-    pub fn line(self, line: &str) {
+    pub fn line(&self, line: &str) {
         if std::io::stdout().write_all(format!("{line}\n").as_bytes()).is_err() {
             // Nobody listens any more.
             std::process::exit(1);

@@ -39,14 +39,14 @@ impl Storm for CronStorm {
     }
 
     fn work(&self, folder: &Path, say: &Say) {
-        aerostack_faults::block_on(turn_until_killed(folder, *say));
+        aerostack_faults::block_on(turn_until_killed(folder, say));
     }
 }
 
-async fn turn_until_killed(folder: &Path, say: Say) {
+async fn turn_until_killed(folder: &Path, say: &Say) {
     let start = START + say.round() * BETWEEN;
     let timer = Arc::new(ManualTimer::new(start * MINUTE_MS));
-    let saying = Arc::new(Saying { say, ran: watch::Sender::new(0) });
+    let saying = Arc::new(Saying { say: say.clone(), ran: watch::Sender::new(0) });
     let mut ran = saying.ran.subscribe();
     let scheduler = Scheduler::new(timer.clone(), saying.clone(), folder);
     let every_minute = CronExpression::parse("* * * * *", Weekdays::Unix).expect("it is one");
@@ -97,6 +97,14 @@ impl SchedulerLog for Saying {
     }
 
     fn batch_ran(&self, _report: &BatchReport) {}
+
+    fn waits_for_process(&self, process: Option<u32>) {
+        unreachable!("nobody else is there, but {process:?}")
+    }
+
+    fn took_over(&self) {
+        unreachable!("nobody else was there")
+    }
 
     fn trouble(&self, trouble: &Trouble) {
         self.say.line(&format!("trouble {trouble}"));

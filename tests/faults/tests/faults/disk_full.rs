@@ -267,6 +267,14 @@ impl SchedulerLog for Counting {
 
     fn batch_ran(&self, _report: &BatchReport) {}
 
+    fn waits_for_process(&self, process: Option<u32>) {
+        unreachable!("nobody else is there, but {process:?}")
+    }
+
+    fn took_over(&self) {
+        unreachable!("nobody else was there")
+    }
+
     fn trouble(&self, trouble: &Trouble) {
         self.troubles.send_modify(|troubles| troubles.push(trouble.to_string()));
     }
