@@ -28,6 +28,11 @@ impl ManualClock {
         Self(AtomicU64::new(now_ms))
     }
 
+    /// Sets the clock, forward or backward, in milliseconds since the UNIX epoch.
+    pub fn set_ms(&self, now_ms: u64) {
+        self.0.store(now_ms, Ordering::SeqCst);
+    }
+
     /// Moves the clock forward.
     pub fn advance_ms(&self, by: u64) {
         self.0.fetch_add(by, Ordering::SeqCst);

@@ -64,6 +64,13 @@ impl Error {
         self
     }
 
+    /// Says ahead of the text where it happened: a path, for example.
+    #[must_use]
+    pub fn at(mut self, place: &str) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
     /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         self.kind

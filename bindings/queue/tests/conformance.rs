@@ -86,7 +86,7 @@ fn two_processes(path: &Path) -> Result<(), Failed> {
 fn killed(path: &Path) -> Result<(), Failed> {
     crash::kill_again_and_again(
         |round| other_process(&round.to_string(), path),
-        || open(path, crash::clock(crash::ROUNDS)),
+        || open(path, crash::clock(crash::rounds())),
     )?;
     let connection = rusqlite::Connection::open(path)?;
     let verdict: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;

@@ -1,12 +1,16 @@
 //! What drivers that keep their state in a SQLite file have in common: opening it, and telling the user why it cannot be used.
 //!
-//! Not for the databases of users, which are `bindings/database`'s: those have other rules.
+//! Not for the databases of users, which are `bindings/database`'s: those have other rules, but for [`OpenedFile`].
+
+mod opened;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::{Error, ErrorKind, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+pub use opened::OpenedFile;
 
 /// A kind of state file: how it is made, and the words messages have for it.
 #[derive(Debug, Clone, Copy)]
@@ -83,10 +87,32 @@ impl StateFile {
         .with_source(error)
     }
 
+    /// The error of a call that failed after the file was opened. `action` is a verb.
+    pub fn failed(&self, action: &str, path: &Path, error: rusqlite::Error) -> Error {
+        let (kind, reason) = match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => (ErrorKind::Unavailable, "the disk is full".to_owned()),
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => (
+                ErrorKind::Unavailable,
+                "it may not be written; check its permissions and those of its folder".to_owned(),
+            ),
+            Some(ErrorCode::SystemIoFailure) => (ErrorKind::Unavailable, format!("its disk fails ({error})")),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                (ErrorKind::Unexpected, format!("it is damaged; {}", self.restart))
+            }
+            _ => (ErrorKind::Unexpected, error.to_string()),
+        };
+        Error::new(kind, format!("cannot {action} {} {}: {reason}", self.name, path.display())).with_source(error)
+    }
+
     fn make_folder(&self, path: &Path) -> Result<()> {
         let Some(folder) = path.parent() else { return Ok(()) };
         std::fs::create_dir_all(folder).map_err(|error| {
-            let message = format!("cannot make the folder of {} {}; check its permissions", self.name, path.display());
+            let hint = match error.kind() {
+                std::io::ErrorKind::ReadOnlyFilesystem => "its file system is read-only",
+                std::io::ErrorKind::StorageFull => "the disk is full",
+                _ => "check its permissions",
+            };
+            let message = format!("cannot make the folder of {} {}; {hint}", self.name, path.display());
             Error::new(ErrorKind::ConfigInvalid, message).with_source(error)
         })
     }

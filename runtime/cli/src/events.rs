@@ -207,6 +207,21 @@ impl SchedulerLog for SchedulerLines {
         self.print(line, report.output.iter().cloned().chain(message_lines));
     }
 
+    fn waits_for_process(&self, process: Option<u32>) {
+        let who = process.map_or("another process".to_owned(), |process| format!("another process ({process})"));
+        self.terminal.line(format!(
+            "{}: {who} runs the cron triggers and queue consumers of this project; this one will when that ends",
+            self.terminal.paint().paint(Role::Warning, "note"),
+        ));
+    }
+
+    fn took_over(&self) {
+        self.terminal.line(format!(
+            "{}: that process has ended: cron triggers and queue consumers run here now",
+            self.terminal.paint().paint(Role::Warning, "note"),
+        ));
+    }
+
     fn trouble(&self, trouble: &Trouble) {
         self.terminal.line(format!("{}: {trouble}", self.terminal.paint().paint(Role::Bad, "error")));
     }

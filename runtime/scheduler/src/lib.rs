@@ -6,11 +6,12 @@
 //!
 //! A [`Scheduler`] runs on the tokio runtime it is made in. One task turns the cron triggers; each consumer of a queue has
 //! one that finds work and one a batch that does it. None of them polls: they sleep until something is due or a queue
-//! changes.
+//! changes. Of several processes over one state folder, one does all of this work, and the next takes over when it ends.
 
 mod consumer;
 mod cron;
 mod log;
+mod ownership;
 mod scheduler;
 mod shared;
 mod target;

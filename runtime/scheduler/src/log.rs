@@ -24,6 +24,12 @@ pub trait SchedulerLog: Send + Sync {
     /// A `queue` handler is over and its messages are settled.
     fn batch_ran(&self, report: &BatchReport);
 
+    /// Another process, whose id is told where it is known, does the background work of the same state folder.
+    fn waits_for_process(&self, process: Option<u32>);
+
+    /// That process has ended, and this one does the work from now on.
+    fn took_over(&self);
+
     /// Something the scheduler needs does not work. It goes on trying.
     fn trouble(&self, trouble: &Trouble);
 }
@@ -124,6 +130,13 @@ pub enum Trouble {
         /// When it is tried again; `None` when it is not, and the messages are delivered again after their leases.
         retry_in: Option<Duration>,
     },
+    /// The lock that tells processes over one state folder apart cannot be had: the background work waits for it.
+    Ownership {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The file that says which cron firings were handled cannot be read or written: after a restart, missed firings are
     /// unknown.
     CronRecord {
@@ -203,6 +216,11 @@ impl fmt::Display for Trouble {
                     None => Ok(()),
                 }
             }
+            Self::Ownership { path, reason } => write!(
+                formatter,
+                "cannot lock {}: {reason}; cron triggers and queue consumers wait until it can be locked",
+                path.display()
+            ),
             Self::CronRecord { path, reason } => {
                 write!(
                     formatter,

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::consumer::{Consumer, QueueName, Role, consume};
 use crate::cron::CronRunner;
 use crate::log::SchedulerLog;
+use crate::ownership::Ownership;
 use crate::shared::{CutOff, Phase, Shared};
 use crate::target::{EventTarget, ScheduledOutcome};
 use crate::tasks::Tasks;
@@ -68,11 +69,16 @@ const RELEASE_TIME: Duration = Duration::from_secs(2);
 
 impl Scheduler {
     /// A scheduler without work, on the tokio runtime this is called in. It keeps which cron firings were handled in
-    /// `<state_folder>/cron/handled`, and reads that file now.
+    /// `<state_folder>/cron/handled`.
+    ///
+    /// With its first trigger or consumer it takes `<state_folder>/background.lock`. Where another process has it, all work but
+    /// [`Scheduler::run_now`] waits until that process ends.
     pub fn new(timer: Arc<dyn Timer>, log: Arc<dyn SchedulerLog>, state_folder: &Path) -> Self {
+        let ownership = Ownership::new(state_folder, Arc::clone(&log));
         let shared = Arc::new(Shared {
             timer,
             log,
+            ownership,
             phase: watch::Sender::new(Phase::Running),
             work: Tasks::default(),
             cut_off: CutOff::default(),
@@ -93,11 +99,18 @@ impl Scheduler {
         triggers: Vec<CronExpression>,
         when_missed: WhenMissed,
     ) {
+        let has_work = !triggers.is_empty();
         self.cron.set(&worker.into(), target, triggers, when_missed);
+        if has_work {
+            self.claim();
+        }
     }
 
     /// Replaces the queue consumers of a worker. A queue has one consumer: one that another worker had moves to this one.
     pub fn set_consumers(&self, worker: &str, target: &Arc<dyn EventTarget>, consumers: Vec<Consumer>) {
+        if !consumers.is_empty() {
+            self.claim();
+        }
         let worker: Arc<str> = worker.into();
         let mut running = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted: HashMap<ConsumerKey, Consumer> =
@@ -146,11 +159,26 @@ impl Scheduler {
         self.loops.abort();
         self.shared.work.abort();
         self.cron.finish().await;
+        self.shared.ownership.give_back();
         let cut_off = &self.shared.cut_off;
         StopReport {
             cron_runs_cut_off: cut_off.cron_runs.load(Ordering::Relaxed),
             batches_cut_off: cut_off.batches.load(Ordering::Relaxed),
             messages_released: cut_off.released.load(Ordering::Relaxed),
+        }
+    }
+
+    fn claim(&self) {
+        let cron = Arc::clone(&self.cron);
+        let waiting = self.shared.ownership.claim(&self.shared.timer, move || cron.take_over());
+        if let Some(waiting) = waiting {
+            let shared = Arc::clone(&self.shared);
+            self.loops.spawn(async move {
+                tokio::select! {
+                    () = waiting => {}
+                    () = shared.reached(Phase::Stopping) => {}
+                }
+            });
         }
     }
 
@@ -170,6 +198,7 @@ impl Scheduler {
 
 impl Drop for Scheduler {
     fn drop(&mut self) {
+        self.shared.ownership.give_back();
         self.loops.abort();
         self.shared.work.abort();
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::log::SchedulerLog;
+use crate::ownership::Ownership;
 use crate::tasks::Tasks;
 use crate::timer::Timer;
 
@@ -13,6 +14,7 @@ pub(crate) struct Shared {
     pub(crate) timer: Arc<dyn Timer>,
     pub(crate) log: Arc<dyn SchedulerLog>,
     pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) ownership: Arc<Ownership>,
     /// Handlers at work and what follows them.
     pub(crate) work: Tasks,
     pub(crate) cut_off: CutOff,

@@ -37,6 +37,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::R
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::{Clock, Error, ErrorKind, Result, SystemClock};
+use aerostack_sqlite::OpenedFile;
 use async_trait::async_trait;
 
 use crate::driver::{Capabilities, DatabaseDriver, DatabaseInfo, Statement, StatementResult, Value};
@@ -85,6 +86,7 @@ impl Sqlite {
         let path = path.into();
         let writer = open_writer(&path, Role::Writer)?;
         let core = Core {
+            file: OpenedFile::at(&path)?,
             location: path.display().to_string(),
             path,
             options,
@@ -119,7 +121,7 @@ impl DatabaseDriver for Sqlite {
             }
         };
         self.core.checkpoint_if_due();
-        outcome
+        outcome.map_err(|error| self.core.located(error))
     }
 
     async fn dump(&self) -> Result<Vec<u8>> {
@@ -177,6 +179,7 @@ pub(crate) struct Refusal {
 /// What all clones of one [`Sqlite`] share.
 struct Core {
     path: PathBuf,
+    file: OpenedFile,
     location: String,
     options: SqliteOptions,
     writer: Pool,
@@ -241,6 +244,7 @@ impl Core {
     }
 
     fn write(&self, statements: &[Statement], patience: &Patience) -> Result<Vec<StatementResult>, Failure> {
+        self.file.check()?;
         let lease = match patience {
             Patience::Slice(_) => self.writer.take_briefly(),
             Patience::Waiting { until, cancelled } => self.writer.take_waiting(*until, cancelled),
@@ -256,6 +260,12 @@ impl Core {
             result.meta.version = version;
         }
         Ok(results)
+    }
+
+    /// What is wrong with the file and not with a statement names the file: `PATH: database or disk is full: SQLITE_FULL`.
+    fn located(&self, error: Error) -> Error {
+        let is_of_file = error.kind() == ErrorKind::Unavailable && !error.message().contains(&self.location);
+        if is_of_file { error.at(&self.location) } else { error }
     }
 
     fn reader(&self) -> Result<Lease<'_>> {

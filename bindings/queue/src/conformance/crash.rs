@@ -15,8 +15,8 @@ use libtest_mimic::Failed;
 use super::{Outcome, START_MS, block_on, text};
 use crate::{Delivery, QueueDriver, Settlement, Verdict};
 
-/// How often the child is killed.
-pub const ROUNDS: u64 = 20;
+/// How often the child is killed where `AEROSTACK_FAULT_ROUNDS` does not say it.
+const DEFAULT_ROUNDS: u64 = 20;
 
 /// How many sent messages the child is let live for, at least.
 const MESSAGES_A_ROUND: u64 = 1000;
@@ -30,6 +30,14 @@ const NUMBERS_A_PRODUCER: u64 = 1_000_000;
 const QUEUES: [&str; 2] = ["jobs", "dead"];
 /// Longer than any test, and shorter than the time between two rounds.
 const VISIBILITY: Duration = Duration::from_hours(1);
+
+/// How often the child is killed.
+pub fn rounds() -> u64 {
+    match std::env::var("AEROSTACK_FAULT_ROUNDS") {
+        Ok(text) => text.parse().expect("AEROSTACK_FAULT_ROUNDS is a number"),
+        Err(_) => DEFAULT_ROUNDS,
+    }
+}
 
 /// The clock of a round: a day on from the one before, so that what a killed child had leased is due again.
 pub fn clock(round: u64) -> Arc<dyn Clock> {
@@ -55,7 +63,7 @@ pub fn work_until_killed(driver: &Arc<dyn QueueDriver>, round: u64) {
 /// The parent. `child` makes the command that calls [`work_until_killed`] in the round; `open` opens the same queues afterwards.
 pub fn kill_again_and_again(child: impl Fn(u64) -> Command, open: impl Fn() -> Arc<dyn QueueDriver>) -> Outcome {
     let mut promises = Promises::default();
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         promises.next_process();
         let mut process = child(round).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(process.stdout.take().ok_or("the child has no standard output")?);
@@ -220,7 +228,7 @@ impl Promises {
     fn check(&self) -> Outcome {
         let lost: Vec<_> = self.sent.difference(&self.handled).collect();
         assert!(lost.is_empty(), "{} acknowledged messages are lost: {lost:?}", lost.len());
-        assert!(self.sent.len() as u64 >= ROUNDS * MESSAGES_A_ROUND);
+        assert!(self.sent.len() as u64 >= rounds() * MESSAGES_A_ROUND);
         let mut sends = HashMap::new();
         for number in &self.seen {
             *sends.entry(number / MESSAGES_A_SEND).or_insert(0) += 1;

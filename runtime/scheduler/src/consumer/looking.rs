@@ -38,6 +38,17 @@ pub(crate) async fn consume(
     queue: QueueName,
     mut role: watch::Receiver<Option<Role>>,
 ) {
+    loop {
+        tokio::select! {
+            () = shared.ownership.won() => break,
+            () = shared.reached(Phase::Stopping) => return,
+            changed = role.changed() => {
+                if changed.is_err() || role.borrow().is_none() {
+                    return;
+                }
+            }
+        }
+    }
     let mut changes = driver.changes(&queue.state);
     let consumer = Looking { shared, driver, queue, slots: Slots::default() };
     let mut backoff = Backoff::default();

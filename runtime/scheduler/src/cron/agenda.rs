@@ -10,6 +10,7 @@ use crate::log::{ClockWentBack, CronCause, MissedFirings};
 use crate::target::{EventTarget, ScheduledEvent};
 
 /// All triggers of all workers.
+#[derive(Default)]
 pub(super) struct Agenda {
     workers: BTreeMap<Arc<str>, WorkerTriggers>,
     /// What an earlier process handled, of triggers that have not been set yet.
@@ -50,8 +51,18 @@ pub(super) struct DueRun {
 const CLOCK_CORRECTION_MS: u64 = 24 * 60 * MINUTE_MS;
 
 impl Agenda {
-    pub(super) fn new(earlier: Record) -> Self {
-        Self { workers: BTreeMap::new(), earlier }
+    /// Every trigger that is set, now or later, goes on where the process that wrote this record has come to.
+    pub(super) fn take_over(&mut self, mut earlier: Record) {
+        for (worker, triggers) in &mut self.workers {
+            let mut handled = earlier.take_worker(worker);
+            for entry in &mut triggers.entries {
+                if let Some(handled_ms) = handled.remove(entry.expression.text()) {
+                    entry.handled_ms = handled_ms;
+                    entry.next_ms = entry.expression.next_after(handled_ms);
+                }
+            }
+        }
+        self.earlier = earlier;
     }
 
     /// Replaces the triggers of a worker. One that it had already goes on where it was; one that an earlier process had goes on

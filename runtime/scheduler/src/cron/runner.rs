@@ -1,6 +1,6 @@
 //! The task that turns the agenda, and the runs it starts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -16,27 +16,36 @@ use crate::target::{EventTarget, ScheduledEvent, ScheduledOutcome};
 
 pub(crate) struct CronRunner {
     shared: Arc<Shared>,
+    path: PathBuf,
     agenda: Mutex<Agenda>,
     /// The agenda is another one, so the time to wake may be.
     changed: Notify,
-    /// `None` once the scheduler has stopped.
+    /// `None` before this process does the work, and once the scheduler has stopped.
     writer: Mutex<Option<RecordWriter>>,
 }
 
 impl CronRunner {
     pub(crate) fn new(shared: Arc<Shared>, state_folder: &Path) -> Self {
-        let path = state_folder.join("cron").join("handled");
-        let earlier = Record::read(&path).unwrap_or_else(|reason| {
-            shared.log.trouble(&Trouble::CronRecord { path: path.clone(), reason });
-            Record::default()
-        });
-        let writer = RecordWriter::start(path, earlier.clone(), Arc::clone(&shared.log));
         Self {
             shared,
-            agenda: Mutex::new(Agenda::new(earlier)),
+            path: state_folder.join("cron").join("handled"),
+            agenda: Mutex::new(Agenda::default()),
             changed: Notify::new(),
-            writer: Mutex::new(Some(writer)),
+            writer: Mutex::new(None),
         }
+    }
+
+    /// This process does the work from now on: triggers go on where the last that did it left them.
+    pub(crate) fn take_over(&self) {
+        let earlier = Record::read(&self.path).unwrap_or_else(|reason| {
+            self.shared.log.trouble(&Trouble::CronRecord { path: self.path.clone(), reason });
+            Record::default()
+        });
+        let writer = RecordWriter::start(self.path.clone(), earlier.clone(), Arc::clone(&self.shared.log));
+        self.agenda().take_over(earlier);
+        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        self.write_record();
+        self.changed.notify_one();
     }
 
     pub(crate) fn set(
@@ -76,6 +85,10 @@ impl CronRunner {
 
     /// Turns the agenda until the scheduler stops.
     pub(crate) async fn run(self: Arc<Self>) {
+        tokio::select! {
+            () = self.shared.ownership.won() => {}
+            () = self.shared.reached(Phase::Stopping) => return,
+        }
         while !self.shared.is_stopping() {
             self.turn();
             let wake_at = self.agenda().next_ms();
@@ -96,7 +109,7 @@ impl CronRunner {
     }
 
     fn turn(&self) {
-        if self.shared.is_stopping() {
+        if self.shared.is_stopping() || !self.shared.ownership.is_owner() {
             return;
         }
         let Turn { runs, missed, clock_went_back } = self.agenda().turn(self.shared.timer.now_ms());

@@ -5,6 +5,7 @@ mod cron;
 mod failures;
 mod memory_queue;
 mod model;
+mod owning;
 mod reloading;
 mod retries;
 mod stopping;

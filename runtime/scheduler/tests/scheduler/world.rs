@@ -44,6 +44,8 @@ pub(crate) struct Log {
     pub(crate) went_back: Mutex<Vec<ClockWentBack>>,
     pub(crate) batches: Mutex<Vec<BatchReport>>,
     pub(crate) troubles: Mutex<Vec<String>>,
+    pub(crate) waits_for: Mutex<Vec<Option<u32>>>,
+    pub(crate) took_over: Mutex<Vec<()>>,
 }
 
 /// A worker whose handlers wait for the test to end them, unless it says how they all end.
@@ -215,6 +217,14 @@ impl SchedulerLog for Log {
 
     fn batch_ran(&self, report: &BatchReport) {
         lock(&self.batches).push(report.clone());
+    }
+
+    fn waits_for_process(&self, process: Option<u32>) {
+        lock(&self.waits_for).push(process);
+    }
+
+    fn took_over(&self) {
+        lock(&self.took_over).push(());
     }
 
     fn trouble(&self, trouble: &Trouble) {

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-use aerostack_bindings::{Clock, Error, ErrorKind, Result};
+use aerostack_bindings::{Clock, Error, Result};
+use aerostack_sqlite::OpenedFile;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
@@ -72,6 +73,7 @@ pub(super) type Attempt<T> = std::result::Result<T, Refusal>;
 /// The file of one cache.
 pub(super) struct Store {
     path: PathBuf,
+    file: OpenedFile,
     clock: Arc<dyn Clock>,
     memory: Memory,
     wal: WalIndex,
@@ -109,6 +111,7 @@ impl Store {
         let wal = unsafe { WalIndex::of(&writer) }.ok_or_else(|| file::FILE.no_shared_memory(path))?;
         Ok(Self {
             path: path.to_owned(),
+            file: OpenedFile::at(path)?,
             clock,
             memory: Memory::new(memory_bytes, wal.stamp()),
             wal,
@@ -243,6 +246,7 @@ impl Store {
         patience: Patience,
         statement: impl FnOnce(&Connection) -> rusqlite::Result<usize>,
     ) -> Attempt<usize> {
+        self.file.check().map_err(Refusal::Failed)?;
         let before = self.memory.before_write(&self.wal);
         let commits = COMMITS.get();
         let outcome = statement(writer);
@@ -322,11 +326,7 @@ impl Store {
         match (is_busy, patience) {
             (true, Patience::None) => Refusal::NotHere,
             (true, Patience::UntilTimeout) => Refusal::Failed(file::FILE.still_locked(&self.path, BUSY_TIMEOUT, error)),
-            (false, _) => Refusal::Failed(
-                Error::new(ErrorKind::Unexpected, format!("cannot {action} the cache file"))
-                    .with_context("path", self.path.display().to_string())
-                    .with_source(error),
-            ),
+            (false, _) => Refusal::Failed(file::FILE.failed(action, &self.path, error)),
         }
     }
 

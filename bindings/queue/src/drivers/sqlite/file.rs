@@ -112,6 +112,15 @@ pub(super) fn failed(path: &Path, action: &str, error: &Arc<rusqlite::Error>) ->
         Some(ErrorCode::DiskFull) => {
             (ErrorKind::Unavailable, format!("cannot {action} the queue file {shown}: the disk is full"))
         }
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => (
+            ErrorKind::Unavailable,
+            format!(
+                "cannot {action} the queue file {shown}: it may not be written; check its permissions and those of its folder"
+            ),
+        ),
+        Some(ErrorCode::SystemIoFailure) => {
+            (ErrorKind::Unavailable, format!("cannot {action} the queue file {shown}: its disk fails ({error})"))
+        }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             (ErrorKind::Unexpected, format!("cannot {action} the queue file {shown}: it is damaged; {DAMAGED_HINT}"))
         }

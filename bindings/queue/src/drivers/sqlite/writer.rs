@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::{Clock, Error, ErrorKind, Result};
+use aerostack_sqlite::OpenedFile;
 use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
@@ -82,6 +83,7 @@ struct Call<R, T, W, C> {
 struct Thread {
     connection: Connection,
     path: PathBuf,
+    file: OpenedFile,
     clock: Arc<dyn Clock>,
     changes: Arc<Changes>,
     queues: Queues,
@@ -115,6 +117,7 @@ impl Writer {
         }));
         let mut thread = Thread {
             connection,
+            file: OpenedFile::at(&path)?,
             path: path.clone(),
             clock,
             changes,
@@ -257,6 +260,10 @@ impl Thread {
 
     fn process(&mut self, group: &mut Vec<Box<dyn Job>>) {
         if group.is_empty() {
+            return;
+        }
+        if !self.file.is_in_place() {
+            group.drain(..).for_each(|job| job.answer(Err(self.file.gone())));
             return;
         }
         match self.commit(group) {

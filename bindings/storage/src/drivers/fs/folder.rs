@@ -221,9 +221,7 @@ pub(super) fn failed(action: &str, path: &Path, error: io::Error) -> Error {
         IoErrorKind::StorageFull | IoErrorKind::QuotaExceeded => ErrorKind::Unavailable,
         _ => ErrorKind::Unexpected,
     };
-    Error::new(kind, format!("cannot {action} a file of the bucket: {}", plain(&error)))
-        .with_context("path", path.display().to_string())
-        .with_source(error)
+    Error::new(kind, format!("cannot {action} {} of the bucket: {}", path.display(), plain(&error))).with_source(error)
 }
 
 /// What the system says, without the number.

@@ -40,6 +40,7 @@ enum Fate {
 
 impl Incoming {
     pub(super) fn create(store: &Arc<Store>, expected: Option<Checksum>) -> Result<Self> {
+        store.check_in_place()?;
         let id = FileId::random()?;
         let file = store.folder().create(&id)?;
         Ok(Self {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use aerostack_bindings::{Clock, Error, ErrorKind, Result};
+use aerostack_sqlite::OpenedFile;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, named_params};
 
@@ -67,6 +68,7 @@ pub(super) struct FileChanges {
 /// A bucket.
 pub(super) struct Store {
     folder: Folder,
+    metadata: OpenedFile,
     pub(super) clock: Arc<dyn Clock>,
     reader: Mutex<Connection>,
     writer: Mutex<Connection>,
@@ -109,6 +111,7 @@ impl Store {
         let writer = metadata_file::open(&folder.metadata_path())?;
         let reader = metadata_file::open(&folder.metadata_path())?;
         let store = Self {
+            metadata: OpenedFile::at(&folder.metadata_path())?,
             folder,
             clock,
             reader: Mutex::new(reader),
@@ -216,12 +219,18 @@ impl Store {
             .with_context("path", self.folder.file_path(id).display().to_string())
     }
 
+    /// Whether the bucket is still where it was opened.
+    pub(super) fn check_in_place(&self) -> Result<()> {
+        self.metadata.check()
+    }
+
     /// Runs a transaction, and then does with files what it means for them.
     pub(super) fn write<T>(
         &self,
         work: impl FnOnce(&Transaction<'_>, &mut FileChanges) -> Result<T, TransactionError>,
     ) -> std::result::Result<T, WriteError> {
         let mut changes = FileChanges::default();
+        self.check_in_place()?;
         let value = {
             let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
             let transaction = writer
@@ -357,13 +366,7 @@ impl Store {
         if is_busy(&error) {
             return metadata_file::FILE.still_locked(&path, BUSY_TIMEOUT, error);
         }
-        let kind = match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => ErrorKind::Unavailable,
-            _ => ErrorKind::Unexpected,
-        };
-        Error::new(kind, format!("cannot {action} the metadata of the bucket: {error}"))
-            .with_context("path", path.display().to_string())
-            .with_source(error)
+        metadata_file::FILE.failed(action, &path, error)
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::{
 use std::time::Duration;
 
 use aerostack_bindings::{Clock, Error, ErrorKind, Result};
+use aerostack_sqlite::OpenedFile;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::growth::{self, Growth, GrowthClaim};
@@ -61,6 +62,7 @@ pub(super) type Attempt<T> = std::result::Result<T, Refusal>;
 /// The file of one index.
 pub(super) struct Store {
     path: PathBuf,
+    file: OpenedFile,
     /// What the configuration says, if it does.
     dimensions: Option<usize>,
     clock: Arc<dyn Clock>,
@@ -89,6 +91,7 @@ impl Store {
         }));
         let store = Self {
             path: path.to_owned(),
+            file: OpenedFile::at(path)?,
             dimensions: options.dimensions.map(|dimensions| dimensions as usize),
             clock,
             writer: Mutex::new(writer),
@@ -277,6 +280,7 @@ impl Store {
         if patience == Patience::None && count > INLINE_WRITES {
             return Err(Refusal::NotHere);
         }
+        self.file.check().map_err(Refusal::Failed)?;
         let mut writer = self.lock(&self.writer, patience)?;
         // Whoever cannot wait must know beforehand that there is nothing to wait for.
         let early = (patience == Patience::None).then(|| self.memory_to_write(patience)).transpose()?;
@@ -388,11 +392,7 @@ impl Store {
         match (is_busy, patience) {
             (true, Patience::None) => Refusal::NotHere,
             (true, Patience::UntilTimeout) => Refusal::Failed(file::FILE.still_locked(&self.path, BUSY_TIMEOUT, error)),
-            (false, _) => Refusal::Failed(
-                Error::new(ErrorKind::Unexpected, format!("cannot {action} the file of the vector index"))
-                    .with_context("path", self.path.display().to_string())
-                    .with_source(error),
-            ),
+            (false, _) => Refusal::Failed(file::FILE.failed(action, &self.path, error)),
         }
     }
 }
