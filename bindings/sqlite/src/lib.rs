@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use aerostack_bindings::{Error, ErrorKind, Result};
+use aerostack_bindings::{Error, ErrorKind, Result, make_state_folder};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 /// A kind of state file: how it is made, and the words messages have for it.
@@ -85,7 +85,7 @@ impl StateFile {
 
     fn make_folder(&self, path: &Path) -> Result<()> {
         let Some(folder) = path.parent() else { return Ok(()) };
-        std::fs::create_dir_all(folder).map_err(|error| {
+        make_state_folder(folder).map_err(|error| {
             let message = format!("cannot make the folder of {} {}; check its permissions", self.name, path.display());
             Error::new(ErrorKind::ConfigInvalid, message).with_source(error)
         })
