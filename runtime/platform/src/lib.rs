@@ -9,8 +9,10 @@ mod events;
 mod invocations;
 mod log;
 mod ops;
+mod outbound;
 mod web;
 
+pub use aerostack_outbound::{Policy as OutboundPolicy, PrivateAddresses, Rule as OutboundRule};
 pub use body::{RequestBody, ResponseBody};
 pub use events::{Event, EventCall, EventNotes};
 pub use invocations::{Costs, Failure, Invocation, InvocationId, Invocations, Response, Settled};
@@ -63,6 +65,7 @@ deno_core::extension!(
         "ext:deno_net/02_tls.js" = "../../js/platform/net_tls.js",
     ],
     middleware = |op| match op.name {
+        "op_fetch" => op.with_implementation_from(&outbound::op_fetch()),
         "op_dispatch_exception" => op.with_implementation_from(&ops::op_dispatch_exception()),
         _ => op,
     },
