@@ -3,9 +3,10 @@ use std::sync::Arc;
 
 use aerostack_isolate::{Failure, WorkerVersion};
 use aerostack_server::{
-    ClientLimits, FinishedRequest, QueueResult, QueueTrigger, RequestLog, Route, RouteReach, ScheduledResult,
-    ScheduledTrigger, Server, ServerOptions, TriggerRefused, Triggers,
+    ClientLimits, ErrorDetail, FinishedRequest, QueueResult, QueueTrigger, RequestLog, Route, RouteReach,
+    ScheduledResult, ScheduledTrigger, Server, ServerOptions, TriggerRefused, Triggers,
 };
+use aerostack_telemetry::Redaction;
 use async_trait::async_trait;
 use tokio::net::TcpListener;
 
@@ -63,8 +64,9 @@ impl TestServer {
             routes: vec![route],
             limits,
             log: Arc::new(Silent),
-            triggers: Arc::new(NoTriggers),
+            triggers: Some(Arc::new(NoTriggers)),
             admin_hosts: Vec::new(),
+            errors: ErrorDetail::Shown(Redaction::default()),
         };
         Self { address, worker, server: Server::start(listener, options) }
     }

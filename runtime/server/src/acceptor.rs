@@ -15,7 +15,7 @@ use crate::connection;
 use crate::rewind::Rewind;
 use crate::routes::{Route, Routes};
 use crate::triggers::{self, Triggers};
-use crate::{ClientLimits, RequestLog, Shared, stopped};
+use crate::{ClientLimits, ErrorDetail, RequestLog, Shared, stopped};
 
 /// What a server is started with.
 pub struct ServerOptions {
@@ -25,10 +25,12 @@ pub struct ServerOptions {
     pub limits: ClientLimits,
     /// Is told of every request.
     pub log: Arc<dyn RequestLog>,
-    /// Runs event handlers by hand.
-    pub triggers: Arc<dyn Triggers>,
-    /// Names besides loopback under which admin routes may be asked.
+    /// Runs event handlers by hand. Without it the trigger routes answer 404; no worker sees them either way.
+    pub triggers: Option<Arc<dyn Triggers>>,
+    /// Names under which admin and trigger routes may be asked from other machines. Without any, only this machine may ask.
     pub admin_hosts: Vec<String>,
+    /// What a client learns of a handler that failed.
+    pub errors: ErrorDetail,
 }
 
 /// A running server.
@@ -77,6 +79,7 @@ impl Server {
             limits: options.limits,
             log: options.log,
             admin: admin::router(options.triggers, options.admin_hosts),
+            errors: options.errors,
             shutdown: shutdown_seen,
         });
         let open = Arc::new(OpenConnections::default());

@@ -1,4 +1,4 @@
-//! What the client sees when a handler failed: a page for browsers, plain text for everybody else.
+//! What the client sees when a handler failed. In `dev` a page for browsers, plain text for everybody else; in `serve` a few words.
 
 use std::fmt::Write;
 
@@ -7,6 +7,7 @@ use aerostack_modules::FrameStyle;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
+use crate::ErrorDetail;
 use crate::body::ServerBody;
 
 /// The text of contract section 10, "Hung promise".
@@ -14,10 +15,25 @@ const HUNG: &str = "The Workers runtime canceled this request because it detecte
                     never generate a response. Refer to: https://developers.cloudflare.com/workers/observability/errors/";
 
 /// `accept` is the request's header of that name.
-pub(crate) fn answer(failure: &Failure, version: &WorkerVersion, accept: Option<&HeaderValue>) -> Response<ServerBody> {
+pub(crate) fn answer(
+    failure: &Failure,
+    version: &WorkerVersion,
+    accept: Option<&HeaderValue>,
+    detail: &ErrorDetail,
+) -> Response<ServerBody> {
     let status = match failure {
         Failure::Exception(_) | Failure::Hung => StatusCode::INTERNAL_SERVER_ERROR,
         Failure::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let redaction = match detail {
+        ErrorDetail::Shown(redaction) => redaction,
+        ErrorDetail::Hidden => {
+            return match failure {
+                Failure::Exception(_) => plain(status, "Internal Server Error"),
+                Failure::Hung => plain(status, HUNG),
+                Failure::Stopped(reason) => plain(status, &format!("Worker {} {reason}", version.name)),
+            };
+        }
     };
     let report = match failure {
         Failure::Exception(error) => Some(ErrorReport::new(error, version)),
@@ -33,9 +49,10 @@ pub(crate) fn answer(failure: &Failure, version: &WorkerVersion, accept: Option<
     };
     if accepts_html(accept) {
         let code_frame = report.as_ref().and_then(|report| report.code_frame(FrameStyle::Plain));
-        return html(status, &page(status, &text, code_frame.as_deref()));
+        let code_frame = code_frame.as_ref().map(|frame| redaction.redacted(frame));
+        return html(status, &page(status, &redaction.redacted(&text), code_frame.as_deref()));
     }
-    plain(status, &text)
+    plain(status, &redaction.redacted(&text))
 }
 
 /// An answer in the server's own words.
