@@ -3,7 +3,7 @@
 
 import { core, internals, primordials } from "ext:core/mod.js";
 
-const { ObjectDefineProperty, ObjectSetPrototypeOf, Promise, Symbol, SymbolToStringTag, TypeError, uncurryThis } = primordials;
+const { FunctionPrototype, ObjectDefineProperty, ObjectSetPrototypeOf, Promise, Symbol, SymbolToStringTag, TypeError, uncurryThis } = primordials;
 
 // What deno_fetch and deno_crypto would otherwise take from deno_telemetry and deno_node (embedding notes, section 1.5).
 const noop = () => {};
@@ -22,6 +22,24 @@ internals.__telemetryUtil = {
   updateSpanFromRequest: noop,
 };
 internals.kKeyObject = Symbol("kKeyObject");
+
+// deno_core's stubs of asynchronous ops say `op.call(...)`: whoever replaced `call` would be handed the op itself. A function may
+// have a `call` of its own; that of all functions stays.
+const { call } = FunctionPrototype;
+ObjectDefineProperty(FunctionPrototype, "call", {
+  __proto__: null,
+  get() {
+    return call;
+  },
+  set(value: unknown) {
+    if (this === FunctionPrototype) {
+      throw new TypeError("Function.prototype.call cannot be replaced");
+    }
+    ObjectDefineProperty(this, "call", { __proto__: null, value, configurable: true, enumerable: true, writable: true });
+  },
+  configurable: false,
+  enumerable: false,
+});
 
 const webidl = core.loadExtScript("ext:deno_webidl/00_webidl.js");
 const event = core.loadExtScript("ext:deno_web/02_event.js");

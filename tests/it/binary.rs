@@ -77,7 +77,8 @@ impl TestProject {
     /// The same with variables in its environment.
     pub fn run_in(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Run {
         let mut command = command(self.path());
-        let output = command.args(arguments).envs(variables.iter().copied()).output().expect("the binary can be started");
+        let output =
+            command.args(arguments).envs(variables.iter().copied()).output().expect("the binary can be started");
         Run {
             succeeded: output.status.success(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

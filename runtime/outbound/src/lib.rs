@@ -12,5 +12,5 @@ mod policy;
 mod rule;
 
 pub use address::{AddressKind, address_kind};
-pub use policy::{Policy, PrivateAddresses, Refusal};
+pub use policy::{Policy, PrivateAddresses, Refusal, shown_host};
 pub use rule::{Rule, RuleError};

