@@ -128,8 +128,8 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
         }
         assert_eq!(
             (first.connections(), second.connections()),
-            (1, 1),
-            "connections are kept, and no other was opened"
+            (1, 2),
+            "one for each name that was allowed, and no other"
         );
     }));
 
