@@ -30,6 +30,8 @@ const { AbortSignalPrototype, add, remove } = core.loadExtScript("ext:deno_web/0
 const { isReadableStream, readableStreamForRid } = core.loadExtScript("ext:deno_web/06_streams.js");
 const { Response } = core.loadExtScript("ext:deno_fetch/23_response.js");
 
+// Not a plain object: what user code puts on Object.prototype is no option of ours.
+const NO_OPTIONS = { __proto__: null };
 const STREAM_HEADERS = { "content-type": "text/event-stream" };
 const JSON_HEADERS = { "content-type": "application/json" };
 
@@ -157,7 +159,7 @@ class Ai {
   }
 
   async run(model: unknown, inputs: unknown, options?: any) {
-    options = isAbsent(options) ? {} : options;
+    options = isAbsent(options) ? NO_OPTIONS : options;
     const signal = readSignal(options);
     if (signal !== null && signal.aborted) {
       throw signal.reason;
@@ -179,11 +181,11 @@ class Ai {
     this.#internalStatus = null;
     if (typeof answer === "number") {
       const stream = streamOf(answer, signal, forget);
-      return options.returnRawResponse ? new Response(stream, { headers: STREAM_HEADERS }) : stream;
+      return options.returnRawResponse ? new Response(stream, { __proto__: null, headers: STREAM_HEADERS }) : stream;
     }
     forget();
     if (typeof answer === "string") {
-      return options.returnRawResponse ? new Response(answer, { headers: JSON_HEADERS }) : JSONParse(answer);
+      return options.returnRawResponse ? new Response(answer, { __proto__: null, headers: JSON_HEADERS }) : JSONParse(answer);
     }
     const { 0: name, 1: message, 2: number, 3: status, 4: description } = answer;
     this.#status = status;
@@ -193,7 +195,7 @@ class Ai {
     }
     if (options.returnRawResponse) {
       const failure = { internalCode: this.#internalStatus, name, message, description };
-      return new Response(JSONStringify(failure), { status, headers: JSON_HEADERS });
+      return new Response(JSONStringify(failure), { __proto__: null, status, headers: JSON_HEADERS });
     }
     throw new InferenceUpstreamError(message, name);
   }

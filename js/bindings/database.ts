@@ -14,6 +14,7 @@ const {
   Error,
   NumberPrototypeToString,
   ObjectDefineProperty,
+  ObjectPrototype,
   ObjectPrototypeIsPrototypeOf,
   String,
   StringPrototypePadStart,
@@ -56,20 +57,32 @@ function framed(frame: string, message: string) {
   return new Error(`${frame}: ${message}`, { cause: new Error(message) });
 }
 
+type ToRow = (columns: string[], cells: unknown[], start: number) => Record<string, unknown>;
+
 // One row as an object. Of columns with the same name the last one wins.
-function toRow(columns: string[], cells: unknown[], start: number) {
+const toPlainRow: ToRow = (columns, cells, start) => {
   const row = {};
   for (let i = 0; i < columns.length; i++) {
-    const name = columns[i];
-    if (name === "__proto__") {
-      // An assignment would change the prototype instead.
-      const descriptor = { __proto__: null, value: cells[start + i], configurable: true, enumerable: true, writable: true };
-      ObjectDefineProperty(row, name, descriptor);
-    } else {
-      row[name] = cells[start + i];
-    }
+    row[columns[i]] = cells[start + i];
   }
   return row;
+};
+
+// The same for names that Object.prototype has, `__proto__` and whatever user code put there: an assignment would call its setter.
+const toDefinedRow: ToRow = (columns, cells, start) => {
+  const row = {};
+  for (let i = 0; i < columns.length; i++) {
+    const descriptor = { __proto__: null, value: cells[start + i], configurable: true, enumerable: true, writable: true };
+    ObjectDefineProperty(row, columns[i], descriptor);
+  }
+  return row;
+};
+
+function rowMaker(columns: string[]): ToRow {
+  for (let i = 0; i < columns.length; i++) {
+    if (columns[i] in ObjectPrototype) return toDefinedRow;
+  }
+  return toPlainRow;
 }
 
 function toResult(result: OpResult) {
@@ -78,6 +91,7 @@ function toResult(result: OpResult) {
   const width = columns.length;
   const results = [];
   if (width !== 0) {
+    const toRow = rowMaker(columns);
     for (let start = 0, row = 0; start < cells.length; start += width, row++) {
       results[row] = toRow(columns, cells, start);
     }
@@ -102,7 +116,7 @@ function toFirst(result: OpResult, column: unknown) {
   const columns = result[0];
   const cells = result[1];
   if (cells.length === 0) return null;
-  if (column === undefined) return toRow(columns, cells, 0);
+  if (column === undefined) return rowMaker(columns)(columns, cells, 0);
   for (let i = columns.length - 1; i >= 0; i--) {
     if (columns[i] === column) return cells[i];
   }

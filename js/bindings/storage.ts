@@ -185,12 +185,12 @@ function readRange(range: any) {
   }
   if (isHeaders(range)) {
     const header = getOfHeaders(range, "range");
-    return header === null ? null : { header };
+    return header === null ? null : { __proto__: null, header };
   }
   const offset = readCount(range.offset, "Invalid range. Starting offset");
   const length = readCount(range.length, "Invalid range. Length");
   if (range.suffix === undefined) {
-    return { offset, length };
+    return { __proto__: null, offset, length };
   }
   if (offset !== null) {
     throw new TypeError("Suffix is incompatible with offset.");
@@ -202,7 +202,7 @@ function readRange(range: any) {
   if (!(suffix >= 0)) {
     throw new RangeError(`Invalid suffix. Suffix (${suffix}) must be greater than or equal to 0.`);
   }
-  return { suffix: readCount(suffix, "Invalid range. Suffix") };
+  return { __proto__: null, suffix: readCount(suffix, "Invalid range. Suffix") };
 }
 
 function readCount(value: unknown, what: string): number | null {
@@ -558,7 +558,7 @@ class R2ObjectBody extends R2Object {
 
   async blob() {
     const bytes = await this.#consume();
-    return new Blob([bytes], { type: this.httpMetadata?.contentType ?? "" });
+    return new Blob([bytes], { __proto__: null, type: this.httpMetadata?.contentType ?? "" });
   }
 }
 

@@ -5,6 +5,7 @@ import { core, internals, primordials } from "ext:core/mod.js";
 
 const {
   ArrayPrototypePush,
+  FunctionPrototype,
   FunctionPrototypeCall,
   Number,
   ObjectDefineProperty,
@@ -17,6 +18,7 @@ const {
   TypedArrayPrototypeSet,
   TypedArrayPrototypeSubarray,
   Uint8Array,
+  uncurryThis,
 } = primordials;
 
 // What deno_fetch and deno_crypto would otherwise take from deno_telemetry and deno_node (embedding notes, section 1.5).
@@ -36,6 +38,24 @@ internals.__telemetryUtil = {
   updateSpanFromRequest: noop,
 };
 internals.kKeyObject = Symbol("kKeyObject");
+
+// deno_core's stubs of asynchronous ops say `op.call(...)`: whoever replaced `call` would be handed the op itself. A function may
+// have a `call` of its own; that of all functions stays.
+const { call } = FunctionPrototype;
+ObjectDefineProperty(FunctionPrototype, "call", {
+  __proto__: null,
+  get() {
+    return call;
+  },
+  set(value: unknown) {
+    if (this === FunctionPrototype) {
+      throw new TypeError("Function.prototype.call cannot be replaced");
+    }
+    ObjectDefineProperty(this, "call", { __proto__: null, value, configurable: true, enumerable: true, writable: true });
+  },
+  configurable: false,
+  enumerable: false,
+});
 
 const webidl = core.loadExtScript("ext:deno_webidl/00_webidl.js");
 const event = core.loadExtScript("ext:deno_web/02_event.js");
@@ -190,20 +210,27 @@ class Navigator {
 // As plain functions: called on another object they refuse.
 const { setTimeout, clearTimeout } = timers;
 
+// Taken before user code can put others in their place.
+const addEventListener = uncurryThis(event.EventTarget.prototype.addEventListener);
+const ONCE = { __proto__: null, once: true };
+
 class Scheduler {
   // https://developers.cloudflare.com/workers/runtime-apis/scheduler/
-  wait(delay: number, options: { signal?: AbortSignal } = {}) {
+  wait(delay: number, options: { signal?: AbortSignal } | undefined = undefined) {
+    const signal = options?.signal;
     return new Promise((resolve: () => void, reject: (reason: unknown) => void) => {
-      const { signal } = options;
       if (signal?.aborted) {
         reject(signal.reason);
         return;
       }
       const timer = setTimeout(resolve, delay);
-      signal?.addEventListener("abort", () => {
-        clearTimeout(timer);
-        reject(signal.reason);
-      }, { once: true });
+      if (signal !== undefined && signal !== null) {
+        const stop = () => {
+          clearTimeout(timer);
+          reject(signal.reason);
+        };
+        addEventListener(signal, "abort", stop, ONCE);
+      }
     });
   }
 }
@@ -290,14 +317,16 @@ ObjectSetPrototypeOf(globalThis, WorkerGlobalScope.prototype);
 event.saveGlobalThisReference(globalThis);
 event.setEventTargetData(globalThis);
 
+const dispatchEvent = uncurryThis(event.EventTarget.prototype.dispatchEvent);
+
 // Run once in each isolate, before any user code. Returns what the runtime calls.
 function start() {
   core.setWasmStreamingCallback((source: unknown, rid: number) => fetching().handleWasmStreaming(source, rid));
   core.setReportExceptionCallback(event.reportException);
   core.setUnhandledPromiseRejectionHandler((promise: Promise<unknown>, reason: unknown) => {
-    const rejection = new event.PromiseRejectionEvent("unhandledrejection", { cancelable: true, promise, reason });
+    const rejection = new event.PromiseRejectionEvent("unhandledrejection", { __proto__: null, cancelable: true, promise, reason });
     event.setIsTrusted?.(rejection, true);
-    if (globalThis.dispatchEvent(rejection)) {
+    if (dispatchEvent(globalThis, rejection)) {
       reportUncaught(reason, true);
     }
     return true;

@@ -140,7 +140,7 @@ class IncomingRequest {
     if (typeof source === "number") {
       return new InnerBody(readableStreamForRid(source));
     }
-    const body = new InnerBody({ body: source, consumed: false });
+    const body = new InnerBody({ __proto__: null, body: source, consumed: false });
     body.length = source.byteLength;
     return body;
   }
@@ -160,7 +160,7 @@ class ExecutionContext {
 
   constructor(invocation: number) {
     this.#invocation = invocation;
-    ObjectDefineProperty(this, "props", { enumerable: false });
+    ObjectDefineProperty(this, "props", { __proto__: null, enumerable: false });
   }
 
   waitUntil(promise: unknown) {
@@ -302,6 +302,7 @@ function createHandlers() {
         const kind = triples[i + 1] as string;
         const value = triples[i + 2];
         ObjectDefineProperty(env, triples[i], {
+          __proto__: null,
           value: kind === "value" ? value : bindings[kind](value, triples[i]),
           configurable: true,
           enumerable: true,

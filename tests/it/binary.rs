@@ -71,14 +71,14 @@ impl TestProject {
 
     /// Runs the binary to its end.
     pub fn run(&self, arguments: &[&str]) -> Run {
-        self.run_with(&[], arguments)
+        self.run_in(&[], arguments)
     }
 
     /// The same with variables in its environment.
-    pub fn run_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Run {
+    pub fn run_in(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Run {
         let mut command = command(self.path());
         let output =
-            command.envs(environment.iter().copied()).args(arguments).output().expect("the binary can be started");
+            command.args(arguments).envs(variables.iter().copied()).output().expect("the binary can be started");
         Run {
             succeeded: output.status.success(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -128,8 +128,14 @@ impl TestProject {
 
     /// Starts the binary and waits until it serves.
     pub fn start(&self, arguments: &[&str]) -> Binary {
-        let mut child =
-            command(self.path()).args(arguments).stderr(Stdio::piped()).spawn().expect("the binary can be started");
+        self.start_in(&[], arguments)
+    }
+
+    /// The same with variables in its environment.
+    pub fn start_in(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Binary {
+        let mut command = command(self.path());
+        command.args(arguments).envs(variables.iter().copied()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary can be started");
         let lines = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
         let collected = lines.clone();
         let stderr = child.stderr.take().expect("standard error is piped");

@@ -48,7 +48,7 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
             let pull = format!("aerostack models pull {MODEL}");
             assert!(before.status == 500 && before.text().contains(&pull), "{}", before.text());
 
-            let run = project.run_with(&[("HF_ENDPOINT", &hub)], &["models", "pull", MODEL]);
+            let run = project.run_in(&[("HF_ENDPOINT", &hub)], &["models", "pull", MODEL]);
             assert!(run.succeeded, "{run:?}");
             assert_eq!(Path::new(run.stdout.trim()), project.path().join("models").join(MODEL));
             assert!(run.stderr.contains(&format!("{MODEL}: model.safetensors ")), "{run:?}");
@@ -85,7 +85,7 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
         let project = project();
         let nothing = project.path().join("nothing");
         std::fs::create_dir(&nothing).expect("a folder can be made");
-        let run = project.run_with(&[("HF_ENDPOINT", &hub(&nothing))], &["models", "pull", MODEL]);
+        let run = project.run_in(&[("HF_ENDPOINT", &hub(&nothing))], &["models", "pull", MODEL]);
         assert!(!run.succeeded && run.stderr.contains(&format!("cannot get {MODEL}")), "{run:?}");
         assert!(run.stderr.contains("404"), "{run:?}");
         let run = project.run(&["models", "pull", "@cf/nobody/knows"]);

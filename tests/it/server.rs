@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use aerostack_isolate::{Breaches, Failure, WorkerVersion};
 use aerostack_server::{
-    ClientLimits, FinishedRequest, QueueResult, QueueTrigger, RequestLog, Route, RouteReach, ScheduledResult,
-    ScheduledTrigger, Server, ServerOptions, TriggerRefused, Triggers,
+    ClientLimits, ErrorDetail, FinishedRequest, QueueResult, QueueTrigger, RequestLog, Route, RouteReach,
+    ScheduledResult, ScheduledTrigger, Server, ServerOptions, TriggerRefused, Triggers,
 };
+use aerostack_telemetry::Redaction;
 use async_trait::async_trait;
 use tokio::net::TcpListener;
 
@@ -79,9 +80,10 @@ impl TestServer {
             routes,
             limits,
             log: Arc::new(Silent),
-            triggers: Arc::new(NoTriggers),
+            triggers: Some(Arc::new(NoTriggers)),
             admin_hosts: Vec::new(),
             breaches: breaches.clone(),
+            errors: ErrorDetail::Shown(Redaction::default()),
         };
         Self { address, worker, neighbour, breaches, server: Server::start(listener, options) }
     }

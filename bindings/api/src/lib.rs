@@ -10,11 +10,13 @@ mod calls;
 mod clock;
 mod error;
 mod lazy;
+mod state_folder;
 
 pub use calls::{CallObserver, CallerOver, Calls};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result};
 pub use lazy::Lazy;
+pub use state_folder::make_state_folder;
 
 /// What the start table of `aerostack dev` shows of one binding.
 #[derive(Debug, Clone, PartialEq, Eq)]

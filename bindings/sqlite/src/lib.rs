@@ -7,7 +7,7 @@ mod opened;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use aerostack_bindings::{Error, ErrorKind, Result};
+use aerostack_bindings::{Error, ErrorKind, Result, make_state_folder};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use opened::OpenedFile;
@@ -106,7 +106,7 @@ impl StateFile {
 
     fn make_folder(&self, path: &Path) -> Result<()> {
         let Some(folder) = path.parent() else { return Ok(()) };
-        std::fs::create_dir_all(folder).map_err(|error| {
+        make_state_folder(folder).map_err(|error| {
             let hint = match error.kind() {
                 std::io::ErrorKind::ReadOnlyFilesystem => "its file system is read-only",
                 std::io::ErrorKind::StorageFull => "the disk is full",

@@ -24,15 +24,21 @@ use async_trait::async_trait;
 
 use crate::events::{SchedulerLines, WorkerEvents, outcome_of};
 
-/// Of `dev`, where module state behaves as people expect of one server: one batch after the other, soon.
-const DEV_BATCH_TIMEOUT: Duration = Duration::from_secs(1);
-const DEV_CONCURRENCY: usize = 1;
+/// What a queue's consumer does where the config does not say.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConsumerDefaults {
+    /// How long messages wait for a batch to fill.
+    pub(crate) batch_timeout: Duration,
+    /// How many batches are at work at a time.
+    pub(crate) concurrency: usize,
+}
 
 /// Cron triggers and queue consumers of the loaded workers.
 pub(crate) struct Background {
     scheduler: Scheduler,
     consumed: Arc<ConsumedQueues>,
     terminal: Terminal,
+    consumer_defaults: ConsumerDefaults,
     workers: Mutex<Vec<EventWorker>>,
 }
 
@@ -80,12 +86,18 @@ impl ConsumedQueues {
 
 impl Background {
     /// Nothing runs yet.
-    pub(crate) fn new(terminal: &Terminal, state_folder: &Path, consumed: Arc<ConsumedQueues>) -> Arc<Self> {
+    pub(crate) fn new(
+        terminal: &Terminal,
+        state_folder: &Path,
+        consumed: Arc<ConsumedQueues>,
+        consumer_defaults: ConsumerDefaults,
+    ) -> Arc<Self> {
         let log = SchedulerLines::new(terminal.clone());
         Arc::new(Self {
             scheduler: Scheduler::new(Arc::new(SystemTimer), log, state_folder),
             consumed,
             terminal: terminal.clone(),
+            consumer_defaults,
             workers: Mutex::new(Vec::new()),
         })
     }
@@ -115,7 +127,7 @@ impl Background {
 
         let consumers = self.consumers(config, handlers, configured);
         let queues: Vec<(ResourceName, ConsumerSettings)> =
-            consumers.iter().map(|consumer| (consumer.queue.clone(), settings(consumer))).collect();
+            consumers.iter().map(|consumer| (consumer.queue.clone(), self.settings(consumer))).collect();
         self.consumed.set(&config.name, queues.iter().map(|(queue, _)| queue.state.clone()).collect());
         let consumer = |(queue, settings): &(ResourceName, ConsumerSettings)| {
             Ok(Consumer { queue: queue_name(queue), driver: driver.get()?.clone(), settings: settings.clone() })
@@ -214,6 +226,21 @@ impl Background {
             }
         }
         consumers
+    }
+
+    fn settings(&self, consumer: &QueueConsumer) -> ConsumerSettings {
+        let settings = &consumer.settings;
+        let defaults = self.consumer_defaults;
+        let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+        ConsumerSettings {
+            max_batch_size: settings.max_batch_size as usize,
+            max_batch_timeout: settings.max_batch_timeout.map_or(defaults.batch_timeout, seconds),
+            max_retries: settings.max_retries,
+            retry_delay: seconds(settings.retry_delay),
+            max_concurrency: settings.max_concurrency.map_or(defaults.concurrency, |batches| batches as usize),
+            dead_letter_queue: settings.dead_letter_queue.as_ref().map(queue_name),
+            visibility_timeout: Duration::from_millis(u64::from(settings.visibility_timeout_ms)),
+        }
     }
 
     fn warn(&self, text: &str) {
@@ -332,18 +359,4 @@ fn delivery((place, message): (usize, TriggeredMessage)) -> Result<Delivery, Tri
 
 fn queue_name(queue: &ResourceName) -> QueueName {
     QueueName { name: queue.name.as_str().into(), state: queue.state.as_str().into() }
-}
-
-fn settings(consumer: &QueueConsumer) -> ConsumerSettings {
-    let settings = &consumer.settings;
-    let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
-    ConsumerSettings {
-        max_batch_size: settings.max_batch_size as usize,
-        max_batch_timeout: settings.max_batch_timeout.map_or(DEV_BATCH_TIMEOUT, seconds),
-        max_retries: settings.max_retries,
-        retry_delay: seconds(settings.retry_delay),
-        max_concurrency: settings.max_concurrency.map_or(DEV_CONCURRENCY, |batches| batches as usize),
-        dead_letter_queue: settings.dead_letter_queue.as_ref().map(queue_name),
-        visibility_timeout: Duration::from_millis(u64::from(settings.visibility_timeout_ms)),
-    }
 }

@@ -10,16 +10,27 @@ use aerostack_telemetry::{Paint, Role, Terminal};
 /// One line a request: `GET /api/items 200 1.2 ms · database 1`.
 pub(crate) struct RequestLines {
     terminal: Terminal,
+    answered: AnsweredRequests,
+}
+
+/// Whether requests that were answered have a line. Those that failed always have one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AnsweredRequests {
+    Shown,
+    Hidden,
 }
 
 impl RequestLines {
-    pub(crate) fn new(terminal: Terminal) -> Arc<Self> {
-        Arc::new(Self { terminal })
+    pub(crate) fn new(terminal: Terminal, answered: AnsweredRequests) -> Arc<Self> {
+        Arc::new(Self { terminal, answered })
     }
 }
 
 impl RequestLog for RequestLines {
     fn answered(&self, request: &FinishedRequest<'_>) {
+        if self.answered == AnsweredRequests::Hidden {
+            return;
+        }
         self.terminal.request_line(|| {
             let paint = self.terminal.paint();
             let status = request.status.as_u16();

@@ -9,13 +9,15 @@ mod limits_line;
 mod listen;
 mod logs;
 mod project;
+mod running;
+mod start_table;
 mod watch;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{cache, cron, db, dev, models, queue};
+use crate::commands::{cache, cron, db, dev, models, queue, serve};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -40,6 +42,8 @@ Getting started:
 enum Command {
     /// Serve the project in this folder and reload it on every save
     Dev(dev::Arguments),
+    /// Serve the project to others: one isolate a core, no reloading, no stack traces to clients
+    Serve(serve::Arguments),
     /// Work with the project's databases
     #[command(subcommand)]
     Db(db::Command),
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Dev(arguments) => dev::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Db(command) => db::run(&command),
         Command::Cache(command) => cache::run(&command),
         Command::Queue(command) => queue::run(&command),

@@ -9,10 +9,12 @@ use aerostack_ai::ops::{AiBindings, NamedAi};
 use aerostack_bindings::{BindingInfo, Lazy};
 use aerostack_cache::NamedCache;
 use aerostack_cache::ops::Caches;
-use aerostack_config::{Config, VariableValue, Worker as WorkerConfig};
+use aerostack_config::{Config, DatabaseBinding, Outbound, Private, VariableValue, Worker as WorkerConfig};
+use aerostack_database::migrations::Migrations;
 use aerostack_database::ops::{Databases, NamedDatabase};
 use aerostack_isolate::{
-    Breach, Breaches, EnvEntry, EnvValue, InvocationLimits, Limits, OpState, WebOptions, WorkerParts, WorkerVersion,
+    Breach, Breaches, EnvEntry, EnvValue, InvocationLimits, Limits, OpState, OutboundPolicy, PrivateAddresses, WebOptions,
+    WorkerParts, WorkerVersion,
 };
 use aerostack_modules::{DiskReader, FrameStyle, Loader, ModuleErrors};
 use aerostack_queue::ops::Queues;
@@ -22,10 +24,12 @@ use aerostack_storage::{NamedStorage, limits as storage_limits};
 use aerostack_telemetry::Terminal;
 use aerostack_vectorize::NamedVectorIndex;
 use aerostack_vectorize::ops::VectorIndexes;
+use anyhow::bail;
 
-use crate::commands::with_causes;
+use crate::commands::{shown, with_causes};
 use crate::drivers::{self, Drivers};
 use crate::logs::WorkerLines;
+use crate::running::Face;
 
 /// What outlives a reload: open drivers and compiled modules.
 pub(crate) struct Project {
@@ -37,6 +41,25 @@ pub(crate) struct Project {
     sent: ToldOfSends,
     /// How often each worker has met its limits, by its name.
     breaches: HashMap<String, Arc<Breaches>>,
+    face: Face,
+}
+
+/// What is done about migrations that a database has not seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PendingMigrations {
+    /// They are applied.
+    Apply,
+    /// The worker does not start: who changes a schema that others use wants to say so.
+    Refuse,
+}
+
+/// Whether workers may reach addresses of this machine and of private networks, where the config does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PrivateDefault {
+    /// A developer's other services are on the same machine.
+    Allowed,
+    /// Behind a public port, what clients can make a worker fetch is not theirs to choose.
+    Denied,
 }
 
 /// Told of every queue that a worker sends to.
@@ -60,7 +83,7 @@ pub(crate) struct Built {
 }
 
 impl Project {
-    pub(crate) fn new(state_folder: &Path, terminal: Terminal, sent: ToldOfSends) -> Self {
+    pub(crate) fn new(state_folder: &Path, terminal: Terminal, sent: ToldOfSends, face: Face) -> Self {
         // The convention of OpenSSL and everything built on it.
         let extra_roots = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
         Self {
@@ -71,6 +94,7 @@ impl Project {
             terminal,
             sent,
             breaches: HashMap::new(),
+            face,
         }
     }
 
@@ -96,9 +120,14 @@ impl Project {
         let mut migrated = Vec::new();
         let mut databases = Vec::new();
         for binding in &worker.bindings.databases {
+            let migrations = drivers::migrations(&self.state_folder, binding);
+            if self.face.pending_migrations == PendingMigrations::Refuse {
+                refuse_pending(binding, &migrations).map_err(BuildError::Binding)?;
+            }
             let (driver, info) = self.drivers.database(binding).map_err(BuildError::Binding)?;
-            let applied = drivers::migrations(&self.state_folder, binding).apply();
-            migrated.extend(applied.map_err(|error| BuildError::Binding(error.into()))?);
+            if self.face.pending_migrations == PendingMigrations::Apply {
+                migrated.extend(migrations.apply().map_err(|error| BuildError::Binding(error.into()))?);
+            }
             env.push(bound(&binding.binding, "database", databases.len()));
             databases.push(NamedDatabase { name: binding.binding.clone(), driver });
             bindings.push(info);
@@ -169,11 +198,23 @@ impl Project {
             install,
             limits: limits(worker),
             log: log.clone(),
-            web: self.web.clone(),
+            web: self.web.with_outbound(self.outbound(worker)),
             breaches,
         });
         log.belongs_to(&version);
         Ok(Built { version, bindings, migrated })
+    }
+
+    fn outbound(&self, worker: &WorkerConfig) -> OutboundPolicy {
+        let Outbound { allow, deny, private } = worker.outbound.clone();
+        let private = match (private, self.face.private_addresses) {
+            (Some(Private::Allowed), _) | (None, PrivateDefault::Allowed) => PrivateAddresses::Allowed,
+            (Some(Private::Denied), _) | (None, PrivateDefault::Denied) => {
+                PrivateAddresses::Denied { except: Vec::new() }
+            }
+            (Some(Private::Only(except)), _) => PrivateAddresses::Denied { except },
+        };
+        OutboundPolicy { allow, deny, private }
     }
 }
 
@@ -218,6 +259,24 @@ fn queue_kind(worker: &WorkerConfig) -> &'static str {
 /// How code frames look on a terminal.
 pub(crate) fn frame_style(terminal: &Terminal) -> FrameStyle {
     if terminal.paint().is_coloured() { FrameStyle::Coloured } else { FrameStyle::Plain }
+}
+
+fn refuse_pending(binding: &DatabaseBinding, migrations: &Migrations) -> anyhow::Result<()> {
+    let all = migrations.list()?;
+    let pending: Vec<&str> = all
+        .iter()
+        .filter(|migration| migration.applied_at.is_none())
+        .map(|migration| migration.name.as_str())
+        .collect();
+    let [first, rest @ ..] = pending.as_slice() else { return Ok(()) };
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    bail!(
+        "database {} ({}) has not seen migration {first}{more} in {}\n\
+         hint: run `aerostack db migrate apply`; serve changes no schema by itself",
+        binding.binding,
+        binding.database.name,
+        shown(&binding.migrations_dir),
+    )
 }
 
 fn bound(name: &str, kind: &'static str, index: usize) -> EnvEntry {

@@ -28,15 +28,16 @@ mod source;
 
 pub use self::diagnostic::{Colour, ConfigErrors, Diagnostic, Severity, render_all};
 pub use self::environment::{Environment, MemoryEnvironment, ProcessEnvironment};
-pub use self::load::{Loaded, load};
+pub use self::load::{LoadOptions, Loaded, Precedence, ValueSources, load, load_with};
 pub use self::locate::{CONFIG_FILE_NAMES, locate};
 pub use self::model::{
     AiBinding, AiModel, AiTask, BindingKind, Bindings, BucketBinding, CacheBinding, Config, ConsumerKind,
-    ConsumerSettings, DatabaseBinding, Dev, DriverChoice, DriverOption, Limits, Metadata, OptionValue, PostgresBinding,
-    QueueBinding, QueueConsumer, RequiredSecret, ResourceName, Routed, SecretPresence, ServiceBinding, Triggers,
-    Variable, VariableValue, VectorIndexBinding, VectorMetric, Worker, WorkerRole,
+    ConsumerSettings, DatabaseBinding, Dev, DriverChoice, DriverOption, Limits, Metadata, OptionValue, Outbound,
+    PostgresBinding, Private, QueueBinding, QueueConsumer, RequiredSecret, ResourceName, Routed, SecretPresence,
+    ServiceBinding, Triggers, Variable, VariableValue, VectorIndexBinding, VectorMetric, Worker, WorkerRole,
 };
 pub use self::routes::{Route, RouteReach};
 pub use self::secret::Secret;
 pub use self::source::{Located, Span};
 pub use aerostack_cron::{CronExpression, Weekdays, WhenMissed};
+pub use aerostack_outbound::Rule;

@@ -1,12 +1,19 @@
-//! `$NAME` and `${NAME}` in strings (contract 3.7): looked up in `.dev.vars` first, then in the process environment.
+//! `$NAME` and `${NAME}` in strings (contract 3.7): looked up in `.dev.vars` and in the process environment.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use crate::dev_vars::DevVars;
 use crate::environment::Environment;
+use crate::load::Precedence;
 
 /// Where references are looked up.
 pub(crate) struct Lookup<'a> {
     pub(crate) dev_vars: &'a DevVars,
     pub(crate) environment: &'a dyn Environment,
+    pub(crate) precedence: Precedence,
+    /// Every value that was found: what must not be shown.
+    pub(crate) found: RefCell<BTreeSet<String>>,
 }
 
 /// A string after its references were replaced.
@@ -28,10 +35,14 @@ pub(crate) enum ReferenceError {
 
 impl Lookup<'_> {
     pub(crate) fn find(&self, name: &str) -> Option<String> {
-        match self.dev_vars.get(name) {
-            Some(variable) => Some(variable.value.expose().to_owned()),
-            None => self.environment.variable(name),
-        }
+        let of_file = || self.dev_vars.get(name).map(|variable| variable.value.expose().to_owned());
+        let of_process = || self.environment.variable(name);
+        let value = match self.precedence {
+            Precedence::File => of_file().or_else(of_process),
+            Precedence::ProcessEnvironment => of_process().or_else(of_file),
+        };
+        self.found.borrow_mut().extend(value.clone());
+        value
     }
 
     /// Replaces every reference of `text`; `$$` is a plain dollar sign, and so is a `$` before anything but a name.

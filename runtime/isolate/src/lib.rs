@@ -19,7 +19,7 @@ mod worker;
 
 pub use aerostack_platform::{
     Breach, Breaches, ConsoleLevel, Costs, Event, EventCall, EventNotes, Failure, InvocationId, InvocationLimits,
-    RequestBody, Response, ResponseBody, WebOptions, WorkerLog,
+    OutboundPolicy, OutboundRule, PrivateAddresses, RequestBody, Response, ResponseBody, WebOptions, WorkerLog,
 };
 /// A chunk of a response body.
 pub use deno_core::BufView as Chunk;

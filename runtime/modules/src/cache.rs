@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError};
@@ -150,7 +151,8 @@ impl DiskCache {
         bytes.push(b'\n');
         bytes.extend_from_slice(&json);
 
-        std::fs::create_dir_all(&self.folder)?;
+        // For this user alone, as all local state is: this may be the first of it.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         // Under a name of its own first: another process must see the whole entry or none.
         let number = WRITES.fetch_add(1, Ordering::Relaxed);
         let unfinished = self.folder.join(format!("{}.{}.{number}.tmp", key.0, std::process::id()));

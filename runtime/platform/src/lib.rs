@@ -11,9 +11,11 @@ mod events;
 mod invocations;
 mod log;
 mod ops;
+mod outbound;
 mod spending;
 mod web;
 
+pub use aerostack_outbound::{Policy as OutboundPolicy, PrivateAddresses, Rule as OutboundRule};
 pub use blobs::BlobBytes;
 pub use body::{RequestBody, ResponseBody};
 pub use breaches::{Breach, Breaches};
@@ -71,6 +73,7 @@ deno_core::extension!(
         "ext:deno_net/02_tls.js" = "../../js/platform/net_tls.js",
     ],
     middleware = |op| match op.name {
+        "op_fetch" => op.with_implementation_from(&outbound::op_fetch()),
         "op_dispatch_exception" => op.with_implementation_from(&ops::op_dispatch_exception()),
         _ => op,
     },

@@ -2,6 +2,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
+use aerostack_outbound::Policy;
 use deno_core::OpState;
 use deno_error::JsErrorBox;
 use deno_permissions::{
@@ -12,16 +13,27 @@ use deno_tls::RootCertStoreProvider;
 use deno_tls::rustls::RootCertStore;
 use sys_traits::impls::RealSys;
 
-/// What an isolate's web platform may reach, shared by all isolates of the process.
+use crate::outbound::Outbound;
+
+/// What an isolate's web platform may reach, and whom it trusts there.
 #[derive(Clone)]
 pub struct WebOptions {
     roots: Arc<LazyRoots>,
+    outbound: Arc<Policy>,
 }
 
 impl WebOptions {
-    /// Trusts the Mozilla roots and, where given, the PEM certificates in `extra_roots` (the convention of `SSL_CERT_FILE`).
+    /// Trusts the Mozilla roots and, where given, the PEM certificates in `extra_roots` (the convention of `SSL_CERT_FILE`). Everything
+    /// may be reached.
     pub fn new(extra_roots: Option<std::path::PathBuf>) -> Self {
-        Self { roots: Arc::new(LazyRoots { extra_roots, store: OnceLock::new() }) }
+        let roots = Arc::new(LazyRoots { extra_roots, store: OnceLock::new() });
+        Self { roots, outbound: Arc::new(Policy::unrestricted()) }
+    }
+
+    /// The same, where only what the policy lets through may be reached.
+    #[must_use]
+    pub fn with_outbound(&self, policy: Policy) -> Self {
+        Self { roots: self.roots.clone(), outbound: Arc::new(policy) }
     }
 
     /// Puts what deno_fetch looks for into a new isolate's state: only the network may be reached, nothing else of the host.
@@ -32,6 +44,7 @@ impl WebOptions {
         let permissions =
             Permissions::from_options(parser.as_ref(), &options).expect("an empty allow list always parses");
         state.put(PermissionsContainer::new(parser, permissions));
+        state.put(Outbound::new(self.outbound.clone()));
     }
 }
 

@@ -18,7 +18,7 @@ use crate::rewind::Rewind;
 use crate::routes::{Route, Routes};
 use crate::socket;
 use crate::triggers::{self, Triggers};
-use crate::{ClientLimits, RequestLog, Shared, stopped};
+use crate::{ClientLimits, ErrorDetail, RequestLog, Shared, stopped};
 
 /// What a server is started with.
 pub struct ServerOptions {
@@ -28,12 +28,14 @@ pub struct ServerOptions {
     pub limits: ClientLimits,
     /// Is told of every request.
     pub log: Arc<dyn RequestLog>,
-    /// Runs event handlers by hand.
-    pub triggers: Arc<dyn Triggers>,
-    /// Names besides loopback under which admin routes may be asked.
+    /// Runs event handlers by hand. Without it the trigger routes answer 404; no worker sees them either way.
+    pub triggers: Option<Arc<dyn Triggers>>,
+    /// Names under which admin and trigger routes may be asked from other machines. Without any, only this machine may ask.
     pub admin_hosts: Vec<String>,
     /// Where breaches of `limits` are counted.
     pub breaches: Arc<Breaches>,
+    /// What a client learns of a handler that failed.
+    pub errors: ErrorDetail,
 }
 
 /// A running server.
@@ -91,6 +93,7 @@ impl Server {
             log: options.log,
             admin: admin::router(options.triggers, options.admin_hosts),
             breaches: options.breaches,
+            errors: options.errors,
             shutdown: shutdown_seen,
         });
         let open = Arc::new(OpenConnections::default());

@@ -20,7 +20,7 @@ use hyper_util::service::TowerToHyperService;
 use tower::ServiceExt;
 
 use crate::acceptor::{OpenConnection, is_http2};
-use crate::admin::ADMIN_PREFIX;
+use crate::admin::{ADMIN_PREFIX, Peer};
 use crate::body::{BodyFault, GuardedBody, ServerBody, body_too_long};
 use crate::error_page::{self, plain};
 use crate::open_socket::OpenSocket;
@@ -53,7 +53,8 @@ pub(crate) async fn serve(
     let peer_address = HeaderValue::try_from(peer.ip().to_string()).expect("an address is a valid header value");
     let mut shutdown = shared.shutdown.clone();
     let limits = shared.limits.clone();
-    let connection = Rc::new(Connection { host, home, shared, peer_address, socket: socket.clone() });
+    let connection =
+        Rc::new(Connection { host, home, shared, peer: Peer(peer.ip()), peer_address, socket: socket.clone() });
     let service = service_fn(move |request| {
         let connection = connection.clone();
         async move { Ok::<_, Infallible>(connection.answer(request).await) }
@@ -119,7 +120,7 @@ pub(crate) async fn serve_admin(io: Rewind, shared: &Arc<Shared>, peer: SocketAd
     let routing = shared.clone();
     let service = tower::service_fn(move |request: Request<Incoming>| {
         let shared = routing.clone();
-        async move { Ok::<_, Infallible>(answer_from_afar(request, &shared).await) }
+        async move { Ok::<_, Infallible>(answer_from_afar(request, Peer(peer.ip()), &shared).await) }
     });
     let mut served = pin!(
         http1::Builder::new()
@@ -144,7 +145,8 @@ pub(crate) async fn serve_admin(io: Rewind, shared: &Arc<Shared>, peer: SocketAd
 }
 
 /// A request on an admin connection: no isolate lives on this thread.
-async fn answer_from_afar(request: Request<Incoming>, shared: &Shared) -> Response<axum::body::Body> {
+async fn answer_from_afar(mut request: Request<Incoming>, peer: Peer, shared: &Shared) -> Response<axum::body::Body> {
+    request.extensions_mut().insert(peer);
     if request.uri().path().starts_with(ADMIN_PREFIX) {
         let Ok(response) = shared.admin.clone().oneshot(request.map(axum::body::Body::new)).await;
         return response;
@@ -157,7 +159,7 @@ async fn answer_from_afar(request: Request<Incoming>, shared: &Shared) -> Respon
     let mut response = Response::new(axum::body::Body::from(if shared.routes.find(request.uri().path()).is_some() {
         "a connection that began with an admin request serves admin requests only\n".to_owned()
     } else {
-        shared.routes.nothing_at(request.uri().path()) + "\n"
+        shared.nothing_at(request.uri().path()) + "\n"
     }));
     *response.status_mut() = StatusCode::NOT_FOUND;
     // The next request may be for a worker: let it come on a connection of its own.
@@ -186,6 +188,7 @@ struct Connection {
     host: Rc<Host>,
     home: Arc<Worker>,
     shared: Arc<Shared>,
+    peer: Peer,
     peer_address: HeaderValue,
     socket: Arc<OpenSocket>,
 }
@@ -225,7 +228,7 @@ impl Connection {
             return (self.ask_admin(triggered(request, reserved)).await, Costs::default());
         }
         let Some(route) = self.shared.routes.find(path) else {
-            return (plain(StatusCode::NOT_FOUND, &self.shared.routes.nothing_at(path)), Costs::default());
+            return (plain(StatusCode::NOT_FOUND, &self.shared.nothing_at(path)), Costs::default());
         };
         let url = match request_url(&parts, &route) {
             Ok(url) => url,
@@ -236,7 +239,8 @@ impl Connection {
             Ok(body) => body,
             Err(refused) => return (refused, Costs::default()),
         };
-        if !parts.headers.contains_key("cf-connecting-ip") {
+        // Only a proxy on this machine may say whom it speaks for; anybody else could claim any address.
+        if !self.peer.is_near() || !parts.headers.contains_key("cf-connecting-ip") {
             parts.headers.insert("cf-connecting-ip", self.peer_address.clone());
         }
         let accept = parts.headers.get(header::ACCEPT).cloned();
@@ -255,12 +259,14 @@ impl Connection {
             (Err(failure), _) => {
                 let version = if is_home { self.host.version().clone() } else { route.worker.version() };
                 self.shared.log.failed(&format!("{method} {path}"), &failure, &version);
-                (error_page::answer(&failure, &version, accept.as_ref()), Costs::default())
+                let page = error_page::answer(&failure, &version, accept.as_ref(), &self.shared.errors);
+                (page, Costs::default())
             }
         }
     }
 
-    async fn ask_admin(&self, request: Request<axum::body::Body>) -> Response<ServerBody> {
+    async fn ask_admin(&self, mut request: Request<axum::body::Body>) -> Response<ServerBody> {
+        request.extensions_mut().insert(self.peer);
         let Ok(response) = self.shared.admin.clone().oneshot(request).await;
         let (head, body) = response.into_parts();
         let bytes = body.collect().await.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);

@@ -1,12 +1,14 @@
-//! What the client sees when a handler failed: a page for browsers, plain text for everybody else.
+//! What the client sees when a handler failed. In `dev` a page for browsers, plain text for everybody else; in `serve` a few words.
 
 use std::fmt::Write;
 
 use aerostack_isolate::{ErrorReport, Failure, WorkerVersion};
 use aerostack_modules::FrameStyle;
+use aerostack_telemetry::Redaction;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
+use crate::ErrorDetail;
 use crate::body::ServerBody;
 
 /// The text of contract section 10, "Hung promise".
@@ -17,11 +19,34 @@ const HUNG: &str = "The Workers runtime canceled this request because it detecte
 pub(crate) const RETRY_AFTER_SECONDS: u16 = 1;
 
 /// `accept` is the request's header of that name.
-pub(crate) fn answer(failure: &Failure, version: &WorkerVersion, accept: Option<&HeaderValue>) -> Response<ServerBody> {
+pub(crate) fn answer(
+    failure: &Failure,
+    version: &WorkerVersion,
+    accept: Option<&HeaderValue>,
+    detail: &ErrorDetail,
+) -> Response<ServerBody> {
     let status = match failure {
         Failure::Exception(_) | Failure::Hung | Failure::Exceeded(_) => StatusCode::INTERNAL_SERVER_ERROR,
         Failure::Stopped(_) | Failure::Overloaded(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
+    let mut response = match detail {
+        ErrorDetail::Shown(redaction) => shown(status, failure, version, accept, redaction),
+        ErrorDetail::Hidden => hidden(status, failure, version),
+    };
+    if matches!(failure, Failure::Overloaded(_)) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    }
+    response
+}
+
+/// A page with frames of the source for browsers, the stack for everybody else.
+fn shown(
+    status: StatusCode,
+    failure: &Failure,
+    version: &WorkerVersion,
+    accept: Option<&HeaderValue>,
+    redaction: &Redaction,
+) -> Response<ServerBody> {
     let report = match failure {
         Failure::Exception(error) => Some(ErrorReport::new(error, version)),
         Failure::Hung | Failure::Stopped(_) | Failure::Overloaded(_) | Failure::Exceeded(_) => None,
@@ -36,16 +61,24 @@ pub(crate) fn answer(failure: &Failure, version: &WorkerVersion, accept: Option<
         },
         _ => HUNG.to_owned(),
     };
-    let mut response = if accepts_html(accept) {
-        let code_frame = report.as_ref().and_then(|report| report.code_frame(FrameStyle::Plain));
-        html(status, &page(status, &text, code_frame.as_deref()))
-    } else {
-        plain(status, &text)
-    };
-    if matches!(failure, Failure::Overloaded(_)) {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    let text = redaction.redacted(&text);
+    if !accepts_html(accept) {
+        return plain(status, &text);
     }
-    response
+    let code_frame = report.as_ref().and_then(|report| report.code_frame(FrameStyle::Plain));
+    let code_frame = code_frame.as_ref().map(|frame| redaction.redacted(frame));
+    html(status, &page(status, &text, code_frame.as_deref()))
+}
+
+/// What somebody who is not the developer may know: nothing of the source, and which limit was met.
+fn hidden(status: StatusCode, failure: &Failure, version: &WorkerVersion) -> Response<ServerBody> {
+    match failure {
+        Failure::Exception(_) => plain(status, "Internal Server Error"),
+        Failure::Hung => plain(status, HUNG),
+        Failure::Stopped(reason) | Failure::Overloaded(reason) | Failure::Exceeded(reason) => {
+            plain(status, &format!("Worker {} {reason}", version.name))
+        }
+    }
 }
 
 /// An answer in the server's own words.

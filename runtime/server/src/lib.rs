@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aerostack_isolate::{Breaches, Costs, Failure, WorkerVersion};
+use aerostack_telemetry::Redaction;
 use http::StatusCode;
 
 /// Is told of every request.
@@ -84,6 +85,16 @@ impl Default for ClientLimits {
     }
 }
 
+/// What a client learns of a handler that failed. The log has all of it either way.
+#[derive(Clone)]
+pub enum ErrorDetail {
+    /// The message, the stack, and for browsers the lines around the one that threw: the client is the developer. Secrets are hidden
+    /// all the same, because pages are photographed and shared.
+    Shown(Redaction),
+    /// The status, and the limit that was exceeded where one was: the client is anybody.
+    Hidden,
+}
+
 /// What a connection needs to know of the server; shared by all of them.
 struct Shared {
     routes: routes::Routes,
@@ -91,7 +102,18 @@ struct Shared {
     log: Arc<dyn RequestLog>,
     admin: axum::Router,
     breaches: Arc<Breaches>,
+    errors: ErrorDetail,
     shutdown: tokio::sync::watch::Receiver<bool>,
+}
+
+impl Shared {
+    /// What to tell a client that asks for a path nothing is mounted at.
+    fn nothing_at(&self, path: &str) -> String {
+        match self.errors {
+            ErrorDetail::Shown(_) => self.routes.nothing_at(path),
+            ErrorDetail::Hidden => "Not Found".to_owned(),
+        }
+    }
 }
 
 /// Waits until the server shuts down.

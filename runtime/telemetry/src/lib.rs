@@ -1,11 +1,14 @@
 //! What a person sees of a running server.
 //!
 //! Everything goes through one [`Terminal`]: a writer thread of its own, so that a slow terminal never holds up a request, and
-//! a budget of request lines a second, past which they are counted instead of printed.
+//! a budget of request lines a second, past which they are counted instead of printed. Values of secrets are hidden on the way
+//! ([`Redaction`]), whoever wrote the line: the runtime, a worker's console, or the panic that ends it all.
 
+mod redaction;
 mod style;
 mod terminal;
 
+pub use redaction::Redaction;
 pub use style::{Paint, Role};
 pub use terminal::Terminal;
 
@@ -25,6 +28,21 @@ pub fn install_tracing(terminal: &Terminal, filter: &str) {
         .finish();
     // An error means a test or an embedder has set its own: theirs stays.
     let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// Sends the message of a panic through the terminal, so that it shows no secret either. Call once a process.
+pub fn install_panic_hook(terminal: &Terminal) {
+    let terminal = terminal.clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let trace = std::backtrace::Backtrace::capture();
+        let shown = match trace.status() {
+            std::backtrace::BacktraceStatus::Captured => format!("\n{trace}"),
+            _ => String::new(),
+        };
+        terminal.line(format!("thread {:?} {panic}{shown}", thread.name().unwrap_or("without a name")));
+        terminal.flush();
+    }));
 }
 
 struct TerminalWriter(Terminal);

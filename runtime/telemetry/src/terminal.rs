@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use crate::redaction::Redaction;
 use crate::style::Paint;
 
 /// Lines on their way to the terminal before whoever writes waits.
@@ -23,6 +24,7 @@ pub struct Terminal {
 struct Inner {
     lines: SyncSender<Message>,
     paint: Paint,
+    redaction: Redaction,
     budget: Arc<Budget>,
 }
 
@@ -51,16 +53,23 @@ impl Terminal {
             unprinted: AtomicU64::new(0),
         });
         let counted = budget.clone();
+        let redaction = Redaction::default();
+        let redacting = redaction.clone();
         std::thread::Builder::new()
             .name("terminal".to_owned())
-            .spawn(move || write_lines(&inbox, &counted))
+            .spawn(move || write_lines(&inbox, &counted, &redacting))
             .expect("a thread can be started");
-        Self { inner: Arc::new(Inner { lines, paint, budget }) }
+        Self { inner: Arc::new(Inner { lines, paint, redaction, budget }) }
     }
 
     /// How text is coloured.
     pub fn paint(&self) -> Paint {
         self.inner.paint
+    }
+
+    /// What is hidden from all lines.
+    pub fn redaction(&self) -> &Redaction {
+        &self.inner.redaction
     }
 
     /// Prints a line, or several.
@@ -93,17 +102,17 @@ impl Terminal {
     }
 }
 
-fn write_lines(inbox: &Receiver<Message>, budget: &Budget) {
+fn write_lines(inbox: &Receiver<Message>, budget: &Budget, redaction: &Redaction) {
     let mut buffer = Vec::new();
     loop {
         match inbox.recv_timeout(SECOND) {
-            Ok(message) => accept(message, &mut buffer),
+            Ok(message) => accept(message, &mut buffer, redaction),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         // Whatever else is waiting leaves in the same write.
         while let Ok(message) = inbox.try_recv() {
-            accept(message, &mut buffer);
+            accept(message, &mut buffer, redaction);
         }
         let unprinted = budget.unprinted.swap(0, Ordering::Relaxed);
         if unprinted > 0 {
@@ -113,10 +122,10 @@ fn write_lines(inbox: &Receiver<Message>, budget: &Budget) {
     }
 }
 
-fn accept(message: Message, buffer: &mut Vec<u8>) {
+fn accept(message: Message, buffer: &mut Vec<u8>, redaction: &Redaction) {
     match message {
         Message::Line(line) => {
-            buffer.extend_from_slice(line.as_bytes());
+            buffer.extend_from_slice(redaction.redacted(&line).as_bytes());
             buffer.push(b'\n');
         }
         Message::Flush(done) => {

@@ -30,13 +30,12 @@ mod setup;
 mod statement;
 mod text;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use aerostack_bindings::{Clock, Error, ErrorKind, Result, SystemClock};
+use aerostack_bindings::{Clock, Error, ErrorKind, Result, SystemClock, make_state_folder};
 use aerostack_sqlite::OpenedFile;
 use async_trait::async_trait;
 
@@ -324,7 +323,7 @@ fn together(statements: &[Statement]) -> Together {
 
 fn open_writer(path: &Path, role: Role) -> Result<Connection> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).map_err(|source| {
+        make_state_folder(folder).map_err(|source| {
             Error::new(
                 ErrorKind::Unavailable,
                 format!(

@@ -103,7 +103,7 @@ fn the_binding_refuses_what_the_backlog_has_no_room_for(place: &Place) -> Outcom
     block_on(async {
         let met = Arc::new(AtomicU64::new(0));
         let counted = met.clone();
-        let count = Arc::new(move || drop(counted.fetch_add(1, Ordering::Relaxed)));
+        let count = Arc::new(move || _ = counted.fetch_add(1, Ordering::Relaxed));
         let mut queue = place.binding(Duration::ZERO);
         queue.backlog = BacklogLimit::new(1024 * 1024, count);
         while queue.metrics().await?.bytes < 1024 * 1024 {

@@ -16,6 +16,7 @@ use crate::commands::{AlreadyPrinted, output, paint, say};
 use crate::events::WorkerEvents;
 use crate::logs::milliseconds;
 use crate::project::{Project, frame_style};
+use crate::running::{Face, hide_secrets};
 
 /// `aerostack cron`
 #[derive(clap::Subcommand)]
@@ -79,6 +80,7 @@ fn trigger(arguments: &TriggerArguments) -> anyhow::Result<()> {
     let scheduled_time_ms = arguments.time.unwrap_or_else(|| SystemClock.now_ms());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let terminal = Terminal::start(paint());
+    hide_secrets(&terminal, &project.config);
     let outcome = runtime.block_on(run_once(config, &project.state_folder, &terminal, cron, scheduled_time_ms));
     terminal.flush();
     outcome
@@ -91,7 +93,7 @@ async fn run_once(
     cron: Arc<str>,
     scheduled_time_ms: u64,
 ) -> anyhow::Result<()> {
-    let mut project = Project::new(state_folder, terminal.clone(), Arc::new(|_| {}));
+    let mut project = Project::new(state_folder, terminal.clone(), Arc::new(|_| {}), Face::DEV);
     let built = project.build(config).map_err(|error| {
         terminal.line(error.render(frame_style(terminal)));
         AlreadyPrinted

@@ -1,28 +1,22 @@
 //! `aerostack dev`: serve the project in this folder and reload it on every save.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use aerostack_bindings::{BindingInfo, BindingState};
-use aerostack_config::{Config, Limits, ProcessEnvironment, ResourceName, WorkerRole};
-use aerostack_isolate::{ErrorReport, LoadError, Worker, WorkerVersion};
-use aerostack_modules::{CodeFrame, render_code_frame};
-use aerostack_queue::NamedQueue;
-use aerostack_server::{ClientLimits, Route, RouteReach, Server, ServerOptions};
-use aerostack_telemetry::{Role, Terminal};
+use aerostack_config::{Config, ProcessEnvironment};
+use aerostack_server::{ErrorDetail, Server, ServerOptions};
+use aerostack_telemetry::Role;
 use anyhow::Context as _;
 
-use crate::background::{Background, ConsumedQueues};
-use crate::commands::{AlreadyPrinted, ProjectArguments, colour, paint};
+use crate::commands::{AlreadyPrinted, ProjectArguments, colour};
 use crate::descriptors;
-use crate::limits_line::limits_line;
 use crate::listen::{self, Bound, DEFAULT_PORT, Port};
-use crate::logs::{RequestLines, exception_text, milliseconds};
-use crate::project::{BuildError, Built, Project, frame_style, unserved_sections};
+use crate::logs::{AnsweredRequests, RequestLines, milliseconds};
+use crate::running::{Face, Running, stop_requested};
+use crate::start_table::{print_ready, print_table};
 use crate::watch::FileWatcher;
 
 /// `aerostack dev`
@@ -38,9 +32,6 @@ pub(crate) struct Arguments {
     project: ProjectArguments,
 }
 
-/// How long work that was begun may go on after Ctrl-C.
-const DRAIN: Duration = Duration::from_secs(30);
-
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let started = Instant::now();
     // Before any other thread: see `initialise`.
@@ -51,26 +42,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, started: Instant) -> anyhow::Result<()> {
-    let terminal = Terminal::start(paint());
-    let filter = std::env::var("AEROSTACK_LOG").unwrap_or_else(|_| "warn".to_owned());
-    aerostack_telemetry::install_tracing(&terminal, &filter);
     let environment = ProcessEnvironment::new()?;
     let descriptors = descriptors::raise_limit().context("cannot raise the limit of open files")?;
     let bound = bind(arguments, &config)?;
-    let consumed = Arc::new(ConsumedQueues::default());
-    let (asked, asking) = (consumed.clone(), terminal.clone());
-    let sent = Arc::new(move |queue: &NamedQueue| asked.sent(queue, &asking));
-    let mut dev = Dev {
-        project: Project::new(state_folder, terminal.clone(), sent),
-        background: Background::new(&terminal, state_folder, consumed),
-        workers: HashMap::new(),
-        config,
-        config_path: arguments.project.config.clone(),
-        terminal: terminal.clone(),
-        broken_files: Vec::new(),
-        environment,
-    };
-    let Ok(bindings) = dev.start_all().await else {
+    let running = Running::new(Face::DEV, config, state_folder);
+    let mut dev = Dev { running, config_path: arguments.project.config.clone(), environment };
+    let terminal = dev.running.terminal.clone();
+    let Ok(loaded) = dev.running.start_all().await else {
         terminal.flush();
         return Err(AlreadyPrinted.into());
     };
@@ -79,85 +57,61 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
     let server = Server::start(
         bound.listener,
         ServerOptions {
-            routes: dev.routes(),
-            limits: dev.client_limits(descriptors),
-            log: RequestLines::new(terminal.clone()),
-            triggers: dev.background.clone(),
+            routes: dev.running.routes(),
+            limits: dev.running.client_limits(descriptors),
+            log: RequestLines::new(terminal.clone(), AnsweredRequests::Shown),
+            triggers: Some(dev.running.background.clone()),
             admin_hosts: Vec::new(),
             breaches: Arc::default(),
+            errors: ErrorDetail::Shown(terminal.redaction().clone()),
         },
     );
     // Before the ready line: a save right after it must not be missed.
     let mut watcher = FileWatcher::new()?;
     watcher.watch(dev.watched_files());
-    dev.print_ready(address, bound.taken, &bindings, started.elapsed());
+    print_table(&dev.running, &loaded);
+    if let Some(taken) = bound.taken {
+        terminal.line(format!("port {taken} is in use by another program, took the next free one"));
+    }
+    print_ready(&dev.running, address, started.elapsed());
 
     let mut stop = std::pin::pin!(stop_requested());
     loop {
         tokio::select! {
             changed = watcher.changed() => {
                 dev.reload(&changed).await;
-                server.set_routes(dev.routes());
+                server.set_routes(dev.running.routes());
                 watcher.watch(dev.watched_files());
             }
             () = stop.as_mut() => break,
         }
     }
-    drain(&dev, &server).await;
+    dev.running.drain(&server).await;
     terminal.flush();
     Ok(())
 }
 
-/// The running project.
+/// A running project that follows its files.
 struct Dev {
-    project: Project,
-    background: Arc<Background>,
-    workers: HashMap<String, Arc<Worker>>,
-    config: Config,
+    running: Running,
     config_path: Option<PathBuf>,
-    terminal: Terminal,
-    /// Files of versions that could not be loaded: a change of one may mend it.
-    broken_files: Vec<PathBuf>,
     environment: ProcessEnvironment,
 }
 
 impl Dev {
-    /// Loads every worker. What fails is printed; the bindings of each worker come back.
-    async fn start_all(&mut self) -> Result<Vec<(String, Vec<BindingInfo>)>, AlreadyPrinted> {
-        for section in unserved_sections(&self.config) {
-            let word = self.terminal.paint().paint(Role::Warning, "warning");
-            self.terminal.line(format!("{word}: {section} is in the config, and not served by this version yet"));
-        }
-        let mut all = Vec::new();
-        for worker in self.config.workers.clone() {
-            let Built { version, bindings, migrated } = match self.project.build(&worker) {
-                Ok(built) => built,
-                Err(error) => return Err(self.print_build_error(&error)),
-            };
-            self.print_migrated(&migrated);
-            match Worker::start(version.clone(), 1).await {
-                Ok(started) => self.workers.insert(worker.name.clone(), Arc::new(started)),
-                Err(error) => return Err(self.print_load_error(&error, &version)),
-            };
-            self.take_over(&worker)?;
-            all.push((worker.name, bindings));
-        }
-        Ok(all)
-    }
-
     /// Loads what changed. Whatever fails is printed, and the last good version goes on.
     async fn reload(&mut self, changed: &BTreeSet<PathBuf>) {
         let started = Instant::now();
         let first = changed.iter().next().map(|path| self.display(path)).unwrap_or_default();
-        let config_changed = changed.iter().any(|path| self.config.watched_files.contains(path));
+        let config_changed = changed.iter().any(|path| self.running.config.watched_files.contains(path));
         if config_changed && !self.reload_config() {
             return;
         }
-        self.broken_files.clear();
+        self.running.broken_files.clear();
         let mut reloaded = Vec::new();
         let mut failed = false;
-        for worker in self.config.workers.clone() {
-            let running = self.workers.get(&worker.name).cloned();
+        for worker in self.running.config.workers.clone() {
+            let running = self.running.workers.get(&worker.name).cloned();
             let concerned = running.as_ref().is_none_or(|running| {
                 let version = running.version();
                 version.graph.files().any(|file| changed.contains(file))
@@ -172,63 +126,24 @@ impl Dev {
             {
                 continue;
             }
-            match self.load_version(&worker, running).await {
+            match self.running.load_version(&worker, running).await {
                 Ok(()) => reloaded.push(worker.name.clone()),
                 Err(AlreadyPrinted) => failed = true,
             }
         }
-        let names: BTreeSet<&str> = self.config.workers.iter().map(|worker| worker.name.as_str()).collect();
-        self.workers.retain(|name, _| names.contains(name.as_str()));
-        self.background.keep_only(|name| names.contains(name));
+        self.running.keep_configured();
         if failed {
-            self.terminal.line(format!(
+            self.running.terminal.line(format!(
                 "{} {first}: not reloaded, the last good version goes on",
-                self.terminal.paint().paint(Role::Bad, "~")
+                self.running.terminal.paint().paint(Role::Bad, "~")
             ));
         } else if !reloaded.is_empty() {
-            self.terminal.line(format!(
+            self.running.terminal.line(format!(
                 "{} {first} -> reloaded in {}",
-                self.terminal.paint().paint(Role::Good, "~"),
+                self.running.terminal.paint().paint(Role::Good, "~"),
                 milliseconds(started.elapsed())
             ));
         }
-    }
-
-    async fn load_version(
-        &mut self,
-        worker: &aerostack_config::Worker,
-        running: Option<Arc<Worker>>,
-    ) -> Result<(), AlreadyPrinted> {
-        let built = match self.project.build(worker) {
-            Ok(built) => built,
-            Err(error) => {
-                self.broken_files.extend(error.files());
-                return Err(self.print_build_error(&error));
-            }
-        };
-        self.print_migrated(&built.migrated);
-        let version = built.version.clone();
-        let loaded = match running {
-            Some(running) => running.replace(built.version, 1).await,
-            None => Worker::start(built.version, 1).await.map(|started| {
-                self.workers.insert(worker.name.clone(), Arc::new(started));
-            }),
-        };
-        loaded.map_err(|error| {
-            self.broken_files.extend(version.graph.files().map(Path::to_path_buf));
-            self.print_load_error(&error, &version)
-        })?;
-        self.take_over(worker)
-    }
-
-    /// Lets the worker's triggers fire and its queues be consumed, as its config now says.
-    fn take_over(&mut self, config: &aerostack_config::Worker) -> Result<(), AlreadyPrinted> {
-        let Some(worker) = self.workers.get(&config.name) else { return Ok(()) };
-        let queues = self.project.queues();
-        let consumers = self.config.workers.iter().flat_map(|worker| &worker.consumers);
-        let configured: Vec<ResourceName> = consumers.map(|consumer| consumer.queue.clone()).collect();
-        let taken = self.background.loaded(config, worker, &configured, &queues);
-        taken.map_err(|error| self.print_build_error(&BuildError::Binding(error.into())))
     }
 
     /// False when the new config is wrong; it is printed, and the old one stays.
@@ -237,150 +152,33 @@ impl Dev {
         match located.and_then(|path| aerostack_config::load(&path, None, &self.environment)) {
             Ok(loaded) => {
                 for warning in &loaded.warnings {
-                    self.terminal.line(warning.render(colour()));
+                    self.running.terminal.line(warning.render(colour()));
                 }
-                self.config = loaded.config;
+                self.running.take_config(loaded.config);
                 true
             }
             Err(errors) => {
-                self.terminal.line(errors.render(colour()));
-                self.terminal.line("the last good config goes on");
+                self.running.terminal.line(errors.render(colour()));
+                self.running.terminal.line("the last good config goes on");
                 false
             }
         }
     }
 
-    fn routes(&self) -> Vec<Route> {
-        let mut routes = Vec::new();
-        for config in &self.config.workers {
-            let Some(worker) = self.workers.get(&config.name).cloned() else { continue };
-            match &config.route {
-                Some(route) => routes.push(Route {
-                    prefix: route.prefix.clone(),
-                    reach: match route.reach {
-                        aerostack_config::RouteReach::Exact => RouteReach::Exact,
-                        aerostack_config::RouteReach::Below => RouteReach::Tree,
-                    },
-                    replacement: route.replacement.clone(),
-                    worker,
-                }),
-                None if config.role == WorkerRole::Main => {
-                    let (prefix, replacement) = (String::new(), String::new());
-                    routes.push(Route { prefix, reach: RouteReach::Tree, replacement, worker });
-                }
-                None => {}
-            }
-        }
-        routes
-    }
-
     fn watched_files(&self) -> Vec<PathBuf> {
-        let mut files = self.config.watched_files.clone();
-        files.extend(self.broken_files.iter().cloned());
-        for worker in &self.config.workers {
+        let mut files = self.running.config.watched_files.clone();
+        files.extend(self.running.broken_files.iter().cloned());
+        for worker in &self.running.config.workers {
             files.extend(worker.bindings.databases.iter().map(|database| database.migrations_dir.clone()));
         }
-        for worker in self.workers.values() {
+        for worker in self.running.workers.values() {
             files.extend(worker.version().graph.files().map(Path::to_path_buf));
         }
         files
     }
 
-    /// What clients may do: of several workers' limits the largest.
-    fn client_limits(&self, descriptors: u64) -> ClientLimits {
-        let limits = || self.config.workers.iter().map(|worker| &worker.limits);
-        let defaults = Limits::default();
-        let body_mb = limits().map(|limits| limits.request_body_mb).max().unwrap_or(defaults.request_body_mb);
-        let wanted = limits().map(|limits| limits.connections).max().unwrap_or(defaults.connections);
-        let connections = descriptors::connections(wanted, descriptors);
-        if connections < wanted {
-            self.terminal.line(format!(
-                "only {connections} connections at once, not {wanted}: the process may open {descriptors} files (`ulimit -Hn`)"
-            ));
-        }
-        ClientLimits {
-            body_bytes: body_mb.saturating_mul(1024 * 1024),
-            connections: usize::try_from(connections).unwrap_or(usize::MAX),
-            ..ClientLimits::default()
-        }
-    }
-
     fn display(&self, path: &Path) -> String {
-        path.strip_prefix(&self.config.root).unwrap_or(path).display().to_string()
-    }
-
-    fn print_migrated(&self, migrated: &[String]) {
-        for name in migrated {
-            self.terminal.line(format!("applied migration {name}"));
-        }
-    }
-
-    fn print_build_error(&self, error: &BuildError) -> AlreadyPrinted {
-        self.terminal.line(error.render(frame_style(&self.terminal)));
-        AlreadyPrinted
-    }
-
-    fn print_load_error(&self, error: &LoadError, version: &WorkerVersion) -> AlreadyPrinted {
-        match error {
-            LoadError::Exception(exception) => {
-                let report = ErrorReport::new(exception, version);
-                if report.frames.is_empty() {
-                    // Nothing of the worker's own threw: the module as a whole is wrong, for example empty.
-                    let file = version.display_path(&version.graph.main).unwrap_or_default();
-                    let frame = CodeFrame { message: &report.message, file: &file, place: None, hint: report.hint() };
-                    self.terminal.line(render_code_frame(&frame, frame_style(&self.terminal)));
-                } else {
-                    self.terminal.line(exception_text(self.terminal.paint(), None, exception, version));
-                }
-            }
-            _ => self.terminal.line(format!("{}: {error}", self.terminal.paint().paint(Role::Bad, "error"))),
-        }
-        AlreadyPrinted
-    }
-
-    fn print_ready(
-        &self,
-        address: std::net::SocketAddr,
-        taken: Option<u16>,
-        bindings: &[(String, Vec<BindingInfo>)],
-        took: Duration,
-    ) {
-        let paint = self.terminal.paint();
-        for (worker, bindings) in bindings {
-            let route = self.config.worker(worker).and_then(|worker| worker.route.as_ref());
-            let place = route.map_or(String::new(), |route| format!("  {}", route.pattern));
-            let mut table = format!("{}{}", paint.paint(Role::Strong, worker), paint.paint(Role::Quiet, &place));
-            for info in bindings {
-                let state = match &info.state {
-                    BindingState::Ready => paint.paint(Role::Good, "ready"),
-                    BindingState::Lazy => paint.paint(Role::Quiet, "at first use"),
-                    BindingState::Failed(reason) => paint.paint(Role::Bad, &format!("failed: {reason}")),
-                };
-                let summary = info.summary.replace(&format!("{}/", self.config.root.display()), "");
-                let _ =
-                    write!(table, "\n  {:<12} {:<10} {:<8} {summary:<48} {state}", info.name, info.kind, info.driver);
-            }
-            let config = self.config.worker(worker);
-            for [name, kind, what, then] in config.map_or_else(Vec::new, |config| self.background.described(config)) {
-                let _ = write!(table, "\n  {name:<12} {kind:<19} {what:<48} {}", paint.paint(Role::Quiet, &then));
-            }
-            if let Some(config) = config {
-                let _ =
-                    write!(table, "\n  {:<12} {}", "limits", paint.paint(Role::Quiet, &limits_line(&config.limits)));
-            }
-            self.terminal.line(table);
-        }
-        if let Some(taken) = taken {
-            self.terminal.line(format!("port {taken} is in use by another program, took the next free one"));
-        }
-        let url = format!("http://{}", display_address(address));
-        let took = format!("in {}", milliseconds(took));
-        self.terminal.line(format!(
-            "{} {} {}",
-            paint.paint(Role::Good, "ready"),
-            paint.paint(Role::Strong, &url),
-            paint.paint(Role::Quiet, &took)
-        ));
+        path.strip_prefix(&self.running.config.root).unwrap_or(path).display().to_string()
     }
 }
 
@@ -392,61 +190,4 @@ fn bind(arguments: &Arguments, config: &Config) -> anyhow::Result<Bound> {
         (None, None) => Port::FirstFreeFrom(DEFAULT_PORT),
     };
     listen::bind(ip, port)
-}
-
-/// What a person types into a browser: loopback has a name.
-fn display_address(address: std::net::SocketAddr) -> String {
-    if address.ip() == IpAddr::from([127, 0, 0, 1]) {
-        format!("localhost:{}", address.port())
-    } else {
-        address.to_string()
-    }
-}
-
-/// Ctrl-C, or the polite signal of a supervisor.
-async fn stop_requested() {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
-    let terminated = async {
-        match &mut terminate {
-            Some(terminate) => terminate.recv().await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminated => {}
-    }
-}
-
-/// Lets begun work end, counting down in sight; a second Ctrl-C stops at once.
-async fn drain(dev: &Dev, server: &Server) {
-    let drained = async {
-        tokio::join!(server.shut_down(), dev.background.stop(DRAIN));
-        for worker in dev.workers.values() {
-            worker.drain().await;
-        }
-    };
-    let mut shown = 0;
-    let counted = async {
-        loop {
-            let in_flight = server.in_flight();
-            if in_flight != shown {
-                shown = in_flight;
-                dev.terminal.line(format!("draining: {in_flight} still in flight (Ctrl-C again to stop now)"));
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::select! {
-        () = drained => {}
-        () = counted => {}
-        () = stop_requested() => {
-            dev.terminal.line("stopped before everything was done");
-            // Gives leased messages back, so that the next start need not wait for their leases to run out.
-            dev.background.stop(Duration::ZERO).await;
-        }
-        () = tokio::time::sleep(DRAIN + Duration::from_secs(3)) => {
-            dev.terminal.line(format!("stopped after {} s of draining", DRAIN.as_secs()));
-        },
-    }
 }

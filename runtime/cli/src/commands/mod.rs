@@ -7,12 +7,13 @@ pub(crate) mod db;
 pub(crate) mod dev;
 pub(crate) mod models;
 pub(crate) mod queue;
+pub(crate) mod serve;
 mod table;
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use aerostack_config::{Colour, Config, ConfigErrors, Loaded, ProcessEnvironment};
+use aerostack_config::{Colour, Config, ConfigErrors, LoadOptions, Loaded, ProcessEnvironment, ValueSources};
 use aerostack_telemetry::{Paint, Role};
 use anyhow::Context as _;
 
@@ -30,7 +31,12 @@ pub(crate) struct ProjectArguments {
 impl ProjectArguments {
     /// Reads the config as [`load_config`] does, and says where the state is.
     pub(crate) fn open(&self) -> anyhow::Result<(Config, PathBuf)> {
-        let config = load_config(self.config.as_deref())?.config;
+        self.open_with(ValueSources::default())
+    }
+
+    /// The same with other sources for the values of secrets.
+    pub(crate) fn open_with(&self, values: ValueSources) -> anyhow::Result<(Config, PathBuf)> {
+        let config = load_config(self.config.as_deref(), values)?.config;
         let state_folder = match &self.persist_to {
             Some(folder) => std::path::absolute(folder).with_context(|| format!("{} is no path", folder.display()))?,
             None => config.dev.persist_to.clone(),
@@ -115,10 +121,11 @@ pub(crate) fn paint() -> Paint {
 }
 
 /// Finds and reads the config. Its errors are printed here, all at once; warnings too.
-pub(crate) fn load_config(explicit: Option<&Path>) -> anyhow::Result<Loaded> {
+fn load_config(explicit: Option<&Path>, values: ValueSources) -> anyhow::Result<Loaded> {
     let environment = ProcessEnvironment::new()?;
+    let options = LoadOptions { target: None, values };
     let loaded = locate(explicit, &environment)
-        .and_then(|path| aerostack_config::load(&path, None, &environment))
+        .and_then(|path| aerostack_config::load_with(&path, &options, &environment))
         .map_err(|errors: ConfigErrors| {
             say(&errors.render(colour()));
             AlreadyPrinted

@@ -2,6 +2,7 @@
 
 mod bindings;
 mod limits;
+mod outbound;
 mod queues;
 mod variables;
 
@@ -15,6 +16,7 @@ pub use self::bindings::{
     DriverOption, OptionValue, PostgresBinding, ResourceName, ServiceBinding, VectorIndexBinding, VectorMetric,
 };
 pub use self::limits::Limits;
+pub use self::outbound::{Outbound, Private};
 pub use self::queues::{ConsumerKind, ConsumerSettings, QueueBinding, QueueConsumer};
 pub use self::variables::{RequiredSecret, SecretPresence, Variable, VariableValue};
 
@@ -43,6 +45,9 @@ pub struct Config {
     pub required_secrets: Vec<RequiredSecret>,
     /// What the runtime itself does not use.
     pub metadata: Metadata,
+    /// Every value that must not be shown: all of `.dev.vars`, what `$NAME` stood for, named secrets of the environment, and the keys
+    /// of models.
+    pub secrets: Vec<Secret>,
 }
 
 /// One worker: a module with handlers, its own `env`, its own isolates.
@@ -76,6 +81,8 @@ pub struct Worker {
     pub triggers: Triggers,
     /// What its requests may use.
     pub limits: Limits,
+    /// What its `fetch` may reach.
+    pub outbound: Outbound,
     /// The entry of the config it comes from; none for a main worker found by its default path.
     pub span: Option<Span>,
 }

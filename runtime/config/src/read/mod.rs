@@ -8,6 +8,7 @@ mod environments;
 mod limits;
 mod metadata;
 mod names_on_env;
+mod outbound;
 mod postgres;
 mod project;
 mod project_file;

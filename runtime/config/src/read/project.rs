@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use aerostack_cron::{Weekdays, WhenMissed};
@@ -10,6 +11,7 @@ use super::environments::{MissingEnvironment, select};
 use super::limits::read_limits;
 use super::metadata::read_metadata;
 use super::names_on_env::settled;
+use super::outbound::read_outbound;
 use super::project_file::ProjectFile;
 use super::queues::read_consumers;
 use super::resource::Place;
@@ -21,13 +23,16 @@ use crate::dev_vars::DevVars;
 use crate::diagnostic::{Diagnostic, Problems};
 use crate::document::{Kind, Table};
 use crate::environment::Environment;
+use crate::load::ValueSources;
 use crate::model::{
-    Bindings, Dev, Limits, Metadata, RequiredSecret, ServiceBinding, Triggers, Variable, Worker, WorkerRole,
+    Bindings, Dev, Limits, Metadata, Outbound, RequiredSecret, ServiceBinding, Triggers, Variable, Worker, WorkerRole,
 };
 use crate::names::{DEFAULT_WORKER_NAME, sanitized_worker_name};
+use crate::paths::normalized;
 use crate::references::Lookup;
 use crate::routes::Route;
 use crate::schema::{report_unknown_keys, report_unsupported_keys};
+use crate::secret::Secret;
 use crate::section::{Reader, Section};
 use crate::source::Span;
 
@@ -39,12 +44,15 @@ pub(crate) struct Project {
     pub(crate) required_secrets: Vec<RequiredSecret>,
     pub(crate) metadata: Metadata,
     pub(crate) watched_files: Vec<PathBuf>,
+    /// Values that must not be shown, see [`Config::secrets`](crate::Config::secrets).
+    pub(crate) secrets: Vec<Secret>,
 }
 
 /// What reading a project needs to know beside its file.
 pub(crate) struct ProjectReader<'a> {
     /// `env.<name>` to use.
     pub(crate) target: Option<&'a str>,
+    pub(crate) values: &'a ValueSources,
     pub(crate) environment: &'a dyn Environment,
     pub(crate) problems: &'a Problems,
 }
@@ -68,8 +76,16 @@ impl ProjectReader<'_> {
             state_suffix: mount.map_or_else(String::new, |mount| format!("@{}", mount.name)),
         };
         let mut watched_files = vec![file.path.clone()];
-        let dev_vars = self.read_dev_vars(&place, &mut watched_files);
-        let lookup = Lookup { dev_vars: &dev_vars, environment: self.environment };
+        let dev_vars = match (&self.values.file, mount) {
+            (Some(path), None) => self.read_values_file(path, &mut watched_files),
+            _ => self.read_dev_vars(&place, &mut watched_files),
+        };
+        let lookup = Lookup {
+            dev_vars: &dev_vars,
+            environment: self.environment,
+            precedence: self.values.precedence,
+            found: RefCell::default(),
+        };
         let reader = Reader { source: &file.source, problems: self.problems, lookup };
         report_unknown_keys(&reader, &file.document);
 
@@ -114,12 +130,15 @@ impl ProjectReader<'_> {
             bindings,
             variables,
             limits: read_limits(&root),
+            outbound: read_outbound(&root),
         };
         let mut workers = Vec::new();
+        let mut secrets = Vec::new();
         for (position, (draft, mounted)) in drafts.into_iter().zip(mounted).enumerate() {
             if let Some(mounted) = mounted {
                 workers.extend(mounted.workers);
                 watched_files.extend(mounted.watched_files);
+                secrets.extend(mounted.secrets);
             }
             let Content::Module(main) = &draft.content else {
                 continue;
@@ -129,14 +148,13 @@ impl ProjectReader<'_> {
             worker.triggers = merged(&root, &of_worker(&triggers, position).collect::<Vec<_>>(), file.dialect);
             workers.push(worker);
         }
-        Project {
-            name,
-            workers,
-            dev: read_dev(&root, &place, file.dialect),
-            required_secrets,
-            metadata: read_metadata(&root),
-            watched_files,
-        }
+        let metadata = read_metadata(&root);
+        let models = shared.bindings.ai.iter().flat_map(|ai| &ai.models);
+        secrets.extend(models.filter_map(|model| model.api_key.clone()).chain(metadata.api_key.clone()));
+        let dev = read_dev(&root, &place, file.dialect);
+        secrets.extend(dev_vars.variables.iter().map(|variable| variable.value.clone()));
+        secrets.extend(reader.lookup.found.take().into_iter().map(Secret::new));
+        Project { name, workers, dev, required_secrets, metadata, watched_files, secrets }
     }
 
     /// `.dev.vars.<environment>` replaces `.dev.vars` where it exists, as wrangler does.
@@ -151,6 +169,17 @@ impl ProjectReader<'_> {
         }
         if !watched_files.contains(&path) {
             watched_files.push(path.clone());
+        }
+        DevVars::read(&path, self.environment, self.problems)
+    }
+
+    /// A file that was asked for by name and is not there is an error: the secrets in it are meant to be used.
+    fn read_values_file(&self, path: &Path, watched_files: &mut Vec<PathBuf>) -> DevVars {
+        let path = normalized(&self.environment.current_directory().join(path));
+        watched_files.push(path.clone());
+        if !self.environment.is_file(&path) {
+            let diagnostic = Diagnostic::error(format!("there is no file {}", path.display()));
+            self.problems.report(diagnostic.help("it was named as the file of variables and secrets"));
         }
         DevVars::read(&path, self.environment, self.problems)
     }
@@ -175,6 +204,7 @@ struct Shared {
     bindings: Bindings,
     variables: Vec<Variable>,
     limits: Limits,
+    outbound: Outbound,
 }
 
 impl Shared {
@@ -205,6 +235,7 @@ impl Shared {
             consumers: Vec::new(),
             triggers: Triggers { crons: Vec::new(), weekdays: Weekdays::Unix, missed: WhenMissed::Skip },
             limits: self.limits.clone(),
+            outbound: self.outbound.clone(),
             span: draft.span.clone().or_else(|| mount.and_then(|mount| mount.span.cloned())),
         }
     }

@@ -22,9 +22,10 @@ pub(super) fn read_variables(
     let mut variables = read_vars(root, dialect);
     for dev_var in &dev_vars.variables {
         variables.retain(|variable| variable.name != dev_var.name);
+        let value = root.reader.lookup.find(&dev_var.name).map_or_else(|| dev_var.value.clone(), Secret::new);
         variables.push(Variable {
             name: dev_var.name.clone(),
-            value: VariableValue::Secret(dev_var.value.clone()),
+            value: VariableValue::Secret(value),
             span: dev_var.span.clone(),
         });
     }
@@ -32,7 +33,7 @@ pub(super) fn read_variables(
         if variables.iter().any(|variable| variable.name == secret.name) {
             continue;
         }
-        if let Some(value) = root.reader.lookup.environment.variable(&secret.name) {
+        if let Some(value) = root.reader.lookup.find(&secret.name) {
             let value = VariableValue::Secret(Secret::new(value));
             variables.push(Variable { name: secret.name.clone(), value, span: secret.span.clone() });
         }

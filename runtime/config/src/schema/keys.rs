@@ -30,6 +30,7 @@ pub(crate) const TOP_LEVEL: &[Key] = &[
     section("services", SERVICES),
     section("triggers", TRIGGERS),
     section("limits", LIMITS),
+    section("outbound", OUTBOUND),
     section("dev", DEV),
     Key { name: "env", support: Support::Read, below: Below::Environments },
     // What is on env.
@@ -147,6 +148,8 @@ const LIMITS: &[Key] = &[
     read("queue_backlog_mb"),
     read("connections"),
 ];
+
+const OUTBOUND: &[Key] = &[read("allow"), read("deny"), read("private")];
 
 const DEV: &[Key] = &[
     read("port"),

@@ -1,4 +1,4 @@
-use aerostack_config::{Variable, VariableValue};
+use aerostack_config::{Colour, LoadOptions, Loaded, Precedence, ValueSources, Variable, VariableValue, load_with};
 
 use crate::{errors_from, load_from, project};
 
@@ -96,4 +96,26 @@ fn a_name_set_twice_has_its_last_value_and_a_warning() {
 fn a_file_that_is_not_text_is_an_error() {
     let rendered = errors_from(&project("").file(".dev.vars", b"A=\xff".to_vec()));
     assert!(rendered.contains(".dev.vars is not UTF-8 text"), "{rendered}");
+}
+
+#[test]
+fn a_file_named_in_place_of_dev_vars_must_exist_and_the_environment_may_come_first() {
+    let environment = project("[vars]\nC = \"$B\"\n")
+        .file(".dev.vars", "A=dev\n")
+        .file("live.vars", "A=file a\nB=file b\n")
+        .with_variable("B", "set b")
+        .with_variable("HOME", "/root");
+    let read = |file: Option<&str>, precedence| {
+        let values = ValueSources { file: file.map(Into::into), precedence };
+        let options = LoadOptions { target: None, values };
+        load_with("aerostack.toml".as_ref(), &options, &environment)
+    };
+    let pairs = |loaded: Loaded| loaded.config.workers[0].variables.iter().map(pair).collect::<Vec<_>>();
+    let owned = |pairs: [(&str, &str); 3]| pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let by_environment = read(Some("live.vars"), Precedence::ProcessEnvironment).expect("the config is right");
+    assert_eq!(pairs(by_environment), owned([("C", "set b"), ("A", "file a"), ("B", "set b")]));
+    let by_file = read(Some("live.vars"), Precedence::File).expect("the config is right");
+    assert_eq!(pairs(by_file), owned([("C", "file b"), ("A", "file a"), ("B", "file b")]));
+    let missing = read(Some("nowhere.vars"), Precedence::File).expect_err("there is no such file");
+    assert!(missing.render(Colour::Never).contains("there is no file /project/nowhere.vars"));
 }

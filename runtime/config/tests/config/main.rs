@@ -5,6 +5,7 @@ mod dev_vars;
 mod diagnostics;
 mod environments;
 mod fuzz;
+mod outbound;
 mod real_files;
 mod schedules_and_limits;
 mod variables;

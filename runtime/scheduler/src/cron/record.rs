@@ -13,6 +13,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aerostack_bindings::make_state_folder;
 use aerostack_cron::{minute_of_text, minute_text};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -86,7 +87,7 @@ impl Record {
     /// Replaces the file as a whole: a crash leaves the old one or the new one.
     fn write(&self, path: &Path) -> io::Result<()> {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+            make_state_folder(folder)?;
         }
         let fresh = path.with_extension("new");
         let mut file = File::create(&fresh)?;

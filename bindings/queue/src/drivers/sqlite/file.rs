@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aerostack_bindings::{Error, ErrorKind, Result};
+use aerostack_bindings::{Error, ErrorKind, Result, make_state_folder};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -142,7 +142,7 @@ enum Found {
 
 fn make_folder(path: &Path) -> Result<()> {
     let Some(folder) = path.parent() else { return Ok(()) };
-    std::fs::create_dir_all(folder).map_err(|error| {
+    make_state_folder(folder).map_err(|error| {
         Error::new(
             ErrorKind::ConfigInvalid,
             format!(

@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind as IoErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use aerostack_bindings::{Error, ErrorKind, Result};
+use aerostack_bindings::{Error, ErrorKind, Result, make_state_folder};
 
 use crate::checksum::to_hex;
 
@@ -56,7 +56,7 @@ impl Folder {
     /// before [`Folder::admit_others`].
     pub(super) fn open(root: &Path) -> Result<(Self, Company)> {
         for folder in [root.join("objects"), root.join("unsettled")] {
-            fs::create_dir_all(&folder).map_err(|error| {
+            make_state_folder(&folder).map_err(|error| {
                 let folder = folder.display();
                 Error::new(
                     ErrorKind::ConfigInvalid,
@@ -112,7 +112,7 @@ impl Folder {
         let mut outcome = File::create_new(&path);
         if outcome.as_ref().is_err_and(|error| error.kind() == IoErrorKind::NotFound) {
             let parent = path.parent().unwrap_or(&self.root);
-            outcome = fs::create_dir_all(parent)
+            outcome = make_state_folder(parent)
                 .and_then(|()| sync_folder(&self.root.join("objects")))
                 .and_then(|()| File::create_new(&path));
         }
