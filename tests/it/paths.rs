@@ -27,7 +27,7 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
         let outside = project.path().parent().expect("a temporary folder has a parent").join("escaped-by-a-key");
         let climbing = format!("../../../../..{}", outside.display());
         let long = "k".repeat(512);
-        let keys: Vec<&str> = vec![
+        let keys: &[&str] = &[
             "../../escaped",
             "..",
             ".",
@@ -68,7 +68,7 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
             &long,
             &climbing,
         ];
-        let body = serde_json::to_string(&keys).expect("texts are JSON");
+        let body = serde_json::to_string(keys).expect("texts are JSON");
         let answer = send(served.address, "POST", "/", &[], body.as_bytes()).await.json();
         let failed: BTreeSet<(String, u64)> = answer["failures"]
             .as_array()

@@ -92,8 +92,8 @@ pub(crate) fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
     match s {
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
-        | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => [pair(high, low), None],
-        [0x2002, high, low, ..] => [pair(high, low), None],
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => [pair(high, low), None],
         [0x2001, 0, server_high, server_low, _, _, high, low] => [pair(server_high, server_low), pair(!high, !low)],
         _ => [None, None],
     }

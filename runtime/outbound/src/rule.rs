@@ -70,7 +70,7 @@ impl Rule {
     pub fn parse(text: &str) -> Result<Self, RuleError> {
         let text = text.trim();
         let rule = |target, port| Ok(Self { text: text.to_owned(), target, port });
-        if let Ok(range) = bare_ipv6(text)? {
+        if let Some(range) = bare_ipv6(text)? {
             return rule(Target::Addresses(range), None);
         }
         if text.contains("://") {
@@ -190,13 +190,13 @@ fn left_aligned(address: IpAddr) -> u128 {
     }
 }
 
-/// `::1` and `fc00::/7`: their colons are no ports. The inner error says that it is something else.
-fn bare_ipv6(text: &str) -> Result<Result<AddressRange, ()>, RuleError> {
+/// `::1` and `fc00::/7`: their colons are no ports.
+fn bare_ipv6(text: &str) -> Result<Option<AddressRange>, RuleError> {
     let (start, length) = text.split_once('/').map_or((text, None), |(start, length)| (start, Some(length)));
     match (start.parse::<Ipv6Addr>(), length) {
-        (Ok(start), None) => Ok(Ok(AddressRange::one(IpAddr::V6(start)))),
-        (Ok(start), Some(length)) => AddressRange::parse(IpAddr::V6(start), length).map(Ok),
-        (Err(_), _) => Ok(Err(())),
+        (Ok(start), None) => Ok(Some(AddressRange::one(IpAddr::V6(start)))),
+        (Ok(start), Some(length)) => AddressRange::parse(IpAddr::V6(start), length).map(Some),
+        (Err(_), _) => Ok(None),
     }
 }
 

@@ -70,8 +70,8 @@ fn escaped(value: &str) -> String {
             '\n' => result.push_str("\\n"),
             '\r' => result.push_str("\\r"),
             '\t' => result.push_str("\\t"),
-            control if (control as u32) < 0x20 => {
-                let _ = write!(result, "\\u{:04x}", control as u32);
+            control if u32::from(control) < 0x20 => {
+                let _ = write!(result, "\\u{:04x}", u32::from(control));
             }
             other => result.push(other),
         }
