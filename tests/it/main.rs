@@ -13,6 +13,7 @@ mod modules;
 mod recipe_insights;
 mod recipe_rag;
 mod recipes;
+mod seen;
 mod storage;
 mod web_platform;
 mod workers;
@@ -35,6 +36,7 @@ fn main() {
     background::trials(&mut trials);
     bad_input::trials(&mut trials);
     modules::trials(&mut trials);
+    seen::trials(&mut trials);
     storage::trials(&mut trials);
     web_platform::trials(&mut trials);
     workers::trials(&mut trials);

@@ -1,11 +1,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use aerostack_isolate::{Failure, WorkerVersion};
+use aerostack_isolate::{Failure, Worker, WorkerVersion};
 use aerostack_server::{
     ClientLimits, FinishedRequest, QueueResult, QueueTrigger, RequestLog, Route, RouteReach, ScheduledResult,
-    ScheduledTrigger, Server, ServerOptions, TriggerRefused, Triggers,
+    ScheduledTrigger, Server, ServerOptions, Status, TriggerRefused, Triggers, WorkerStatus,
 };
+use aerostack_telemetry::metrics::{Metrics, Queues};
 use async_trait::async_trait;
 use tokio::net::TcpListener;
 
@@ -37,6 +38,25 @@ impl Triggers for NoTriggers {
     }
 }
 
+/// The status of a server with one worker and no queues.
+struct OneWorker {
+    worker: Arc<Worker>,
+    metrics: Arc<Metrics>,
+}
+
+#[async_trait]
+impl Status for OneWorker {
+    fn workers(&self) -> Vec<WorkerStatus> {
+        let unready = self.worker.unready().map(|reason| reason.to_string());
+        vec![WorkerStatus { name: self.worker.name().to_owned(), unready }]
+    }
+
+    async fn metrics(&self) -> String {
+        self.worker.ask_for_memory();
+        self.metrics.text(Queues::Known(Vec::new()))
+    }
+}
+
 impl RequestLog for Silent {
     fn answered(&self, _request: &FinishedRequest<'_>) {}
     fn failed(&self, _request: &str, _failure: &Failure, _version: &WorkerVersion) {}
@@ -50,6 +70,7 @@ impl TestServer {
 
     /// Serves a worker.
     pub async fn of(setup: WorkerSetup, limits: ClientLimits) -> Self {
+        let metrics = setup.metrics.clone();
         let worker = setup.start().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
@@ -65,6 +86,8 @@ impl TestServer {
             log: Arc::new(Silent),
             triggers: Arc::new(NoTriggers),
             admin_hosts: Vec::new(),
+            status: Arc::new(OneWorker { worker: worker.worker.clone(), metrics: metrics.clone() }),
+            metrics,
         };
         Self { address, worker, server: Server::start(listener, options) }
     }

@@ -21,6 +21,7 @@ use aerostack_queue::{NamedQueue, QueueBatch, QueueDriver};
 use aerostack_storage::drivers::fs::{FsOptions, FsStorage};
 use aerostack_storage::ops::Storages;
 use aerostack_storage::{NamedStorage, StorageDriver};
+use aerostack_telemetry::metrics::Metrics;
 use aerostack_vectorize::drivers::sqlite::{DEFAULT_APPROXIMATE_FROM, SqliteOptions as VectorOptions, SqliteVectors};
 use aerostack_vectorize::ops::VectorIndexes;
 use aerostack_vectorize::{Metric, NamedVectorIndex, VectorDriver};
@@ -58,6 +59,8 @@ pub struct WorkerSetup {
     pub isolates: usize,
     /// The clock of the cache and the bucket.
     pub clock: Arc<dyn Clock>,
+    /// Where everything is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What a handler answered.
@@ -96,6 +99,7 @@ impl WorkerSetup {
             schema: String::new(),
             isolates: 1,
             clock: Arc::new(SystemClock),
+            metrics: Metrics::new("0.0.0"),
         }
     }
 
@@ -228,6 +232,7 @@ impl WorkerSetup {
         env.push(EnvEntry { name: "STORAGE".into(), value: EnvValue::Binding { kind: "storage", index: 0 } });
         env.push(EnvEntry { name: "VECTORIZE".into(), value: EnvValue::Binding { kind: "vectorize", index: 0 } });
         env.push(EnvEntry { name: "AI".into(), value: EnvValue::Binding { kind: "ai", index: 0 } });
+        let metrics = self.metrics.clone();
         let graph = match self.load_graph() {
             Ok(graph) => graph,
             Err(errors) => panic!("{}", errors.render(aerostack_modules::FrameStyle::Plain)),
@@ -241,6 +246,8 @@ impl WorkerSetup {
             limits: self.limits,
             log,
             web: WebOptions::new(None),
+            metrics: metrics.worker("test"),
+            calls: metrics.calls().clone(),
         })
     }
 }

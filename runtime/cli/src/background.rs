@@ -19,6 +19,7 @@ use aerostack_server::{
     QueueResult, QueueTrigger, RetriedMessage, ScheduledResult, ScheduledTrigger, TriggerRefused, TriggeredMessage,
     Triggers,
 };
+use aerostack_telemetry::metrics::Metrics;
 use aerostack_telemetry::{Role, Terminal};
 use async_trait::async_trait;
 
@@ -80,8 +81,13 @@ impl ConsumedQueues {
 
 impl Background {
     /// Nothing runs yet.
-    pub(crate) fn new(terminal: &Terminal, state_folder: &Path, consumed: Arc<ConsumedQueues>) -> Arc<Self> {
-        let log = SchedulerLines::new(terminal.clone());
+    pub(crate) fn new(
+        terminal: &Terminal,
+        metrics: Arc<Metrics>,
+        state_folder: &Path,
+        consumed: Arc<ConsumedQueues>,
+    ) -> Arc<Self> {
+        let log = SchedulerLines::new(terminal.clone(), metrics);
         Arc::new(Self {
             scheduler: Scheduler::new(Arc::new(SystemTimer), log, state_folder),
             consumed,

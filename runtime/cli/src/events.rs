@@ -11,6 +11,7 @@ use aerostack_scheduler::{
     BatchOutcome, BatchReport, ClockWentBack, CronCause, CronReport, EventTarget, Fate, HandlerOutcome, MissedFirings,
     ScheduledEvent, ScheduledOutcome, SchedulerLog, Trouble,
 };
+use aerostack_telemetry::metrics::{EventOutcome, MessageOutcome, Metrics};
 use aerostack_telemetry::{Role, Terminal};
 use async_trait::async_trait;
 
@@ -83,6 +84,14 @@ pub(crate) fn outcome_of(report: &EventReport) -> HandlerOutcome {
     }
 }
 
+fn counted(outcome: HandlerOutcome) -> EventOutcome {
+    match outcome {
+        HandlerOutcome::Ok => EventOutcome::Ok,
+        HandlerOutcome::Exception => EventOutcome::Failed,
+        HandlerOutcome::NotRun => EventOutcome::NotRun,
+    }
+}
+
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
@@ -114,14 +123,15 @@ impl LineSink for HeldLines {
     }
 }
 
-/// The scheduler's own lines.
+/// The scheduler's own lines, and its counts.
 pub(crate) struct SchedulerLines {
     terminal: Terminal,
+    metrics: Arc<Metrics>,
 }
 
 impl SchedulerLines {
-    pub(crate) fn new(terminal: Terminal) -> Arc<Self> {
-        Arc::new(Self { terminal })
+    pub(crate) fn new(terminal: Terminal, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { terminal, metrics })
     }
 
     fn print(&self, line: String, below: impl IntoIterator<Item = String>) {
@@ -145,6 +155,7 @@ impl SchedulerLines {
 impl SchedulerLog for SchedulerLines {
     /// `cron 0 * * * * ok 13 ms`
     fn cron_ran(&self, report: &CronReport) {
+        self.metrics.cron_ran(&report.worker, counted(report.outcome.outcome));
         let paint = self.terminal.paint();
         let cause = match report.cause {
             CronCause::OnTime => String::new(),
@@ -188,6 +199,15 @@ impl SchedulerLog for SchedulerLines {
 
     /// `queue local-queue 9/10 acked 22 ms, 1 -> retry 2/4`
     fn batch_ran(&self, report: &BatchReport) {
+        self.metrics.batch_ran(&report.queue, counted(report.outcome));
+        for (outcome, count) in [
+            (MessageOutcome::Acked, report.acked()),
+            (MessageOutcome::Retried, report.retried()),
+            (MessageOutcome::DeadLettered, report.dead_lettered()),
+            (MessageOutcome::Dropped, report.dropped()),
+        ] {
+            self.metrics.messages_settled(&report.queue, outcome, count);
+        }
         let paint = self.terminal.paint();
         let acked = format!("{}/{} acked", report.acked(), report.messages.len());
         let all_acked = report.acked() == report.messages.len();

@@ -7,6 +7,7 @@ mod events;
 mod listen;
 mod logs;
 mod project;
+mod status;
 mod watch;
 
 use std::process::ExitCode;

@@ -18,6 +18,7 @@ use aerostack_queue::{NamedQueue, QueueDriver};
 use aerostack_storage::ops::Storages;
 use aerostack_storage::{NamedStorage, limits as storage_limits};
 use aerostack_telemetry::Terminal;
+use aerostack_telemetry::metrics::Metrics;
 use aerostack_vectorize::NamedVectorIndex;
 use aerostack_vectorize::ops::VectorIndexes;
 
@@ -32,6 +33,7 @@ pub(crate) struct Project {
     state_folder: PathBuf,
     web: WebOptions,
     terminal: Terminal,
+    metrics: Arc<Metrics>,
     sent: ToldOfSends,
 }
 
@@ -56,7 +58,7 @@ pub(crate) struct Built {
 }
 
 impl Project {
-    pub(crate) fn new(state_folder: &Path, terminal: Terminal, sent: ToldOfSends) -> Self {
+    pub(crate) fn new(state_folder: &Path, terminal: Terminal, metrics: Arc<Metrics>, sent: ToldOfSends) -> Self {
         // The convention of OpenSSL and everything built on it.
         let extra_roots = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
         Self {
@@ -65,6 +67,7 @@ impl Project {
             state_folder: state_folder.to_path_buf(),
             web: WebOptions::new(extra_roots),
             terminal,
+            metrics,
             sent,
         }
     }
@@ -163,6 +166,8 @@ impl Project {
             limits: limits(worker),
             log: log.clone(),
             web: self.web.clone(),
+            metrics: self.metrics.worker(&worker.name),
+            calls: self.metrics.calls().clone(),
         });
         log.belongs_to(&version);
         Ok(Built { version, bindings, migrated })

@@ -9,12 +9,13 @@ use std::time::Duration;
 use aerostack_platform::{
     Costs, EventCall, EventNotes, Failure, InvocationId, Invocations, RequestBody, Response, Settled,
 };
+use aerostack_telemetry::metrics::Limit;
 use http::request::Parts;
 use tokio::sync::Notify;
 
 use crate::isolate::{HandlerSet, Isolate, LoadError};
 use crate::limits::StopReason;
-use crate::thread::ThreadLoad;
+use crate::thread::{Condition, ThreadLoad};
 use crate::worker::WorkerVersion;
 
 /// How long `waitUntil` work may go on after its isolate was retired.
@@ -105,6 +106,19 @@ impl Host {
         self.retired.get()
     }
 
+    /// The thread's place among those of its version, from 0: where it counts.
+    pub fn thread_index(&self) -> usize {
+        self.load.index()
+    }
+
+    /// Has the isolate tell what memory it holds; an isolate that is just being replaced tells when it is there.
+    pub(crate) fn tell_memory(&self) {
+        self.load.memory_asked.store(false, Ordering::Relaxed);
+        if let State::Running(isolate) = &*self.isolate.borrow() {
+            isolate.tell_memory();
+        }
+    }
+
     /// Whether nothing can begin here any more.
     pub(crate) fn is_gone(&self) -> bool {
         matches!(&*self.isolate.borrow(), State::Gone)
@@ -135,7 +149,7 @@ impl Host {
                 (id, move |isolate: &Isolate| isolate.call_fetch(id, method.as_str(), has_body))
             })
             .await?;
-        match self.outcome(&call, self.version.limits.wall, "limits.wall_ms").await? {
+        match self.outcome(&call, self.version.limits.wall, Limit::Wall).await? {
             Settled::Response(response) => Ok(Answer { response, costs: call.invocations.costs(call.id) }),
             Settled::Done => Err(Failure::Hung),
         }
@@ -155,7 +169,7 @@ impl Host {
             Err(failure) => return EventReport::not_begun(failure),
         };
         let limit = Some(self.version.limits.event_wall);
-        let outcome = self.outcome(&call, limit, "limits.event_wall_ms").await.map(|_| ());
+        let outcome = self.outcome(&call, limit, Limit::EventWall).await.map(|_| ());
         EventReport {
             begun: true,
             outcome,
@@ -164,12 +178,13 @@ impl Host {
         }
     }
 
-    async fn outcome(&self, call: &Call, limit: Option<Duration>, key: &str) -> Result<Settled, Failure> {
+    async fn outcome(&self, call: &Call, limit: Option<Duration>, key: Limit) -> Result<Settled, Failure> {
         let outcome = poll_fn(|context| call.invocations.poll_outcome(call.id, context));
         let outcome = match limit {
             None => outcome.await,
             Some(limit) => tokio::time::timeout(limit, outcome).await.unwrap_or_else(|_| {
-                let reason = format!("exceeded wall time limit {} ms: raise {key}", limit.as_millis());
+                self.version.metrics.limit_breached(key);
+                let reason = format!("exceeded wall time limit {} ms: raise limits.{}", limit.as_millis(), key.key());
                 Err(Failure::Stopped(reason.into()))
             }),
         };
@@ -227,14 +242,23 @@ impl Host {
     async fn replace(&self, reason: StopReason) {
         let text: Arc<str> = self.version.limits.describe(reason).into();
         tracing::error!(worker = %self.version.name, reason = %text, "isolate stopped");
+        let limit = reason.limit();
+        self.version.metrics.limit_breached(limit);
+        self.version.metrics.isolate_replaced(limit);
+        self.load.set_condition(Condition::Replacing(text.clone()));
         let State::Running(stopped) = self.isolate.replace(State::Replacing) else { return };
         stopped.invocations().stop_all(&text);
         drop(stopped);
         let next = match Isolate::load(&self.version).await {
-            Ok(isolate) => State::Running(Box::new(isolate)),
+            Ok(isolate) => {
+                self.load.set_condition(Condition::Serving);
+                State::Running(Box::new(isolate))
+            }
             Err(error) => {
                 tracing::error!(worker = %self.version.name, %error, "the isolate cannot be replaced");
-                State::Broken(format!("{text} (and the worker cannot be started again: {error})").into())
+                let reason: Arc<str> = format!("{text} (and the worker cannot be started again: {error})").into();
+                self.load.set_condition(Condition::Gone(reason.clone()));
+                State::Broken(reason)
             }
         };
         *self.isolate.borrow_mut() = next;
@@ -273,6 +297,7 @@ impl Host {
 
     /// Drops the isolate; what it had not finished is failed.
     pub(crate) fn shut_down(&self) {
+        self.load.set_condition(Condition::Gone("the worker was shut down".into()));
         if let State::Running(isolate) = self.isolate.replace(State::Gone) {
             isolate.invocations().stop_all(&"the worker was shut down".into());
             isolate.wake();

@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::pin::pin;
 use std::rc::Rc;
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use aerostack_bindings::{CallObserver, CallerOver, Calls, ErrorKind};
 use aerostack_platform::{Event, InvocationId, Invocations, WorkerLog};
+use aerostack_telemetry::metrics::{CallCounter, IsolateMemory, IsolateMetrics};
 use deno_core::error::{CoreError, CoreErrorKind, JsError};
 use deno_core::futures::task::AtomicWaker;
 use deno_core::{JsRuntime, PollEventLoopOptions, RuntimeOptions, v8};
@@ -21,6 +22,9 @@ const BINDING_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Turns of the event loop shorter than this are not counted against the CPU limit: counting would cost more than they do.
 const LONG_TURN: Duration = Duration::from_millis(1);
+
+/// What memory an isolate holds is looked at after a long turn, but not more often than this: V8 counts for some microseconds.
+const MEMORY_PERIOD: Duration = Duration::from_secs(1);
 
 /// Why a version of a worker cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +67,8 @@ pub(crate) struct Isolate {
     waker: Arc<AtomicWaker>,
     guard: Arc<Guard>,
     log: Arc<dyn WorkerLog>,
+    metrics: Arc<IsolateMetrics>,
+    memory_told: Cell<Instant>,
     // Last: the handles above belong to it.
     runtime: RefCell<JsRuntime>,
 }
@@ -86,6 +92,7 @@ impl Isolate {
         // What benches/isolate/start reads.
         let (runtime, modules) = (created - started, created.elapsed());
         tracing::debug!(worker = %version.name, ?runtime, ?modules, "isolate started");
+        isolate.tell_memory();
         Ok(isolate)
     }
 
@@ -188,9 +195,29 @@ impl Isolate {
     /// take: a loop that gives way now and then never meets the watchdog.
     fn charge(&self, started: Instant) {
         let turn = started.elapsed();
-        if turn >= LONG_TURN && self.invocations.charge(turn) > self.guard.cpu_limit() {
+        if turn < LONG_TURN {
+            return;
+        }
+        if self.invocations.charge(turn) > self.guard.cpu_limit() {
             self.guard.stop(StopReason::Cpu);
         }
+        if self.memory_told.get() + MEMORY_PERIOD <= started {
+            self.tell_memory();
+        }
+    }
+
+    /// Writes down what memory the isolate holds now.
+    pub(crate) fn tell_memory(&self) {
+        // SAFETY: the pointer is that of `self.runtime`'s isolate, which lives as long as `self` and on this thread.
+        let mut isolate = unsafe { v8::Isolate::from_raw_isolate_ptr(self.pointer) };
+        let held = isolate.get_heap_statistics();
+        let bytes = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.metrics.looked_at(IsolateMemory {
+            heap_used: bytes(held.used_heap_size()),
+            heap_committed: bytes(held.total_heap_size()),
+            external: bytes(held.external_memory()),
+        });
+        self.memory_told.set(Instant::now());
     }
 
     /// Calls one of the platform's own functions, then runs the microtasks it queued. They catch what user code throws.
@@ -275,7 +302,12 @@ fn prepare(version: &WorkerVersion) -> Result<(JsRuntime, Prepared), LoadError> 
         // SAFETY: the pointer is used on this thread while the runtime lives; the observer goes when its state goes.
         let pointer = unsafe { runtime.v8_isolate().as_raw_isolate_ptr() };
         let observer =
-            Attribution { isolate: pointer, context: runtime.main_context(), invocations: invocations.clone() };
+            Attribution {
+                isolate: pointer,
+                context: runtime.main_context(),
+                invocations: invocations.clone(),
+                counter: RefCell::new(CallCounter::new(version.calls.clone())),
+            };
         let state = runtime.op_state();
         let mut state = state.borrow_mut();
         state.put(invocations.clone());
@@ -355,6 +387,8 @@ async fn load_main(version: &WorkerVersion, mut runtime: JsRuntime, prepared: Pr
         waker,
         guard,
         log: version.log.clone(),
+        metrics: version.metrics.isolate_started(),
+        memory_told: Cell::new(Instant::now()),
         runtime: RefCell::new(runtime),
     })
 }
@@ -459,6 +493,7 @@ struct Attribution {
     isolate: v8::UnsafeRawIsolatePtr,
     context: v8::Global<v8::Context>,
     invocations: Rc<Invocations>,
+    counter: RefCell<CallCounter>,
 }
 
 impl Attribution {
@@ -489,5 +524,24 @@ impl CallObserver for Attribution {
 
     fn finished(&self, kind: &'static str, binding: &str, op: &'static str, took: Duration, error: Option<ErrorKind>) {
         tracing::trace!(kind, binding, op, ?took, ?error, "binding call");
+        self.counter.borrow_mut().finished(kind, op, outcome_label(error), took);
+    }
+}
+
+/// The value of the label `outcome` in the metrics of binding calls.
+fn outcome_label(error: Option<ErrorKind>) -> &'static str {
+    match error {
+        None => "ok",
+        Some(ErrorKind::NotFound) => "not_found",
+        Some(ErrorKind::AlreadyExists) => "already_exists",
+        Some(ErrorKind::ConditionFailed) => "condition_failed",
+        Some(ErrorKind::InvalidInput) => "invalid_input",
+        Some(ErrorKind::Unsupported) => "unsupported",
+        Some(ErrorKind::RateLimited) => "rate_limited",
+        Some(ErrorKind::Timeout) => "timeout",
+        Some(ErrorKind::Unavailable) => "unavailable",
+        Some(ErrorKind::ConfigInvalid) => "config_invalid",
+        // `Unexpected`, and kinds that bindings/api may get.
+        Some(_) => "unexpected",
     }
 }

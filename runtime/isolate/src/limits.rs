@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use aerostack_telemetry::metrics::Limit;
 use deno_core::v8;
 
 /// The limits of one worker's isolates (`[limits]` in aerostack.toml).
@@ -35,6 +36,17 @@ pub enum StopReason {
     Heap,
     /// V8 gave up on finding room for an ArrayBuffer within [`Limits::array_buffer_bytes`].
     ArrayBuffers,
+}
+
+impl StopReason {
+    /// The limit that was broken, as the metrics name it.
+    pub fn limit(self) -> Limit {
+        match self {
+            Self::Cpu => Limit::Cpu,
+            Self::Heap => Limit::Memory,
+            Self::ArrayBuffers => Limit::ArrayBuffers,
+        }
+    }
 }
 
 impl Limits {

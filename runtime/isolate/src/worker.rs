@@ -3,6 +3,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use aerostack_modules::{Graph, Url};
 use aerostack_platform::{EventCall, Failure, WebOptions, WorkerLog};
+use aerostack_telemetry::metrics::{CallMetrics, WorkerMetrics};
 use deno_core::OpState;
 
 use crate::host::EventReport;
@@ -10,7 +11,7 @@ use crate::isolate::{HandlerSet, LoadError};
 use crate::limits::Limits;
 use crate::loader::CodeCache;
 use crate::remote::{self, RemoteAnswer, RemoteRequest};
-use crate::thread::IsolateThread;
+use crate::thread::{Condition, IsolateThread};
 
 /// Puts the drivers of a worker's bindings into the state of a new isolate, where their ops find them.
 pub type InstallBindings = Arc<dyn Fn(&mut OpState) + Send + Sync>;
@@ -56,6 +57,10 @@ pub struct WorkerVersion {
     pub log: Arc<dyn WorkerLog>,
     /// What outbound connections trust.
     pub web: WebOptions,
+    /// What is counted of the worker, over all its versions.
+    pub metrics: Arc<WorkerMetrics>,
+    /// Where binding calls are counted.
+    pub calls: Arc<CallMetrics>,
     pub(crate) code_cache: Arc<CodeCache>,
 }
 
@@ -77,13 +82,18 @@ pub struct WorkerParts {
     pub log: Arc<dyn WorkerLog>,
     /// See [`WorkerVersion::web`].
     pub web: WebOptions,
+    /// See [`WorkerVersion::metrics`].
+    pub metrics: Arc<WorkerMetrics>,
+    /// See [`WorkerVersion::calls`].
+    pub calls: Arc<CallMetrics>,
 }
 
 impl WorkerVersion {
     /// A version ready to be loaded.
     pub fn new(parts: WorkerParts) -> Arc<Self> {
-        let WorkerParts { name, root, graph, env, install, limits, log, web } = parts;
-        Arc::new(Self { name, root, graph, env, install, limits, log, web, code_cache: Arc::default() })
+        let WorkerParts { name, root, graph, env, install, limits, log, web, metrics, calls } = parts;
+        let code_cache = Arc::default();
+        Arc::new(Self { name, root, graph, env, install, limits, log, web, metrics, calls, code_cache })
     }
 
     /// A module's path as it is printed: relative to the project.
@@ -96,19 +106,48 @@ impl WorkerVersion {
 /// A worker whose version can be replaced while requests are in flight.
 pub struct Worker {
     name: String,
+    metrics: Arc<WorkerMetrics>,
     current: RwLock<Arc<[Arc<IsolateThread>]>>,
 }
 
 impl Worker {
     /// Loads a version into `isolates` threads. Fails with what the first of them failed with.
     pub async fn start(version: Arc<WorkerVersion>, isolates: usize) -> Result<Self, LoadError> {
-        let name = version.name.clone();
-        Ok(Self { name, current: RwLock::new(start_threads(version, isolates).await?) })
+        let (name, metrics) = (version.name.clone(), version.metrics.clone());
+        Ok(Self { name, metrics, current: RwLock::new(start_threads(version, isolates).await?) })
     }
 
     /// The worker's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What is counted of the worker, over all its versions.
+    pub fn metrics(&self) -> &WorkerMetrics {
+        &self.metrics
+    }
+
+    /// Why the worker cannot serve now; `None` when it can. An isolate that is being replaced matters only where no other
+    /// serves meanwhile; one that could not be replaced matters always, because requests still reach it.
+    pub fn unready(&self) -> Option<Arc<str>> {
+        let conditions: Vec<Condition> = self.threads().iter().map(|thread| thread.condition()).collect();
+        let gone = conditions.iter().find_map(|condition| match condition {
+            Condition::Gone(reason) => Some(reason.clone()),
+            Condition::Serving | Condition::Replacing(_) => None,
+        });
+        gone.or_else(|| {
+            let replacing = conditions.iter().map(|condition| match condition {
+                Condition::Replacing(reason) => Some(reason.clone()),
+                Condition::Serving | Condition::Gone(_) => None,
+            });
+            let reasons: Vec<Arc<str>> = replacing.collect::<Option<_>>()?;
+            reasons.first().map(|reason| format!("its isolate is being replaced: {reason}").into())
+        })
+    }
+
+    /// Lets every isolate tell what memory it holds as soon as it gets to it, for the next look at the metrics. Does not wait.
+    pub fn ask_for_memory(&self) {
+        self.threads().iter().for_each(|thread| thread.ask_for_memory());
     }
 
     /// Loads another version and lets it take over. The old one finishes what it has begun; on an error it simply goes on.

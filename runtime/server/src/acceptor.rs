@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aerostack_isolate::Host;
+use aerostack_telemetry::metrics::Metrics;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,7 +16,8 @@ use crate::connection;
 use crate::rewind::Rewind;
 use crate::routes::{Route, Routes};
 use crate::triggers::{self, Triggers};
-use crate::{ClientLimits, RequestLog, Shared, stopped};
+use crate::status::Status;
+use crate::{ClientLimits, Phase, RequestLog, Shared, stopped};
 
 /// What a server is started with.
 pub struct ServerOptions {
@@ -29,20 +31,24 @@ pub struct ServerOptions {
     pub triggers: Arc<dyn Triggers>,
     /// Names besides loopback under which admin routes may be asked.
     pub admin_hosts: Vec<String>,
+    /// What is known of the process beside its answers: whether it is ready, and its metrics.
+    pub status: Arc<dyn Status>,
+    /// Where connections and requests are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A running server.
 pub struct Server {
     shared: Arc<Shared>,
-    shutdown: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     open: Arc<OpenConnections>,
 }
 
 /// Connections that are not closed yet, wherever they live.
-#[derive(Default)]
 pub(crate) struct OpenConnections {
     count: AtomicUsize,
     closed: Notify,
+    metrics: Arc<Metrics>,
 }
 
 pub(crate) struct OpenConnection(Arc<OpenConnections>);
@@ -50,12 +56,14 @@ pub(crate) struct OpenConnection(Arc<OpenConnections>);
 impl OpenConnections {
     fn open(self: &Arc<Self>) -> OpenConnection {
         self.count.fetch_add(1, Ordering::Relaxed);
+        self.metrics.connections().opened();
         OpenConnection(self.clone())
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
+        self.0.metrics.connections().closed();
         self.0.count.fetch_sub(1, Ordering::Release);
         self.0.closed.notify_waiters();
     }
@@ -71,17 +79,22 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 impl Server {
     /// Serves connections from `listener` until [`Server::shut_down`].
     pub fn start(listener: TcpListener, options: ServerOptions) -> Self {
-        let (shutdown, shutdown_seen) = watch::channel(false);
+        let (phase, phase_seen) = watch::channel(Phase::Serving);
         let shared = Arc::new(Shared {
             routes: Routes::new(options.routes),
             limits: options.limits,
             log: options.log,
-            admin: admin::router(options.triggers, options.admin_hosts),
-            shutdown: shutdown_seen,
+            admin: admin::router(options.triggers, options.status, phase_seen.clone(), options.admin_hosts),
+            metrics: options.metrics.clone(),
+            shutdown: phase_seen,
         });
-        let open = Arc::new(OpenConnections::default());
+        let open = Arc::new(OpenConnections {
+            count: AtomicUsize::new(0),
+            closed: Notify::new(),
+            metrics: options.metrics,
+        });
         tokio::spawn(accept(listener, shared.clone(), open.clone()));
-        Self { shared, shutdown, open }
+        Self { shared, phase, open }
     }
 
     /// Requests whose answers are not finished, `waitUntil` work included.
@@ -98,27 +111,34 @@ impl Server {
         self.shared.routes.replace(routes);
     }
 
-    /// Takes no new connections, lets those there are finish the request they are in, and waits for all of them.
+    /// Takes no new requests for workers, lets those there are finish, and waits for all of their connections. Until then,
+    /// new connections get answers of admin routes, so that whoever asks whether the server is ready hears why not, and a 503 where
+    /// they ask for a worker.
     pub async fn shut_down(&self) {
-        let _ = self.shutdown.send(true);
+        self.phase.send_replace(Phase::Draining);
         loop {
             let closed = self.open.closed.notified();
             if self.open.count.load(Ordering::Acquire) == 0 {
-                return;
+                break;
             }
             closed.await;
         }
+        self.phase.send_replace(Phase::Closed);
     }
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, open: Arc<OpenConnections>) {
-    let mut shutdown = shared.shutdown.clone();
+    let mut phase = shared.shutdown.clone();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stopped(&mut shutdown) => return,
+            // An error means the server is gone, which is the same.
+            _ = phase.wait_for(|phase| *phase == Phase::Closed) => return,
         };
         match accepted {
+            Ok((stream, peer)) if *shared.shutdown.borrow() != Phase::Serving => {
+                tokio::spawn(connection::serve_draining(stream, shared.clone(), peer));
+            }
             Ok((stream, peer)) => {
                 let open = open.open();
                 tokio::spawn(hand_over(stream, peer, shared.clone(), open));

@@ -4,18 +4,24 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use http::{StatusCode, header};
+use tokio::sync::watch;
 
+use crate::Phase;
+use crate::status::{self, Status};
 use crate::triggers::{self, Triggers};
 
 /// Where the server's own routes live; no worker ever sees them.
 pub(crate) const ADMIN_PREFIX: &str = "/_aerostack/";
 
 /// The server's own routes. `hosts` are the names they may be asked under, besides loopback.
-pub(crate) fn router(triggers: Arc<dyn Triggers>, hosts: Vec<String>) -> Router {
-    Router::new()
-        .route("/_aerostack/health", get(|| async { "ok\n" }))
+pub(crate) fn router(
+    triggers: Arc<dyn Triggers>,
+    status: Arc<dyn Status>,
+    phase: watch::Receiver<Phase>,
+    hosts: Vec<String>,
+) -> Router {
+    status::router(status, phase)
         .merge(triggers::router(triggers))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such admin route\n") })
         .layer(axum::middleware::from_fn(move |request: Request, next: Next| {

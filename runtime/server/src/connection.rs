@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aerostack_isolate::{Costs, Failure, FetchRequest, Host, RequestBody, Worker, spawn_local};
+use aerostack_telemetry::metrics::Limit;
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
@@ -17,6 +18,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
 use tower::ServiceExt;
 
 use crate::acceptor::{OpenConnection, is_http2};
@@ -119,6 +121,33 @@ pub(crate) async fn serve_admin(io: Rewind, shared: &Arc<Shared>, peer: SocketAd
     }
 }
 
+/// How long a connection that comes while the server drains may take to ask.
+const PATIENCE_WHILE_DRAINING: Duration = Duration::from_secs(2);
+
+/// Serves a connection that came after the shutdown had begun. Nothing waits for it to end.
+pub(crate) async fn serve_draining(stream: TcpStream, shared: Arc<Shared>, peer: SocketAddr) {
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        let admin = shared.admin.clone();
+        async move {
+            if request.uri().path().starts_with(ADMIN_PREFIX) {
+                return admin.oneshot(request.map(axum::body::Body::new)).await;
+            }
+            let mut response = Response::new(axum::body::Body::from("the server is shutting down\n"));
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            Ok(response)
+        }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE_WHILE_DRAINING)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    if let Err(error) = served.await {
+        tracing::debug!(%peer, %error, "connection ended with an error");
+    }
+}
+
 /// A request on an admin connection: no isolate lives on this thread.
 async fn answer_from_afar(request: Request<Incoming>, shared: &Shared) -> Response<axum::body::Body> {
     if request.uri().path().starts_with(ADMIN_PREFIX) {
@@ -133,6 +162,7 @@ async fn answer_from_afar(request: Request<Incoming>, shared: &Shared) -> Respon
     let mut response = Response::new(axum::body::Body::from(if shared.routes.find(request.uri().path()).is_some() {
         "a connection that began with an admin request serves admin requests only\n".to_owned()
     } else {
+        shared.metrics.request_unrouted();
         shared.routes.nothing_at(request.uri().path()) + "\n"
     }));
     *response.status_mut() = StatusCode::NOT_FOUND;
@@ -170,45 +200,63 @@ impl Connection {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
-        let (response, costs) = self.route(parts, body, &method, &uri).await;
+        let path = uri.path();
+        let reserved = triggers::reserved(path, &self.shared.routes);
+        let (response, costs, took) = if path.starts_with(ADMIN_PREFIX) || reserved.is_some() {
+            let request = Request::from_parts(parts, axum::body::Body::new(body));
+            let request = match reserved {
+                Some(reserved) => triggered(request, reserved),
+                None => request,
+            };
+            (self.ask_admin(request).await, Costs::default(), started.elapsed())
+        } else {
+            match self.shared.routes.find(path) {
+                Some(route) => {
+                    let in_flight = route.worker.metrics().request_began(self.host.thread_index());
+                    let (response, costs) = self.ask_worker(&route, parts, body, &method, path).await;
+                    let took = started.elapsed();
+                    in_flight.answered(response.status().as_u16(), took);
+                    (response, costs, took)
+                }
+                None => {
+                    self.shared.metrics.request_unrouted();
+                    let response = plain(StatusCode::NOT_FOUND, &self.shared.routes.nothing_at(path));
+                    (response, Costs::default(), started.elapsed())
+                }
+            }
+        };
         self.shared.log.answered(&FinishedRequest {
             method: method.as_str(),
-            path: uri.path(),
+            path,
             status: response.status(),
-            took: started.elapsed(),
+            took,
             costs: &costs,
         });
         response
     }
 
-    /// `method` and `uri` are those of `parts`, which go to the isolate and are not seen again.
-    async fn route(
+    /// `method` and `path` are those of `parts`, which go to the isolate and are not seen again.
+    async fn ask_worker(
         &self,
+        route: &Route,
         mut parts: Parts,
         body: Incoming,
         method: &Method,
-        uri: &Uri,
+        path: &str,
     ) -> (Response<ServerBody>, Costs) {
-        let path = uri.path();
-        if path.starts_with(ADMIN_PREFIX) {
-            let request = Request::from_parts(parts, axum::body::Body::new(body));
-            return (self.ask_admin(request).await, Costs::default());
-        }
-        if let Some(reserved) = triggers::reserved(path, &self.shared.routes) {
-            let request = Request::from_parts(parts, axum::body::Body::new(body));
-            return (self.ask_admin(triggered(request, reserved)).await, Costs::default());
-        }
-        let Some(route) = self.shared.routes.find(path) else {
-            return (plain(StatusCode::NOT_FOUND, &self.shared.routes.nothing_at(path)), Costs::default());
-        };
-        let url = match request_url(&parts, &route) {
+        let url = match request_url(&parts, route) {
             Ok(url) => url,
             Err(problem) => return (plain(StatusCode::BAD_REQUEST, problem), Costs::default()),
         };
         let fault = Arc::new(BodyFault::new());
         let body = match self.read_body(body, &fault).await {
             Ok(body) => body,
-            Err(refused) => return (refused, Costs::default()),
+            Err(refused) => {
+                if refused.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                    route.worker.metrics().limit_breached(Limit::RequestBody);
+                }
+                return (refused, Costs::default());
+            }
         };
         if !parts.headers.contains_key("cf-connecting-ip") {
             parts.headers.insert("cf-connecting-ip", self.peer_address.clone());
@@ -223,6 +271,9 @@ impl Connection {
             let answered = route.worker.fetch(request).await;
             answered.map(|answer| (answer.response.map(ServerBody::Remote), answer.costs))
         };
+        if fault.get().is_some_and(|(status, _)| *status == StatusCode::PAYLOAD_TOO_LARGE) {
+            route.worker.metrics().limit_breached(Limit::RequestBody);
+        }
         match (outcome, fault.get()) {
             (Ok(answered), _) => answered,
             (Err(Failure::Exception(_)), Some((status, text))) => (body_refused(*status, text), Costs::default()),

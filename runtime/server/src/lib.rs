@@ -12,10 +12,12 @@ mod connection;
 mod error_page;
 mod rewind;
 mod routes;
+mod status;
 mod triggers;
 
 pub use acceptor::{Server, ServerOptions};
 pub use routes::{Route, RouteReach};
+pub use status::{Status, WorkerStatus};
 pub use triggers::{
     QueueResult, QueueTrigger, RetriedMessage, ScheduledResult, ScheduledTrigger, TriggerRefused, TriggeredMessage,
     Triggers,
@@ -25,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aerostack_isolate::{Costs, Failure, WorkerVersion};
+use aerostack_telemetry::metrics::Metrics;
 use http::StatusCode;
 
 /// Is told of every request.
@@ -81,11 +84,23 @@ struct Shared {
     limits: ClientLimits,
     log: Arc<dyn RequestLog>,
     admin: axum::Router,
-    shutdown: tokio::sync::watch::Receiver<bool>,
+    shutdown: tokio::sync::watch::Receiver<Phase>,
+    metrics: Arc<Metrics>,
+}
+
+/// How far a server has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It takes requests.
+    Serving,
+    /// It ends what it has begun and takes no more.
+    Draining,
+    /// It takes no connections.
+    Closed,
 }
 
 /// Waits until the server shuts down.
-async fn stopped(shutdown: &mut tokio::sync::watch::Receiver<bool>) {
+async fn stopped(shutdown: &mut tokio::sync::watch::Receiver<Phase>) {
     // An error means the server is gone, which is the same.
-    let _ = shutdown.wait_for(|shutdown| *shutdown).await;
+    let _ = shutdown.wait_for(|phase| *phase != Phase::Serving).await;
 }

@@ -1,8 +1,9 @@
-//! What a person sees of a running server.
+//! What is seen of a running server from outside: by a person at the terminal, and by programs that read its metrics.
 //!
-//! Everything goes through one [`Terminal`]: a writer thread of its own, so that a slow terminal never holds up a request, and
+//! Every line goes through one [`Terminal`]: a writer thread of its own, so that a slow terminal never holds up a request, and
 //! a budget of request lines a second, past which they are counted instead of printed.
 
+pub mod metrics;
 mod style;
 mod terminal;
 

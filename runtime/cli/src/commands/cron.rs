@@ -7,6 +7,7 @@ use aerostack_bindings::{Clock, SystemClock};
 use aerostack_config::Worker as WorkerConfig;
 use aerostack_cron::minute_text;
 use aerostack_isolate::{Event, Worker};
+use aerostack_telemetry::metrics::Metrics;
 use aerostack_telemetry::{Role, Terminal};
 use anyhow::{Context as _, bail};
 
@@ -91,7 +92,8 @@ async fn run_once(
     cron: Arc<str>,
     scheduled_time_ms: u64,
 ) -> anyhow::Result<()> {
-    let mut project = Project::new(state_folder, terminal.clone(), Arc::new(|_| {}));
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let mut project = Project::new(state_folder, terminal.clone(), metrics, Arc::new(|_| {}));
     let built = project.build(config).map_err(|error| {
         terminal.line(error.render(frame_style(terminal)));
         AlreadyPrinted

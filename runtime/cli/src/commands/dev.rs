@@ -13,6 +13,7 @@ use aerostack_isolate::{ErrorReport, LoadError, Worker, WorkerVersion};
 use aerostack_modules::{CodeFrame, render_code_frame};
 use aerostack_queue::NamedQueue;
 use aerostack_server::{ClientLimits, Route, RouteReach, Server, ServerOptions};
+use aerostack_telemetry::metrics::Metrics;
 use aerostack_telemetry::{Role, Terminal};
 use anyhow::Context as _;
 
@@ -21,6 +22,7 @@ use crate::commands::{AlreadyPrinted, ProjectArguments, colour, paint};
 use crate::listen::{self, Bound, DEFAULT_PORT, Port};
 use crate::logs::{RequestLines, exception_text, milliseconds};
 use crate::project::{BuildError, Built, Project, frame_style, unserved_sections};
+use crate::status::ProcessStatus;
 use crate::watch::FileWatcher;
 
 /// `aerostack dev`
@@ -57,9 +59,12 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
     let consumed = Arc::new(ConsumedQueues::default());
     let (asked, asking) = (consumed.clone(), terminal.clone());
     let sent = Arc::new(move |queue: &NamedQueue| asked.sent(queue, &asking));
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let mut project = Project::new(state_folder, terminal.clone(), metrics.clone(), sent);
+    let status = ProcessStatus::new(metrics.clone(), project.queues());
     let mut dev = Dev {
-        project: Project::new(state_folder, terminal.clone(), sent),
-        background: Background::new(&terminal, state_folder, consumed),
+        project,
+        background: Background::new(&terminal, metrics.clone(), state_folder, consumed),
         workers: HashMap::new(),
         config,
         config_path: arguments.project.config.clone(),
@@ -72,6 +77,7 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
         return Err(AlreadyPrinted.into());
     };
 
+    status.serves(dev.served());
     let address = bound.address;
     let server = Server::start(
         bound.listener,
@@ -81,6 +87,8 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
             log: RequestLines::new(terminal.clone()),
             triggers: dev.background.clone(),
             admin_hosts: Vec::new(),
+            status: status.clone(),
+            metrics,
         },
     );
     // Before the ready line: a save right after it must not be missed.
@@ -94,6 +102,7 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
             changed = watcher.changed() => {
                 dev.reload(&changed).await;
                 server.set_routes(dev.routes());
+                status.serves(dev.served());
                 watcher.watch(dev.watched_files());
             }
             () = stop.as_mut() => break,
@@ -268,6 +277,12 @@ impl Dev {
             }
         }
         routes
+    }
+
+    /// Every worker of the config, with what runs of it.
+    fn served(&self) -> Vec<(String, Option<Arc<Worker>>)> {
+        let of_config = self.config.workers.iter();
+        of_config.map(|worker| (worker.name.clone(), self.workers.get(&worker.name).cloned())).collect()
     }
 
     fn watched_files(&self) -> Vec<PathBuf> {

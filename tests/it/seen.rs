@@ -1,0 +1,11 @@
+//! The process seen from outside: health, readiness, metrics, logs for programs, traces.
+
+mod health;
+mod metrics;
+
+use libtest_mimic::Trial;
+
+pub(crate) fn trials(trials: &mut Vec<Trial>) {
+    health::trials(trials);
+    metrics::trials(trials);
+}
