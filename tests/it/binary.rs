@@ -71,7 +71,14 @@ impl TestProject {
 
     /// Runs the binary to its end.
     pub fn run(&self, arguments: &[&str]) -> Run {
-        let output = command(self.path()).args(arguments).output().expect("the binary can be started");
+        self.run_in(&[], arguments)
+    }
+
+    /// The same with environment variables.
+    pub fn run_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Run {
+        let mut command = command(self.path());
+        let output =
+            command.envs(environment.iter().copied()).args(arguments).output().expect("the binary can be started");
         Run {
             succeeded: output.status.success(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -119,10 +126,20 @@ impl TestProject {
         self.start(&[&["dev", "--port", "0"], arguments].concat())
     }
 
+    /// The same with environment variables.
+    pub fn dev_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Binary {
+        self.start_in(environment, &[&["dev", "--port", "0"], arguments].concat())
+    }
+
     /// Starts the binary and waits until it serves.
     pub fn start(&self, arguments: &[&str]) -> Binary {
-        let mut child =
-            command(self.path()).args(arguments).stderr(Stdio::piped()).spawn().expect("the binary can be started");
+        self.start_in(&[], arguments)
+    }
+
+    fn start_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Binary {
+        let mut command = command(self.path());
+        command.envs(environment.iter().copied()).args(arguments).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary can be started");
         let lines = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
         let collected = lines.clone();
         let stderr = child.stderr.take().expect("standard error is piped");
@@ -221,7 +238,12 @@ fn copy_files(from: &Path, to: &Path) {
 
 fn command(folder: &Path) -> Command {
     let mut command = Command::new(binary_path());
-    command.current_dir(folder).env_remove("AEROSTACK_LOG").stdin(Stdio::null());
+    command.current_dir(folder).stdin(Stdio::null());
+    // What the developer has set for other programs must not change the tests.
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter(|name| name.starts_with("AEROSTACK_LOG") || name.starts_with("OTEL_")).for_each(|name| {
+        command.env_remove(name);
+    });
     command
 }
 

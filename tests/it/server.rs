@@ -1,12 +1,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use aerostack_isolate::{Failure, Worker, WorkerVersion};
+use aerostack_isolate::{Caller, Failure, Worker, WorkerVersion};
 use aerostack_server::{
     ClientLimits, FinishedRequest, QueueResult, QueueTrigger, RequestLog, Route, RouteReach, ScheduledResult,
     ScheduledTrigger, Server, ServerOptions, Status, TriggerRefused, Triggers, WorkerStatus,
 };
 use aerostack_telemetry::metrics::{Metrics, Queues};
+use aerostack_trace::Tracer;
 use async_trait::async_trait;
 use tokio::net::TcpListener;
 
@@ -59,7 +60,7 @@ impl Status for OneWorker {
 
 impl RequestLog for Silent {
     fn answered(&self, _request: &FinishedRequest<'_>) {}
-    fn failed(&self, _request: &str, _failure: &Failure, _version: &WorkerVersion) {}
+    fn failed(&self, _request: &Caller, _failure: &Failure, _version: &WorkerVersion) {}
 }
 
 impl TestServer {
@@ -88,6 +89,7 @@ impl TestServer {
             admin_hosts: Vec::new(),
             status: Arc::new(OneWorker { worker: worker.worker.clone(), metrics: metrics.clone() }),
             metrics,
+            tracer: Tracer::off(),
         };
         Self { address, worker, server: Server::start(listener, options) }
     }

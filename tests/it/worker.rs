@@ -11,8 +11,8 @@ use aerostack_cache::{CacheDriver, NamedCache};
 use aerostack_database::Sqlite;
 use aerostack_database::ops::{Databases, NamedDatabase};
 use aerostack_isolate::{
-    ConsoleLevel, EnvEntry, EnvValue, Event, EventCall, EventReport, Failure, FetchRequest, JsError, Limits, LoadError,
-    OpState, RequestBody, WebOptions, Worker, WorkerLog, WorkerParts, WorkerVersion,
+    Caller, ConsoleLevel, EnvEntry, EnvValue, Event, EventCall, EventReport, Failure, FetchRequest, JsError, Limits,
+    LoadError, OpState, RequestBody, WebOptions, Worker, WorkerLog, WorkerParts, WorkerVersion,
 };
 use aerostack_modules::{Graph, Loader, MemoryReader, ModuleErrors};
 use aerostack_queue::drivers::sqlite::{SqliteOptions as QueueOptions, SqliteQueues};
@@ -22,6 +22,7 @@ use aerostack_storage::drivers::fs::{FsOptions, FsStorage};
 use aerostack_storage::ops::Storages;
 use aerostack_storage::{NamedStorage, StorageDriver};
 use aerostack_telemetry::metrics::Metrics;
+use aerostack_trace::{Identity, Ids, Tracer};
 use aerostack_vectorize::drivers::sqlite::{DEFAULT_APPROXIMATE_FROM, SqliteOptions as VectorOptions, SqliteVectors};
 use aerostack_vectorize::ops::VectorIndexes;
 use aerostack_vectorize::{Metric, NamedVectorIndex, VectorDriver};
@@ -248,6 +249,7 @@ impl WorkerSetup {
             web: WebOptions::new(None),
             metrics: metrics.worker("test"),
             calls: metrics.calls().clone(),
+            tracer: Tracer::off(),
         })
     }
 }
@@ -305,7 +307,8 @@ impl TestWorker {
         let (parts, body) = request.into_parts();
         let url = format!("http://localhost{}", parts.uri);
         let body = if body.is_empty() { RequestBody::Empty } else { RequestBody::Full(body) };
-        let answer = self.worker.fetch(FetchRequest { parts, url, body }).await?;
+        let identity = Identity { request: Ids::random().request(), span: None };
+        let answer = self.worker.fetch(FetchRequest { parts, url, body, identity }).await?;
         let (head, body) = answer.response.into_parts();
         let body = body.collect().await.expect("the body arrives whole").to_bytes();
         let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -355,14 +358,14 @@ impl CollectedLog {
 }
 
 impl WorkerLog for CollectedLog {
-    fn console(&self, request: Option<&str>, level: ConsoleLevel, message: &str) {
-        let request = request.map_or(String::new(), |request| format!(" [{request}]"));
+    fn console(&self, caller: Option<&Caller>, level: ConsoleLevel, message: &str) {
+        let request = caller.map_or(String::new(), |caller| format!(" [{}]", caller.name));
         let level = format!("{level:?}").to_lowercase();
         self.push(format!("{level}{request}: {message}"));
     }
 
-    fn uncaught(&self, request: Option<&str>, error: &JsError) {
-        let request = request.map_or(String::new(), |request| format!(" [{request}]"));
+    fn uncaught(&self, caller: Option<&Caller>, error: &JsError) {
+        let request = caller.map_or(String::new(), |caller| format!(" [{}]", caller.name));
         self.push(format!("uncaught{request}: {}", error.exception_message));
     }
 }

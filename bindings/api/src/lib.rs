@@ -11,7 +11,7 @@ mod clock;
 mod error;
 mod lazy;
 
-pub use calls::{CallObserver, CallerOver, Calls};
+pub use calls::{CallObserver, CallerId, CallerOver, Calls};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result};
 pub use lazy::Lazy;

@@ -223,7 +223,7 @@ impl Background {
     }
 
     fn warn(&self, text: &str) {
-        self.terminal.line(format!("{}: {text}", self.terminal.paint().paint(Role::Warning, "warning")));
+        self.terminal.warn(text);
     }
 
     fn workers(&self) -> MutexGuard<'_, Vec<EventWorker>> {
@@ -296,7 +296,7 @@ impl Triggers for Background {
         let batch = QueueBatch { queue: queue.into(), messages: deliveries, backlog: Backlog::default() };
         let (report, output) = events.run(Event::Queue(batch)).await;
         for line in output {
-            self.terminal.line(line);
+            self.terminal.print(line);
         }
         let mut result = QueueResult { outcome: "ok", explicit_acks: Vec::new(), retry_messages: Vec::new() };
         if outcome_of(&report) != HandlerOutcome::Ok {

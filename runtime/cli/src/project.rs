@@ -19,6 +19,7 @@ use aerostack_storage::ops::Storages;
 use aerostack_storage::{NamedStorage, limits as storage_limits};
 use aerostack_telemetry::Terminal;
 use aerostack_telemetry::metrics::Metrics;
+use aerostack_trace::Tracer;
 use aerostack_vectorize::NamedVectorIndex;
 use aerostack_vectorize::ops::VectorIndexes;
 
@@ -34,6 +35,7 @@ pub(crate) struct Project {
     web: WebOptions,
     terminal: Terminal,
     metrics: Arc<Metrics>,
+    tracer: Tracer,
     sent: ToldOfSends,
 }
 
@@ -58,7 +60,13 @@ pub(crate) struct Built {
 }
 
 impl Project {
-    pub(crate) fn new(state_folder: &Path, terminal: Terminal, metrics: Arc<Metrics>, sent: ToldOfSends) -> Self {
+    pub(crate) fn new(
+        state_folder: &Path,
+        terminal: Terminal,
+        metrics: Arc<Metrics>,
+        tracer: Tracer,
+        sent: ToldOfSends,
+    ) -> Self {
         // The convention of OpenSSL and everything built on it.
         let extra_roots = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
         Self {
@@ -68,6 +76,7 @@ impl Project {
             web: WebOptions::new(extra_roots),
             terminal,
             metrics,
+            tracer,
             sent,
         }
     }
@@ -156,7 +165,7 @@ impl Project {
             Loader::new(worker.root.clone(), DiskReader).with_disk_cache(folder)
         });
         let graph = loader.load_graph(&worker.main).map_err(BuildError::Modules)?;
-        let log = WorkerLines::new(Arc::new(self.terminal.clone()), self.terminal.paint());
+        let log = WorkerLines::new(&worker.name, Arc::new(self.terminal.clone()), self.terminal.clone());
         let version = WorkerVersion::new(WorkerParts {
             name: worker.name.clone(),
             root: worker.root.clone(),
@@ -168,6 +177,7 @@ impl Project {
             web: self.web.clone(),
             metrics: self.metrics.worker(&worker.name),
             calls: self.metrics.calls().clone(),
+            tracer: self.tracer.clone(),
         });
         log.belongs_to(&version);
         Ok(Built { version, bindings, migrated })

@@ -4,12 +4,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use aerostack_platform::{
-    Costs, EventCall, EventNotes, Failure, InvocationId, Invocations, RequestBody, Response, Settled,
+    Costs, Event, EventCall, EventNotes, Failure, InvocationId, Invocations, RequestBody, Response, Settled,
 };
 use aerostack_telemetry::metrics::Limit;
+use aerostack_trace::{Attribute, Identity, Span, SpanKind};
 use http::request::Parts;
 use tokio::sync::Notify;
 
@@ -29,6 +30,8 @@ pub struct FetchRequest {
     pub url: String,
     /// The body.
     pub body: RequestBody,
+    /// Its names in the log and in traces.
+    pub identity: Identity,
 }
 
 /// What a `fetch` handler answered.
@@ -50,6 +53,8 @@ pub struct EventReport {
     pub notes: EventNotes,
     /// The binding calls it made.
     pub costs: Costs,
+    /// Its names in the log and in traces; `None` where it was not begun.
+    pub identity: Option<Identity>,
 }
 
 impl EventReport {
@@ -59,7 +64,8 @@ impl EventReport {
     }
 
     fn not_begun(failure: Failure) -> Self {
-        Self { begun: false, outcome: Err(failure), notes: EventNotes::default(), costs: Costs::default() }
+        let (notes, costs) = (EventNotes::default(), Costs::default());
+        Self { begun: false, outcome: Err(failure), notes, costs, identity: None }
     }
 }
 
@@ -142,10 +148,10 @@ impl Host {
     pub async fn fetch(self: &Rc<Self>, request: FetchRequest) -> Result<Answer, Failure> {
         let call = self
             .begin(|isolate| {
-                let FetchRequest { parts, url, body } = request;
+                let FetchRequest { parts, url, body, identity } = request;
                 let has_body = !matches!(body, RequestBody::Empty);
                 let method = parts.method.clone();
-                let id = isolate.invocations().begin(parts, url, body);
+                let id = isolate.invocations().begin(identity, parts, url, body);
                 (id, move |isolate: &Isolate| isolate.call_fetch(id, method.as_str(), has_body))
             })
             .await?;
@@ -157,10 +163,12 @@ impl Host {
 
     /// Calls the handler of an event and waits until it and its `waitUntil` work are over.
     pub(crate) async fn event(self: &Rc<Self>, event: EventCall) -> EventReport {
+        let tracer = &self.version.tracer;
+        let span = tracer.begins().then(|| EventSpan::of(&event.event));
         let begun = self
             .begin(|isolate| {
                 let what = event.event.clone();
-                let id = isolate.invocations().begin_event(event);
+                let id = isolate.invocations().begin_event(event, tracer);
                 (id, move |isolate: &Isolate| isolate.call_event(id, &what))
             })
             .await;
@@ -168,13 +176,18 @@ impl Host {
             Ok(call) => call,
             Err(failure) => return EventReport::not_begun(failure),
         };
+        let identity = call.invocations.identity(call.id);
         let limit = Some(self.version.limits.event_wall);
         let outcome = self.outcome(&call, limit, Limit::EventWall).await.map(|_| ());
+        if let Some((span, identity)) = span.zip(identity) {
+            span.record(&self.version, identity, &outcome);
+        }
         EventReport {
             begun: true,
             outcome,
             notes: call.invocations.take_event_notes(call.id),
             costs: call.invocations.costs(call.id),
+            identity,
         }
     }
 
@@ -311,6 +324,57 @@ impl Host {
         if left == 0 {
             self.load.became_idle.notify_waiters();
         }
+    }
+}
+
+/// The span of an event that has begun.
+struct EventSpan {
+    name: String,
+    kind: SpanKind,
+    attributes: Vec<(&'static str, Attribute)>,
+    started: SystemTime,
+    clock: Instant,
+}
+
+impl EventSpan {
+    fn of(event: &Event) -> Self {
+        let (name, kind, attributes) = match event {
+            Event::Scheduled { cron, .. } => {
+                let attributes = vec![("faas.trigger", "timer".into()), ("faas.cron", (&**cron).into())];
+                ("scheduled".to_owned(), SpanKind::Internal, attributes)
+            }
+            Event::Queue(batch) => {
+                let messages = i64::try_from(batch.messages.len()).unwrap_or(i64::MAX);
+                let attributes = vec![
+                    ("messaging.operation.type", "process".into()),
+                    ("messaging.destination.name", (&*batch.queue).into()),
+                    ("messaging.batch.message_count", messages.into()),
+                ];
+                (format!("process {}", batch.queue), SpanKind::Consumer, attributes)
+            }
+        };
+        Self { name, kind, attributes, started: SystemTime::now(), clock: Instant::now() }
+    }
+
+    fn record(self, version: &WorkerVersion, identity: Identity, outcome: &Result<(), Failure>) {
+        let Some(context) = identity.span else { return };
+        let mut attributes = self.attributes;
+        attributes.push(("aerostack.worker", version.name.as_str().into()));
+        attributes.push(("aerostack.request_id", identity.request.to_string().into()));
+        version.tracer.record(Span {
+            context,
+            parent: None,
+            name: self.name,
+            kind: self.kind,
+            started: self.started,
+            took: self.clock.elapsed(),
+            attributes,
+            failure: outcome.as_ref().err().map(|failure| match failure {
+                Failure::Exception(error) => error.exception_message.clone(),
+                Failure::Hung => "hung".to_owned(),
+                Failure::Stopped(reason) => reason.to_string(),
+            }),
+        });
     }
 }
 

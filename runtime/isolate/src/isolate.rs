@@ -4,11 +4,12 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use aerostack_bindings::{CallObserver, CallerOver, Calls, ErrorKind};
+use aerostack_bindings::{CallObserver, CallerId, CallerOver, Calls, ErrorKind};
 use aerostack_platform::{Event, InvocationId, Invocations, WorkerLog};
 use aerostack_telemetry::metrics::{CallCounter, IsolateMemory, IsolateMetrics};
+use aerostack_trace::{Span, SpanKind, Tracer};
 use deno_core::error::{CoreError, CoreErrorKind, JsError};
 use deno_core::futures::task::AtomicWaker;
 use deno_core::{JsRuntime, PollEventLoopOptions, RuntimeOptions, v8};
@@ -301,19 +302,20 @@ fn prepare(version: &WorkerVersion) -> Result<(JsRuntime, Prepared), LoadError> 
     {
         // SAFETY: the pointer is used on this thread while the runtime lives; the observer goes when its state goes.
         let pointer = unsafe { runtime.v8_isolate().as_raw_isolate_ptr() };
-        let observer =
-            Attribution {
-                isolate: pointer,
-                context: runtime.main_context(),
-                invocations: invocations.clone(),
-                counter: RefCell::new(CallCounter::new(version.calls.clone())),
-            };
+        let observer = Attribution {
+            isolate: pointer,
+            context: runtime.main_context(),
+            invocations: invocations.clone(),
+            counter: RefCell::new(CallCounter::new(version.calls.clone())),
+            tracer: version.tracer.clone(),
+        };
         let state = runtime.op_state();
         let mut state = state.borrow_mut();
         state.put(invocations.clone());
         state.put::<Arc<dyn WorkerLog>>(version.log.clone());
         state.put(Calls::new(Rc::new(observer), BINDING_DEADLINE));
         version.web.install(&mut state);
+        aerostack_platform::install_tracer(&mut state, version.tracer.clone());
         (version.install)(&mut state);
     }
     let handlers = start(&mut runtime)?;
@@ -494,9 +496,41 @@ struct Attribution {
     context: v8::Global<v8::Context>,
     invocations: Rc<Invocations>,
     counter: RefCell<CallCounter>,
+    tracer: Tracer,
 }
 
 impl Attribution {
+    /// A call that outlives the handler it was made for, because nobody awaited it, is in no trace.
+    fn record_span(
+        &self,
+        id: InvocationId,
+        kind: &'static str,
+        binding: &str,
+        op: &'static str,
+        took: Duration,
+        error: Option<ErrorKind>,
+    ) {
+        let Some((parent, context)) = self.invocations.child_span(id, &self.tracer) else { return };
+        let mut attributes = vec![
+            ("aerostack.binding.kind", kind.into()),
+            ("aerostack.binding.name", binding.into()),
+            ("aerostack.binding.operation", op.into()),
+        ];
+        if error.is_some() {
+            attributes.push(("error.type", outcome_label(error).into()));
+        }
+        self.tracer.record(Span {
+            context,
+            parent: Some(parent.span),
+            name: format!("{kind} {op}"),
+            kind: SpanKind::Client,
+            started: SystemTime::now() - took,
+            took,
+            attributes,
+            failure: error.map(|_| outcome_label(error).to_owned()),
+        });
+    }
+
     /// Called from an op.
     fn running(&self) -> Option<InvocationId> {
         // SAFETY: on the isolate's thread, and while it lives.
@@ -509,10 +543,10 @@ impl Attribution {
 }
 
 impl CallObserver for Attribution {
-    fn started(&self, kind: &'static str) {
-        if let Some(id) = self.running() {
-            self.invocations.add_cost(id, kind);
-        }
+    fn started(&self, kind: &'static str) -> CallerId {
+        let Some(id) = self.running() else { return CallerId(0) };
+        self.invocations.add_cost(id, kind);
+        CallerId(id.number())
     }
 
     fn caller_over(&self) -> CallerOver {
@@ -522,9 +556,22 @@ impl CallObserver for Attribution {
         }
     }
 
-    fn finished(&self, kind: &'static str, binding: &str, op: &'static str, took: Duration, error: Option<ErrorKind>) {
+    fn finished(
+        &self,
+        caller: CallerId,
+        kind: &'static str,
+        binding: &str,
+        op: &'static str,
+        took: Duration,
+        error: Option<ErrorKind>,
+    ) {
         tracing::trace!(kind, binding, op, ?took, ?error, "binding call");
         self.counter.borrow_mut().finished(kind, op, outcome_label(error), took);
+        if self.tracer.begins()
+            && let Some(id) = InvocationId::from_number(caller.0)
+        {
+            self.record_span(id, kind, binding, op, took, error);
+        }
     }
 }
 

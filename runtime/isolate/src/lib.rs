@@ -17,8 +17,8 @@ mod thread;
 mod worker;
 
 pub use aerostack_platform::{
-    ConsoleLevel, Costs, Event, EventCall, EventNotes, Failure, InvocationId, RequestBody, Response, ResponseBody,
-    WebOptions, WorkerLog,
+    Caller, ConsoleLevel, Costs, Event, EventCall, EventNotes, Failure, InvocationId, RequestBody, Response,
+    ResponseBody, WebOptions, WorkerLog,
 };
 /// A chunk of a response body.
 pub use deno_core::BufView as Chunk;

@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use aerostack_modules::{Graph, Url};
 use aerostack_platform::{EventCall, Failure, WebOptions, WorkerLog};
 use aerostack_telemetry::metrics::{CallMetrics, WorkerMetrics};
+use aerostack_trace::Tracer;
 use deno_core::OpState;
 
 use crate::host::EventReport;
@@ -61,6 +62,8 @@ pub struct WorkerVersion {
     pub metrics: Arc<WorkerMetrics>,
     /// Where binding calls are counted.
     pub calls: Arc<CallMetrics>,
+    /// Where the spans of its events, binding calls and outbound requests go.
+    pub tracer: Tracer,
     pub(crate) code_cache: Arc<CodeCache>,
 }
 
@@ -86,14 +89,16 @@ pub struct WorkerParts {
     pub metrics: Arc<WorkerMetrics>,
     /// See [`WorkerVersion::calls`].
     pub calls: Arc<CallMetrics>,
+    /// See [`WorkerVersion::tracer`].
+    pub tracer: Tracer,
 }
 
 impl WorkerVersion {
     /// A version ready to be loaded.
     pub fn new(parts: WorkerParts) -> Arc<Self> {
-        let WorkerParts { name, root, graph, env, install, limits, log, web, metrics, calls } = parts;
+        let WorkerParts { name, root, graph, env, install, limits, log, web, metrics, calls, tracer } = parts;
         let code_cache = Arc::default();
-        Arc::new(Self { name, root, graph, env, install, limits, log, web, metrics, calls, code_cache })
+        Arc::new(Self { name, root, graph, env, install, limits, log, web, metrics, calls, tracer, code_cache })
     }
 
     /// A module's path as it is printed: relative to the project.

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use crate::body::RequestBodyResource;
 use crate::invocations::IncomingRequest;
 use crate::{
-    ConsoleLevel, Failure, InvocationId, Invocations, RequestBody, Response, ResponseBody, Settled, WorkerLog,
+    Caller, ConsoleLevel, Failure, InvocationId, Invocations, RequestBody, Response, ResponseBody, Settled, WorkerLog,
 };
 
 /// Up to this size a response body is copied out of V8; above, the buffer itself travels to the socket.
@@ -177,7 +177,7 @@ pub(crate) fn op_invocation_failed<'s>(
     let Some(id) = InvocationId::from_number(invocation) else { return };
     let error = Arc::new(*error);
     if !invocations.fail(id, Failure::Exception(error.clone())) {
-        log.uncaught(invocations.describe(id).as_deref(), &error);
+        log.uncaught(invocations.caller(id).as_ref(), &error);
     }
 }
 
@@ -230,8 +230,8 @@ pub(crate) fn op_console_print(
 ) {
     let message = message.strip_suffix('\n').unwrap_or(&message);
     let log = log_of(state, invocation);
-    let request = describe(state, invocation);
-    log.console(request.as_deref(), ConsoleLevel::from_number(level), message);
+    let caller = caller(state, invocation);
+    log.console(caller.as_ref(), ConsoleLevel::from_number(level), message);
 }
 
 /// Stands in for deno_core's op of this name, which ends the event loop: an error that a timer or an event listener threw, and
@@ -269,11 +269,11 @@ fn report_uncaught<'s>(
     if is_rejection && let Some(rest) = error.exception_message.strip_prefix("Uncaught ") {
         error.exception_message = format!("Uncaught (in promise) {rest}");
     }
-    let (log, request) = {
+    let (log, caller) = {
         let state = state.borrow();
-        (log_of(&state, invocation), describe(&state, invocation))
+        (log_of(&state, invocation), caller(&state, invocation))
     };
-    log.uncaught(request.as_deref(), &error);
+    log.uncaught(caller.as_ref(), &error);
 }
 
 fn read<T>(
@@ -291,9 +291,9 @@ fn log_of(state: &OpState, invocation: u64) -> Arc<dyn WorkerLog> {
     own.unwrap_or_else(|| state.borrow::<Arc<dyn WorkerLog>>().clone())
 }
 
-/// Method and path, or the event's name, of an invocation that is not over.
-fn describe(state: &OpState, invocation: u64) -> Option<String> {
-    state.borrow::<Rc<Invocations>>().describe(InvocationId::from_number(invocation)?)
+/// What an invocation that is not over is called in the log.
+fn caller(state: &OpState, invocation: u64) -> Option<Caller> {
+    state.borrow::<Rc<Invocations>>().caller(InvocationId::from_number(invocation)?)
 }
 
 fn with_invocations(state: &OpState, invocation: u64, change: impl FnOnce(&Invocations, InvocationId)) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aerostack_isolate::Host;
 use aerostack_telemetry::metrics::Metrics;
+use aerostack_trace::Tracer;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,8 +16,8 @@ use crate::admin::{self, ADMIN_PREFIX};
 use crate::connection;
 use crate::rewind::Rewind;
 use crate::routes::{Route, Routes};
-use crate::triggers::{self, Triggers};
 use crate::status::Status;
+use crate::triggers::{self, Triggers};
 use crate::{ClientLimits, Phase, RequestLog, Shared, stopped};
 
 /// What a server is started with.
@@ -35,6 +36,8 @@ pub struct ServerOptions {
     pub status: Arc<dyn Status>,
     /// Where connections and requests are counted.
     pub metrics: Arc<Metrics>,
+    /// Where the spans of requests go.
+    pub tracer: Tracer,
 }
 
 /// A running server.
@@ -86,13 +89,11 @@ impl Server {
             log: options.log,
             admin: admin::router(options.triggers, options.status, phase_seen.clone(), options.admin_hosts),
             metrics: options.metrics.clone(),
+            tracer: options.tracer,
             shutdown: phase_seen,
         });
-        let open = Arc::new(OpenConnections {
-            count: AtomicUsize::new(0),
-            closed: Notify::new(),
-            metrics: options.metrics,
-        });
+        let open =
+            Arc::new(OpenConnections { count: AtomicUsize::new(0), closed: Notify::new(), metrics: options.metrics });
         tokio::spawn(accept(listener, shared.clone(), open.clone()));
         Self { shared, phase, open }
     }

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use aerostack_isolate::{Costs, Failure, FetchRequest, Host, RequestBody, Worker, spawn_local};
+use aerostack_isolate::{Caller, Costs, Failure, FetchRequest, Host, RequestBody, Worker, spawn_local};
 use aerostack_telemetry::metrics::Limit;
+use aerostack_trace::{Identity, Ids, Span, SpanContext, SpanId, SpanKind, TRACEPARENT};
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -48,7 +49,7 @@ pub(crate) async fn serve(
     let peer_address = HeaderValue::try_from(peer.ip().to_string()).expect("an address is a valid header value");
     let mut shutdown = shared.shutdown.clone();
     let limits = shared.limits.clone();
-    let connection = Rc::new(Connection { host, home, shared, peer_address });
+    let connection = Rc::new(Connection { host, home, shared, peer_address, ids: Ids::random() });
     let service = service_fn(move |request| {
         let connection = connection.clone();
         async move { Ok::<_, Infallible>(connection.answer(request).await) }
@@ -193,6 +194,7 @@ struct Connection {
     home: Arc<Worker>,
     shared: Arc<Shared>,
     peer_address: HeaderValue,
+    ids: Ids,
 }
 
 impl Connection {
@@ -201,6 +203,8 @@ impl Connection {
         let (parts, body) = request.into_parts();
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
         let path = uri.path();
+        let (identity, parent) = self.identify(&parts.headers);
+        let mut worker = None;
         let reserved = triggers::reserved(path, &self.shared.routes);
         let (response, costs, took) = if path.starts_with(ADMIN_PREFIX) || reserved.is_some() {
             let request = Request::from_parts(parts, axum::body::Body::new(body));
@@ -209,21 +213,21 @@ impl Connection {
                 None => request,
             };
             (self.ask_admin(request).await, Costs::default(), started.elapsed())
-        } else {
-            match self.shared.routes.find(path) {
-                Some(route) => {
-                    let in_flight = route.worker.metrics().request_began(self.host.thread_index());
-                    let (response, costs) = self.ask_worker(&route, parts, body, &method, path).await;
-                    let took = started.elapsed();
-                    in_flight.answered(response.status().as_u16(), took);
-                    (response, costs, took)
-                }
-                None => {
-                    self.shared.metrics.request_unrouted();
-                    let response = plain(StatusCode::NOT_FOUND, &self.shared.routes.nothing_at(path));
-                    (response, Costs::default(), started.elapsed())
-                }
+        } else if let Some(route) = self.shared.routes.find(path) {
+            let in_flight = route.worker.metrics().request_began(self.host.thread_index());
+            let (response, costs) = self.ask_worker(&route, identity, parts, body, &method, path).await;
+            let took = started.elapsed();
+            in_flight.answered(response.status().as_u16(), took);
+            if let Some(context) = identity.span.filter(|span| self.shared.tracer.keeps(*span)) {
+                let request = RequestSpan { context, parent, identity, method: &method, path, took };
+                self.shared.tracer.record(request.span(&route, response.status()));
             }
+            worker = Some(route);
+            (response, costs, took)
+        } else {
+            self.shared.metrics.request_unrouted();
+            let response = plain(StatusCode::NOT_FOUND, &self.shared.routes.nothing_at(path));
+            (response, Costs::default(), started.elapsed())
         };
         self.shared.log.answered(&FinishedRequest {
             method: method.as_str(),
@@ -231,14 +235,33 @@ impl Connection {
             status: response.status(),
             took,
             costs: &costs,
+            worker: worker.as_ref().map(|route| route.worker.name()),
+            identity,
         });
         response
+    }
+
+    /// What a request is called in the log and in traces, and the span that it is part of. It belongs to the trace that its client
+    /// names; without one it begins a trace only where traces are kept.
+    fn identify(&self, headers: &HeaderMap) -> (Identity, Option<SpanId>) {
+        let mut named = headers.get_all(TRACEPARENT).iter();
+        let parent = match (named.next(), named.next()) {
+            (Some(only), None) => SpanContext::parse(only.as_bytes()),
+            _ => None,
+        };
+        let tracer = &self.shared.tracer;
+        let span = match parent {
+            Some(parent) => Some(parent.child(&self.ids)),
+            None => tracer.begins().then(|| SpanContext::root(&self.ids, tracer.sampling())),
+        };
+        (Identity { request: self.ids.request(), span }, parent.map(|parent| parent.span))
     }
 
     /// `method` and `path` are those of `parts`, which go to the isolate and are not seen again.
     async fn ask_worker(
         &self,
         route: &Route,
+        identity: Identity,
         mut parts: Parts,
         body: Incoming,
         method: &Method,
@@ -262,7 +285,7 @@ impl Connection {
             parts.headers.insert("cf-connecting-ip", self.peer_address.clone());
         }
         let accept = parts.headers.get(header::ACCEPT).cloned();
-        let request = FetchRequest { parts, url, body };
+        let request = FetchRequest { parts, url, body, identity };
         let is_home = Arc::ptr_eq(&route.worker, &self.home) && !self.host.is_retired();
         let outcome = if is_home {
             let answered = self.host.fetch(request).await;
@@ -279,7 +302,8 @@ impl Connection {
             (Err(Failure::Exception(_)), Some((status, text))) => (body_refused(*status, text), Costs::default()),
             (Err(failure), _) => {
                 let version = if is_home { self.host.version().clone() } else { route.worker.version() };
-                self.shared.log.failed(&format!("{method} {path}"), &failure, &version);
+                let request = Caller { name: format!("{method} {path}"), identity };
+                self.shared.log.failed(&request, &failure, &version);
                 (error_page::answer(&failure, &version, accept.as_ref()), Costs::default())
             }
         }
@@ -326,6 +350,39 @@ impl Connection {
             }
         }
         Ok(RequestBody::Streaming { arrived, rest: body.boxed_unsync() })
+    }
+}
+
+/// A request that is answered and whose trace is kept.
+struct RequestSpan<'a> {
+    context: SpanContext,
+    parent: Option<SpanId>,
+    identity: Identity,
+    method: &'a Method,
+    path: &'a str,
+    took: Duration,
+}
+
+impl RequestSpan<'_> {
+    fn span(self, route: &Route, status: StatusCode) -> Span {
+        let pattern = route.pattern();
+        Span {
+            context: self.context,
+            parent: self.parent,
+            name: format!("{} {pattern}", self.method),
+            kind: SpanKind::Server,
+            started: SystemTime::now() - self.took,
+            took: self.took,
+            attributes: vec![
+                ("http.request.method", self.method.as_str().into()),
+                ("http.route", pattern.into()),
+                ("url.path", self.path.into()),
+                ("http.response.status_code", i64::from(status.as_u16()).into()),
+                ("aerostack.worker", route.worker.name().into()),
+                ("aerostack.request_id", self.identity.request.to_string().into()),
+            ],
+            failure: status.is_server_error().then(|| format!("status {}", status.as_u16())),
+        }
     }
 }
 

@@ -26,8 +26,9 @@ pub use triggers::{
 use std::sync::Arc;
 use std::time::Duration;
 
-use aerostack_isolate::{Costs, Failure, WorkerVersion};
+use aerostack_isolate::{Caller, Costs, Failure, WorkerVersion};
 use aerostack_telemetry::metrics::Metrics;
+use aerostack_trace::{Identity, Tracer};
 use http::StatusCode;
 
 /// Is told of every request.
@@ -36,7 +37,7 @@ pub trait RequestLog: Send + Sync {
     fn answered(&self, request: &FinishedRequest<'_>);
 
     /// A handler failed; `answered` follows with the status the client got.
-    fn failed(&self, request: &str, failure: &Failure, version: &WorkerVersion);
+    fn failed(&self, request: &Caller, failure: &Failure, version: &WorkerVersion);
 }
 
 /// One line of the request log.
@@ -52,6 +53,10 @@ pub struct FinishedRequest<'a> {
     pub took: Duration,
     /// Binding calls made for it.
     pub costs: &'a Costs,
+    /// The worker it was for; `None` for the server's own routes and where none is mounted.
+    pub worker: Option<&'a str>,
+    /// Its names in the log and in traces.
+    pub identity: Identity,
 }
 
 /// Limits on what clients may send.
@@ -86,6 +91,7 @@ struct Shared {
     admin: axum::Router,
     shutdown: tokio::sync::watch::Receiver<Phase>,
     metrics: Arc<Metrics>,
+    tracer: Tracer,
 }
 
 /// How far a server has come.

@@ -56,26 +56,33 @@ pub(super) fn trials(trials: &mut Vec<Trial>) {
             status == 503 && report.to_string().contains("refused to start")
         })
         .await;
-        assert_eq!((status, &report["status"], &report["workers"][0]["name"]), (503, &json!("not ready"), &json!("test")));
+        assert_eq!(
+            (status, &report["status"], &report["workers"][0]["name"]),
+            (503, &json!("not ready"), &json!("test"))
+        );
         let reason = report["workers"][0]["reason"].as_str().expect("a reason");
         assert!(reason.starts_with("exceeded CPU limit 50 ms: raise limits.cpu_ms"), "{reason}");
         assert_eq!(get(server.address, "/_aerostack/health").await.status, 200);
     }));
 
-    trials.push(test("a reload that fails leaves the worker ready, because its last good version goes on", async || {
-        let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", HELLO)]);
-        let served = project.dev();
-        project.write("src/index.ts", BROKEN);
-        served.wait_for("not reloaded, the last good version goes on");
-        assert_eq!(ready(served.address).await, (200, json!({ "status": "ready" })));
-        assert_eq!(get(served.address, "/").await.text(), "hello");
-    }));
+    trials.push(test(
+        "a reload that fails leaves the worker ready, because its last good version goes on",
+        async || {
+            let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", HELLO)]);
+            let served = project.dev();
+            project.write("src/index.ts", BROKEN);
+            served.wait_for("not reloaded, the last good version goes on");
+            assert_eq!(ready(served.address).await, (200, json!({ "status": "ready" })));
+            assert_eq!(get(served.address, "/").await.text(), "hello");
+        },
+    ));
 
     trials.push(test("a worker that was added and does not load is named until it does", async || {
         let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", HELLO)]);
         let served = project.dev();
         project.write("src/more.ts", BROKEN);
-        project.append("aerostack.toml", "[[functions]]\nname = \"more\"\nmain = \"src/more.ts\"\nroute = \"/more/*\"\n");
+        project
+            .append("aerostack.toml", "[[functions]]\nname = \"more\"\nmain = \"src/more.ts\"\nroute = \"/more/*\"\n");
         served.wait_for("not reloaded, the last good version goes on");
         let (_, report) = wait_for_ready(served.address, |status, _| status == 503).await;
         let reason = "no version of it could be loaded: the log says why";

@@ -8,25 +8,36 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::{BindingInfo, BindingState};
-use aerostack_config::{Config, ProcessEnvironment, ResourceName, WorkerRole};
+use aerostack_config::{Colour, Config, ProcessEnvironment, ResourceName, WorkerRole};
 use aerostack_isolate::{ErrorReport, LoadError, Worker, WorkerVersion};
 use aerostack_modules::{CodeFrame, render_code_frame};
 use aerostack_queue::NamedQueue;
 use aerostack_server::{ClientLimits, Route, RouteReach, Server, ServerOptions};
 use aerostack_telemetry::metrics::Metrics;
-use aerostack_telemetry::{Role, Terminal};
-use anyhow::Context as _;
+use aerostack_telemetry::otlp::{Exporter, OtlpSettings};
+use aerostack_telemetry::{Entry, Level, LogFormat, Role, Terminal};
+use aerostack_trace::Tracer;
+use anyhow::{Context as _, bail};
 
 use crate::background::{Background, ConsumedQueues};
-use crate::commands::{AlreadyPrinted, ProjectArguments, colour, paint};
+use crate::commands::{AlreadyPrinted, ProjectArguments, paint};
 use crate::listen::{self, Bound, DEFAULT_PORT, Port};
-use crate::logs::{RequestLines, exception_text, milliseconds};
+use crate::logs::{RequestLines, exception_entry, exception_text, milliseconds};
 use crate::project::{BuildError, Built, Project, frame_style, unserved_sections};
 use crate::status::ProcessStatus;
 use crate::watch::FileWatcher;
 
+const ENVIRONMENT: &str = "\
+Environment:
+  AEROSTACK_LOG                 which of the runtime's own events are logged: warn, or for example debug
+  AEROSTACK_LOG_FORMAT          text or json, where --log-format does not say
+  OTEL_EXPORTER_OTLP_ENDPOINT   exports traces to this collector (http/json); its other standard variables count too
+
+Seen from outside: GET /_aerostack/health, /_aerostack/ready, /_aerostack/metrics";
+
 /// `aerostack dev`
 #[derive(clap::Args)]
+#[command(after_help = ENVIRONMENT)]
 pub(crate) struct Arguments {
     /// Port to listen on; when it is taken, dev stops. Without it: 8788, or the next free one
     #[arg(long, short)]
@@ -34,12 +45,21 @@ pub(crate) struct Arguments {
     /// Address to listen on: loopback, unless others may reach this machine
     #[arg(long)]
     host: Option<IpAddr>,
+    /// How the log is written: text for people, json for programs, one object a line. Without it: what AEROSTACK_LOG_FORMAT says,
+    /// else text
+    #[arg(long, value_name = "text|json")]
+    log_format: Option<LogFormat>,
     #[command(flatten)]
     project: ProjectArguments,
 }
 
 /// How long work that was begun may go on after Ctrl-C.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// How long the last spans may take to reach their collector.
+const LAST_SPANS: Duration = Duration::from_secs(3);
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let started = Instant::now();
@@ -51,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, started: Instant) -> anyhow::Result<()> {
-    let terminal = Terminal::start(paint());
+    let terminal = Terminal::start(log_format(arguments)?, paint());
     let filter = std::env::var("AEROSTACK_LOG").unwrap_or_else(|_| "warn".to_owned());
     aerostack_telemetry::install_tracing(&terminal, &filter);
     let environment = ProcessEnvironment::new()?;
@@ -59,8 +79,10 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
     let consumed = Arc::new(ConsumedQueues::default());
     let (asked, asking) = (consumed.clone(), terminal.clone());
     let sent = Arc::new(move |queue: &NamedQueue| asked.sent(queue, &asking));
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-    let mut project = Project::new(state_folder, terminal.clone(), metrics.clone(), sent);
+    let metrics = Metrics::new(VERSION);
+    let exporter = start_export(&metrics, &terminal)?;
+    let tracer = exporter.clone().map_or_else(Tracer::off, |exporter| Tracer::new(exporter));
+    let mut project = Project::new(state_folder, terminal.clone(), metrics.clone(), tracer.clone(), sent);
     let status = ProcessStatus::new(metrics.clone(), project.queues());
     let mut dev = Dev {
         project,
@@ -89,6 +111,7 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
             admin_hosts: Vec::new(),
             status: status.clone(),
             metrics,
+            tracer,
         },
     );
     // Before the ready line: a save right after it must not be missed.
@@ -109,6 +132,9 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
         }
     }
     drain(&dev, &server).await;
+    if let Some(exporter) = exporter {
+        exporter.flush(LAST_SPANS).await;
+    }
     terminal.flush();
     Ok(())
 }
@@ -130,8 +156,7 @@ impl Dev {
     /// Loads every worker. What fails is printed; the bindings of each worker come back.
     async fn start_all(&mut self) -> Result<Vec<(String, Vec<BindingInfo>)>, AlreadyPrinted> {
         for section in unserved_sections(&self.config) {
-            let word = self.terminal.paint().paint(Role::Warning, "warning");
-            self.terminal.line(format!("{word}: {section} is in the config, and not served by this version yet"));
+            self.terminal.warn(&format!("{section} is in the config, and not served by this version yet"));
         }
         let mut all = Vec::new();
         for worker in self.config.workers.clone() {
@@ -186,10 +211,9 @@ impl Dev {
         self.workers.retain(|name, _| names.contains(name.as_str()));
         self.background.keep_only(|name| names.contains(name));
         if failed {
-            self.terminal.line(format!(
-                "{} {first}: not reloaded, the last good version goes on",
-                self.terminal.paint().paint(Role::Bad, "~")
-            ));
+            let tilde = self.terminal.paint().paint(Role::Bad, "~");
+            let text = format!("{tilde} {first}: not reloaded, the last good version goes on");
+            self.terminal.say(Level::Error, text);
         } else if !reloaded.is_empty() {
             self.terminal.line(format!(
                 "{} {first} -> reloaded in {}",
@@ -242,13 +266,13 @@ impl Dev {
         match located.and_then(|path| aerostack_config::load(&path, None, &self.environment)) {
             Ok(loaded) => {
                 for warning in &loaded.warnings {
-                    self.terminal.line(warning.render(colour()));
+                    self.terminal.say(Level::Warn, warning.render(self.colour()));
                 }
                 self.config = loaded.config;
                 true
             }
             Err(errors) => {
-                self.terminal.line(errors.render(colour()));
+                self.terminal.say(Level::Error, errors.render(self.colour()));
                 self.terminal.line("the last good config goes on");
                 false
             }
@@ -313,8 +337,13 @@ impl Dev {
     }
 
     fn print_build_error(&self, error: &BuildError) -> AlreadyPrinted {
-        self.terminal.line(error.render(frame_style(&self.terminal)));
+        self.terminal.say(Level::Error, error.render(frame_style(&self.terminal)));
         AlreadyPrinted
+    }
+
+    /// Of what aerostack-config renders.
+    fn colour(&self) -> Colour {
+        if self.terminal.paint().is_coloured() { Colour::Always } else { Colour::Never }
     }
 
     fn print_load_error(&self, error: &LoadError, version: &WorkerVersion) -> AlreadyPrinted {
@@ -325,12 +354,15 @@ impl Dev {
                     // Nothing of the worker's own threw: the module as a whole is wrong, for example empty.
                     let file = version.display_path(&version.graph.main).unwrap_or_default();
                     let frame = CodeFrame { message: &report.message, file: &file, place: None, hint: report.hint() };
-                    self.terminal.line(render_code_frame(&frame, frame_style(&self.terminal)));
+                    self.terminal.say(Level::Error, render_code_frame(&frame, frame_style(&self.terminal)));
                 } else {
-                    self.terminal.line(exception_text(self.terminal.paint(), None, exception, version));
+                    self.terminal.print(self.terminal.formatted(
+                        |paint| exception_text(paint, None, exception, version),
+                        || exception_entry(None, exception, &version.name, Some(version)),
+                    ));
                 }
             }
-            _ => self.terminal.line(format!("{}: {error}", self.terminal.paint().paint(Role::Bad, "error"))),
+            _ => self.terminal.error(&error.to_string()),
         }
         AlreadyPrinted
     }
@@ -361,7 +393,7 @@ impl Dev {
             for [name, kind, what, then] in config.map_or_else(Vec::new, |config| self.background.described(config)) {
                 let _ = write!(table, "\n  {name:<12} {kind:<19} {what:<48} {}", paint.paint(Role::Quiet, &then));
             }
-            self.terminal.line(table);
+            self.terminal.print(self.terminal.formatted(|_| table, || start_entry(worker, bindings)));
         }
         if let Some(taken) = taken {
             self.terminal.line(format!("port {taken} is in use by another program, took the next free one"));
@@ -375,6 +407,42 @@ impl Dev {
             paint.paint(Role::Quiet, &took)
         ));
     }
+}
+
+/// What the flag says, else the environment.
+fn log_format(arguments: &Arguments) -> anyhow::Result<LogFormat> {
+    const VARIABLE: &str = "AEROSTACK_LOG_FORMAT";
+    if let Some(format) = arguments.log_format {
+        return Ok(format);
+    }
+    match std::env::var(VARIABLE) {
+        Ok(text) if !text.is_empty() => text.parse().map_err(|problem| anyhow::anyhow!("{VARIABLE}: {problem}")),
+        Ok(_) | Err(std::env::VarError::NotPresent) => Ok(LogFormat::Text),
+        Err(error @ std::env::VarError::NotUnicode(_)) => bail!("{VARIABLE}: {error}"),
+    }
+}
+
+/// Exports spans where the standard variables of OpenTelemetry name a collector.
+fn start_export(metrics: &Metrics, terminal: &Terminal) -> anyhow::Result<Option<Arc<Exporter>>> {
+    let Some(settings) = OtlpSettings::read(|name| std::env::var(name).ok(), VERSION)? else { return Ok(None) };
+    terminal.line(format!("traces go to {}", settings.shown_endpoint()));
+    Ok(Some(Exporter::start(settings, VERSION, metrics.spans().clone())?))
+}
+
+/// What a program reads of a worker at the start: its bindings.
+fn start_entry(worker: &str, bindings: &[BindingInfo]) -> Entry {
+    let binding = |info: &BindingInfo| {
+        let state = match &info.state {
+            BindingState::Ready => "ready".to_owned(),
+            BindingState::Lazy => "at first use".to_owned(),
+            BindingState::Failed(reason) => format!("failed: {reason}"),
+        };
+        serde_json::json!({
+            "name": info.name, "kind": info.kind, "driver": info.driver, "where": info.summary, "state": state,
+        })
+    };
+    let bindings: Vec<serde_json::Value> = bindings.iter().map(binding).collect();
+    Entry::new(Level::Info, format!("loaded {worker}")).worker(worker).field("bindings", bindings)
 }
 
 fn bind(arguments: &Arguments, config: &Config) -> anyhow::Result<Bound> {

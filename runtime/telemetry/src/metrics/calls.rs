@@ -62,7 +62,8 @@ impl CallCounter {
 impl CallMetrics {
     fn counters(&self, key: Key, outcome: &'static str) -> (Arc<AtomicU64>, Arc<Operation>) {
         let operation = self.lock().entry(key).or_default().clone();
-        let count = operation.outcomes.lock().unwrap_or_else(PoisonError::into_inner).entry(outcome).or_default().clone();
+        let count =
+            operation.outcomes.lock().unwrap_or_else(PoisonError::into_inner).entry(outcome).or_default().clone();
         (count, operation)
     }
 
@@ -106,11 +107,8 @@ mod tests {
             isolate.finished("database", "all", "timeout", Duration::from_millis(1));
             isolate.finished("cache", "get", "ok", Duration::from_millis(1));
         }
-        let expected = [
-            (["cache", "get", "ok"], 2),
-            (["database", "all", "ok"], 4),
-            (["database", "all", "timeout"], 2),
-        ];
+        let expected =
+            [(["cache", "get", "ok"], 2), (["database", "all", "ok"], 4), (["database", "all", "timeout"], 2)];
         assert_eq!(calls.counts(), expected);
         let latencies: Vec<_> = calls.latencies().into_iter().map(|(key, latency)| (key, latency.count())).collect();
         assert_eq!(latencies, [(["cache", "get"], 2), (["database", "all"], 6)]);

@@ -21,12 +21,12 @@ const BOUNDS: [Duration; 18] = [
     Duration::from_secs(5),
     Duration::from_secs(10),
     Duration::from_secs(30),
-    Duration::from_secs(60),
+    Duration::from_mins(1),
 ];
 
 /// Durations by bucket. Adding one is a comparison or a few and two additions, without a lock.
 #[derive(Debug, Default)]
-pub struct Histogram {
+pub(super) struct Histogram {
     /// One a bound, and the last for everything above.
     buckets: [AtomicU64; BOUNDS.len() + 1],
     sum_nanoseconds: AtomicU64,
@@ -41,7 +41,7 @@ pub(crate) struct HistogramSnapshot {
 
 impl Histogram {
     /// Counts one duration.
-    pub fn observe(&self, took: Duration) {
+    pub(super) fn observe(&self, took: Duration) {
         let bucket = BOUNDS.iter().position(|bound| took <= *bound).unwrap_or(BOUNDS.len());
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum_nanoseconds.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -51,8 +51,7 @@ impl Histogram {
         for (total, bucket) in snapshot.buckets.iter_mut().zip(&self.buckets) {
             *total += bucket.load(Ordering::Relaxed);
         }
-        snapshot.sum_nanoseconds =
-            snapshot.sum_nanoseconds.wrapping_add(self.sum_nanoseconds.load(Ordering::Relaxed));
+        snapshot.sum_nanoseconds = snapshot.sum_nanoseconds.wrapping_add(self.sum_nanoseconds.load(Ordering::Relaxed));
     }
 }
 

@@ -7,6 +7,7 @@ mod calls;
 mod histogram;
 mod process;
 mod scrape;
+mod spans;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use std::time::SystemTime;
 
 pub use calls::{CallCounter, CallMetrics};
 pub use scrape::{CONTENT_TYPE, QueueDepth, Queues};
+pub use spans::{SpanLoss, SpanMetrics};
 pub use worker::{IsolateMemory, IsolateMetrics, Limit, RequestInFlight, WorkerMetrics};
 
 /// Everything that one process counts.
@@ -26,6 +28,7 @@ pub struct Metrics {
     workers: Mutex<BTreeMap<String, Arc<WorkerMetrics>>>,
     calls: Arc<CallMetrics>,
     connections: Arc<Connections>,
+    spans: Arc<SpanMetrics>,
     unrouted: AtomicU64,
     /// By worker and outcome.
     cron_runs: Tally,
@@ -79,6 +82,7 @@ impl Metrics {
             workers: Mutex::default(),
             calls: Arc::default(),
             connections: Arc::default(),
+            spans: Arc::default(),
             unrouted: AtomicU64::new(0),
             cron_runs: Tally::default(),
             messages: Tally::default(),
@@ -100,6 +104,11 @@ impl Metrics {
     /// Connections of clients.
     pub fn connections(&self) -> &Arc<Connections> {
         &self.connections
+    }
+
+    /// Spans on their way to a collector.
+    pub fn spans(&self) -> &Arc<SpanMetrics> {
+        &self.spans
     }
 
     /// A request came for a path where no worker is mounted.

@@ -90,6 +90,10 @@ impl Page<'_> {
         help: &str,
         values: impl IntoIterator<Item = (L, V)>,
     ) -> fmt::Result {
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method alone is not general over the encoder's lifetime"
+        )]
         self.family(name, help, MetricType::Gauge, values, |line, value| line.encode_gauge(value))
     }
 
@@ -119,13 +123,13 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn gauge<V: EncodeGaugeValue>(&mut self, name: &str, help: &str, value: V) -> fmt::Result {
-        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    fn gauge<V: EncodeGaugeValue>(&mut self, name: &str, help: &str, value: &V) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(value)
     }
 
-    fn counter<V: EncodeCounterValue>(&mut self, name: &str, help: &str, value: V) -> fmt::Result {
+    fn counter<V: EncodeCounterValue>(&mut self, name: &str, help: &str, value: &V) -> fmt::Result {
         let mut line = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        line.encode_counter::<NoLabelSet, _, f64>(&value, None)
+        line.encode_counter::<NoLabelSet, _, f64>(value, None)
     }
 }
 
@@ -240,7 +244,7 @@ fn write_queues(page: &mut Page<'_>, queues: &Queues) -> fmt::Result {
         Queues::Known(_) => 1,
         Queues::Unreadable => 0,
     };
-    page.gauge("aerostack_queues_readable", "Whether the queues could be read for this page", readable)?;
+    page.gauge("aerostack_queues_readable", "Whether the queues could be read for this page", &readable)?;
     let Queues::Known(queues) = queues else { return Ok(()) };
     page.gauges(
         "aerostack_queue_depth",
@@ -255,37 +259,41 @@ fn write_queues(page: &mut Page<'_>, queues: &Queues) -> fmt::Result {
     page.gauges(
         "aerostack_queue_oldest_message_age_seconds",
         "How long ago the oldest message of a queue was sent; 0 for an empty one",
-        queues.iter().map(|queue| {
-            ([("queue", queue.queue.as_str())], queue.oldest.unwrap_or_default().as_secs_f64())
-        }),
+        queues.iter().map(|queue| ([("queue", queue.queue.as_str())], queue.oldest.unwrap_or_default().as_secs_f64())),
     )
 }
 
 fn write_process(page: &mut Page<'_>, metrics: &Metrics) -> fmt::Result {
+    page.counter("aerostack_spans_exported", "Spans that the collector took", &metrics.spans.exported_count())?;
+    page.counters(
+        "aerostack_spans_dropped",
+        "Spans that the collector did not get",
+        metrics.spans.losses().map(|(reason, count)| ([("reason", reason)], count)),
+    )?;
     let unrouted = metrics.unrouted.load(Ordering::Relaxed);
-    page.counter("aerostack_requests_unrouted", "Requests for paths where no worker is mounted", unrouted)?;
-    page.gauge("aerostack_connections", "Connections of clients that are open", metrics.connections.open())?;
-    page.counter("aerostack_connections_accepted", "Connections of clients that came", metrics.connections.total())?;
+    page.counter("aerostack_requests_unrouted", "Requests for paths where no worker is mounted", &unrouted)?;
+    page.gauge("aerostack_connections", "Connections of clients that are open", &metrics.connections.open())?;
+    page.counter("aerostack_connections_accepted", "Connections of clients that came", &metrics.connections.total())?;
     let mut info = page.0.encode_descriptor("aerostack_build", "The program", None, MetricType::Info)?;
     info.encode_info(&[("version", metrics.version)])?;
 
     let process = ProcessSnapshot::take();
     let started = seconds_since_epoch(metrics.started);
-    page.gauge("process_start_time_seconds", "When the process began, seconds since the UNIX epoch", started)?;
+    page.gauge("process_start_time_seconds", "When the process began, seconds since the UNIX epoch", &started)?;
     if let Some(bytes) = process.resident_bytes {
-        page.gauge("process_resident_memory_bytes", "Memory of the process that is in RAM", bytes)?;
+        page.gauge("process_resident_memory_bytes", "Memory of the process that is in RAM", &bytes)?;
     }
     if let Some(bytes) = process.virtual_bytes {
-        page.gauge("process_virtual_memory_bytes", "Memory that the process has addresses for", bytes)?;
+        page.gauge("process_virtual_memory_bytes", "Memory that the process has addresses for", &bytes)?;
     }
     if let Some(count) = process.open_descriptors {
-        page.gauge("process_open_fds", "File descriptors that are open", count)?;
+        page.gauge("process_open_fds", "File descriptors that are open", &count)?;
     }
     if let Some(count) = process.threads {
-        page.gauge("process_threads", "Threads of the process", count)?;
+        page.gauge("process_threads", "Threads of the process", &count)?;
     }
     if let Some(cpu) = process.cpu {
-        page.counter("process_cpu_seconds", "Time on the CPU, user and system", cpu.as_secs_f64())?;
+        page.counter("process_cpu_seconds", "Time on the CPU, user and system", &cpu.as_secs_f64())?;
     }
     Ok(())
 }

@@ -40,14 +40,8 @@ enum Ending {
 
 impl Ending {
     const COUNT: usize = 6;
-    const ALL: [Self; Self::COUNT] = [
-        Self::Answered(1),
-        Self::Answered(2),
-        Self::Answered(3),
-        Self::Answered(4),
-        Self::Answered(5),
-        Self::Canceled,
-    ];
+    const ALL: [Self; Self::COUNT] =
+        [Self::Answered(1), Self::Answered(2), Self::Answered(3), Self::Answered(4), Self::Answered(5), Self::Canceled];
 
     fn place(self) -> usize {
         match self {
