@@ -21,22 +21,8 @@ const {
   uncurryThis,
 } = primordials;
 
-// What deno_fetch and deno_crypto would otherwise take from deno_telemetry and deno_node (embedding notes, section 1.5).
-const noop = () => {};
-internals.__telemetry = {
-  TRACING_ENABLED: false,
-  PROPAGATORS: [],
-  DID_NOT_ENTER: Symbol("did not enter a span"),
-  ContextManager: { active: noop },
-  builtinTracer: noop,
-  enterSpan: noop,
-  exitSpan: noop,
-};
-internals.__telemetryUtil = {
-  updateSpanFromClientResponse: noop,
-  updateSpanFromError: noop,
-  updateSpanFromRequest: noop,
-};
+// What deno_fetch and deno_crypto would otherwise take from deno_telemetry and deno_node (embedding notes, section 1.5). The
+// telemetry is put in its place below: it needs the console's file, which needs what is here.
 internals.kKeyObject = Symbol("kKeyObject");
 
 // deno_core's stubs of asynchronous ops say `op.call(...)`: whoever replaced `call` would be handed the op itself. A function may
@@ -75,8 +61,12 @@ const formData = core.loadExtScript("ext:deno_fetch/21_formdata.js");
 const identity = core.loadExtScript("ext:aerostack/platform/identity_streams.ts");
 const request = core.loadExtScript("ext:deno_fetch/23_request.js");
 const response = core.loadExtScript("ext:deno_fetch/23_response.js");
+const { telemetry, telemetryUtil } = core.loadExtScript("ext:aerostack/platform/fetch_spans.ts");
 const { console, reportUncaught } = core.loadExtScript("ext:aerostack/platform/console.ts");
 const { createHandlers } = core.loadExtScript("ext:aerostack/platform/handlers.ts");
+
+internals.__telemetry = telemetry;
+internals.__telemetryUtil = telemetryUtil;
 
 // Not in every worker: compiled at their first use, outside the snapshot, which every isolate pays for.
 const lazy = (specifier: string) => () => core.loadExtScript(specifier);

@@ -126,6 +126,11 @@ impl TestProject {
         self.start(&[&["dev", "--port", "0"], arguments].concat())
     }
 
+    /// The same with environment variables.
+    pub fn dev_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Binary {
+        self.start_in(environment, &[&["dev", "--port", "0"], arguments].concat())
+    }
+
     /// Starts the binary and waits until it serves.
     pub fn start(&self, arguments: &[&str]) -> Binary {
         self.start_in(&[], arguments)
@@ -234,7 +239,12 @@ fn copy_files(from: &Path, to: &Path) {
 
 fn command(folder: &Path) -> Command {
     let mut command = Command::new(binary_path());
-    command.current_dir(folder).env_remove("AEROSTACK_LOG").stdin(Stdio::null());
+    command.current_dir(folder).stdin(Stdio::null());
+    // What the developer has set for other programs must not change the tests.
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter(|name| name.starts_with("AEROSTACK_LOG") || name.starts_with("OTEL_")).for_each(|name| {
+        command.env_remove(name);
+    });
     command
 }
 

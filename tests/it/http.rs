@@ -802,12 +802,15 @@ fn shutdown(trials: &mut Vec<Trial>) {
                 () = &mut shut_down => panic!("shutdown did not wait for the request in flight"),
                 rest = idle.rest() => assert!(rest.is_empty()),
             }
-            assert!(TcpStream::connect(server.address).await.is_err(), "nobody listens any more");
+            let refused = get(server.address, "/new").await;
+            assert_eq!((refused.status, refused.text().as_str()), (503, "the server is shutting down\n"));
             assert_eq!(server.server.in_flight(), 1);
             assert_eq!(server.worker.get("/go").await.text(), "gone");
             let (answer, ()) = tokio::join!(connection.answer(), &mut shut_down);
             assert_eq!(answer.text(), "waited");
             assert!(connection.rest().await.is_empty());
+            let closed = async { while TcpStream::connect(server.address).await.is_ok() {} };
+            tokio::time::timeout(Duration::from_secs(10), closed).await.expect("nobody listens any more");
         },
     ));
 
@@ -899,6 +902,8 @@ fn error_pages(trials: &mut Vec<Trial>) {
     }));
 }
 
+const HEALTHY: &str = r#"{"status":"ok"}"#;
+
 fn admin(trials: &mut Vec<Trial>) {
     trials.push(test("admin health answers while the worker is stuck in a loop", async || {
         let source = "export default { fetch(request) { if (request.url.endsWith('/next')) return new Response('next'); \
@@ -910,7 +915,7 @@ fn admin(trials: &mut Vec<Trial>) {
         server.worker.log.wait_for("looping").await;
         for _ in 0..5 {
             let health = get(server.address, "/_aerostack/health").await;
-            assert_eq!((health.status, health.text().as_str()), (200, "ok\n"));
+            assert_eq!((health.status, health.text().as_str()), (200, HEALTHY));
         }
         let busy = server.worker.log.lines();
         assert_eq!(busy.len(), 1, "the loop still runs: {busy:?}");
@@ -943,7 +948,7 @@ fn admin(trials: &mut Vec<Trial>) {
         let server = TestServer::start("export default { fetch: () => new Response('worker') }").await;
         let mut connection = Connection::open(server.address).await;
         assert_eq!(connection.get("/").await.text(), "worker");
-        assert_eq!(connection.get("/_aerostack/health").await.text(), "ok\n");
+        assert_eq!(connection.get("/_aerostack/health").await.text(), HEALTHY);
         assert_eq!(connection.get("/_aerostack/nothing").await.status, 404);
         assert_eq!(connection.get("/").await.text(), "worker");
         assert_eq!(get(server.address, "/_aerostack/nothing").await.status, 404);
@@ -956,7 +961,7 @@ fn admin(trials: &mut Vec<Trial>) {
             let server = TestServer::start(PATH).await;
             let mut connection = Connection::open(server.address).await;
             let health = connection.get("/_aerostack/health").await;
-            assert_eq!(health.text(), "ok\n");
+            assert_eq!(health.text(), HEALTHY);
             assert!(health.head.contains("connection: close"), "{}", health.head);
             assert!(connection.rest().await.is_empty());
         },

@@ -21,6 +21,7 @@ mod recipe_insights;
 mod recipe_rag;
 mod recipes;
 mod secrets;
+mod seen;
 mod serve;
 mod storage;
 mod web_platform;
@@ -53,6 +54,7 @@ fn main() {
     bad_input::trials(&mut trials);
     models_command::trials(&mut trials);
     modules::trials(&mut trials);
+    seen::trials(&mut trials);
     storage::trials(&mut trials);
     web_platform::trials(&mut trials);
     workers::trials(&mut trials);

@@ -2,12 +2,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aerostack_isolate::{Breaches, Failure, WorkerVersion};
+use aerostack_isolate::{Breaches, Caller, Failure, Worker, WorkerVersion};
 use aerostack_server::{
     ClientLimits, ErrorDetail, FinishedRequest, QueueResult, QueueTrigger, RequestLog, Route, RouteReach,
-    ScheduledResult, ScheduledTrigger, Server, ServerOptions, TriggerRefused, Triggers,
+    ScheduledResult, ScheduledTrigger, Server, ServerOptions, Status, TriggerRefused, Triggers, WorkerStatus,
 };
 use aerostack_telemetry::Redaction;
+use aerostack_telemetry::metrics::{Metrics, Queues};
+use aerostack_trace::Tracer;
 use async_trait::async_trait;
 use tokio::net::TcpListener;
 
@@ -43,9 +45,28 @@ impl Triggers for NoTriggers {
     }
 }
 
+/// The status of a server with one worker and no queues.
+struct OneWorker {
+    worker: Arc<Worker>,
+    metrics: Arc<Metrics>,
+}
+
+#[async_trait]
+impl Status for OneWorker {
+    fn workers(&self) -> Vec<WorkerStatus> {
+        let unready = self.worker.unready().map(|reason| reason.to_string());
+        vec![WorkerStatus { name: self.worker.name().to_owned(), unready }]
+    }
+
+    async fn metrics(&self) -> String {
+        self.worker.ask_for_memory();
+        self.metrics.text(Queues::Known(Vec::new()))
+    }
+}
+
 impl RequestLog for Silent {
     fn answered(&self, _request: &FinishedRequest<'_>) {}
-    fn failed(&self, _request: &str, _failure: &Failure, _version: &WorkerVersion) {}
+    fn failed(&self, _request: &Caller, _failure: &Failure, _version: &WorkerVersion) {}
 }
 
 impl TestServer {
@@ -56,15 +77,18 @@ impl TestServer {
 
     /// Serves a worker.
     pub async fn of(setup: WorkerSetup, limits: ClientLimits) -> Self {
-        Self::serve(setup.start().await, None, limits).await
+        let metrics = setup.metrics.clone();
+        Self::serve(setup.start().await, None, limits, metrics).await
     }
 
     /// Serves a worker, and another one at `/neighbour`.
     pub async fn beside(setup: WorkerSetup, neighbour: WorkerSetup) -> Self {
-        Self::serve(setup.start().await, Some(neighbour.start().await), ClientLimits::default()).await
+        let metrics = setup.metrics.clone();
+        let neighbour = neighbour.start().await;
+        Self::serve(setup.start().await, Some(neighbour), ClientLimits::default(), metrics).await
     }
 
-    async fn serve(worker: TestWorker, neighbour: Option<TestWorker>, limits: ClientLimits) -> Self {
+    async fn serve(worker: TestWorker, neighbour: Option<TestWorker>, limits: ClientLimits, metrics: Arc<Metrics>) -> Self {
         let breaches = Arc::new(Breaches::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
@@ -84,6 +108,9 @@ impl TestServer {
             admin_hosts: Vec::new(),
             breaches: breaches.clone(),
             errors: ErrorDetail::Shown(Redaction::default()),
+            status: Arc::new(OneWorker { worker: worker.worker.clone(), metrics: metrics.clone() }),
+            metrics,
+            tracer: Tracer::off(),
         };
         Self { address, worker, neighbour, breaches, server: Server::start(listener, options) }
     }

@@ -11,7 +11,7 @@ use aerostack_cache::{CacheDriver, NamedCache};
 use aerostack_database::Sqlite;
 use aerostack_database::ops::{Databases, NamedDatabase};
 use aerostack_isolate::{
-    Breach, Breaches, ConsoleLevel, EnvEntry, EnvValue, Event, EventCall, EventReport, Failure, FetchRequest,
+    Breach, Breaches, Caller, ConsoleLevel, EnvEntry, EnvValue, Event, EventCall, EventReport, Failure, FetchRequest,
     InvocationLimits, JsError, Limits, LoadError, OpState, RequestBody, WebOptions, Worker, WorkerLog, WorkerParts,
     WorkerVersion,
 };
@@ -22,6 +22,8 @@ use aerostack_queue::{BacklogLimit, NamedQueue, QueueBatch, QueueDriver};
 use aerostack_storage::drivers::fs::{FsOptions, FsStorage};
 use aerostack_storage::ops::Storages;
 use aerostack_storage::{NamedStorage, StorageDriver};
+use aerostack_telemetry::metrics::Metrics;
+use aerostack_trace::{Identity, Ids, Tracer};
 use aerostack_vectorize::drivers::sqlite::{DEFAULT_APPROXIMATE_FROM, SqliteOptions as VectorOptions, SqliteVectors};
 use aerostack_vectorize::ops::VectorIndexes;
 use aerostack_vectorize::{Metric, NamedVectorIndex, VectorDriver};
@@ -63,6 +65,8 @@ pub struct WorkerSetup {
     pub clock: Arc<dyn Clock>,
     /// What `local-queue` may hold.
     pub backlog_bytes: u64,
+    /// Where everything is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What a handler answered.
@@ -106,6 +110,7 @@ impl WorkerSetup {
             isolates: 1,
             clock: Arc::new(SystemClock),
             backlog_bytes: u64::MAX,
+            metrics: Metrics::new("0.0.0"),
         }
     }
 
@@ -244,6 +249,7 @@ impl WorkerSetup {
         env.push(EnvEntry { name: "STORAGE".into(), value: EnvValue::Binding { kind: "storage", index: 0 } });
         env.push(EnvEntry { name: "VECTORIZE".into(), value: EnvValue::Binding { kind: "vectorize", index: 0 } });
         env.push(EnvEntry { name: "AI".into(), value: EnvValue::Binding { kind: "ai", index: 0 } });
+        let metrics = self.metrics.clone();
         let graph = match self.load_graph() {
             Ok(graph) => graph,
             Err(errors) => panic!("{}", errors.render(aerostack_modules::FrameStyle::Plain)),
@@ -258,6 +264,9 @@ impl WorkerSetup {
             log,
             web: WebOptions::new(None),
             breaches,
+            metrics: metrics.worker("test"),
+            calls: metrics.calls().clone(),
+            tracer: Tracer::off(),
         })
     }
 }
@@ -316,7 +325,8 @@ impl TestWorker {
         let (parts, body) = request.into_parts();
         let url = format!("http://localhost{}", parts.uri);
         let body = if body.is_empty() { RequestBody::Empty } else { RequestBody::Full(body) };
-        let answer = self.worker.fetch(FetchRequest { parts, url, body }).await?;
+        let identity = Identity { request: Ids::random().request(), span: None };
+        let answer = self.worker.fetch(FetchRequest { parts, url, body, identity }).await?;
         let (head, body) = answer.response.into_parts();
         let body = body.collect().await.expect("the body arrives whole").to_bytes();
         let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -371,19 +381,19 @@ impl CollectedLog {
 }
 
 impl WorkerLog for CollectedLog {
-    fn console(&self, request: Option<&str>, level: ConsoleLevel, message: &str) {
-        let request = request.map_or(String::new(), |request| format!(" [{request}]"));
+    fn console(&self, caller: Option<&Caller>, level: ConsoleLevel, message: &str) {
+        let request = caller.map_or(String::new(), |caller| format!(" [{}]", caller.name));
         let level = format!("{level:?}").to_lowercase();
         self.push(format!("{level}{request}: {message}"));
     }
 
-    fn limit_met(&self, request: Option<&str>, text: &str) {
-        let request = request.map_or(String::new(), |request| format!(" [{request}]"));
+    fn limit_met(&self, caller: Option<&Caller>, text: &str) {
+        let request = caller.map_or(String::new(), |caller| format!(" [{}]", caller.name));
         self.push(format!("limit{request}: {text}"));
     }
 
-    fn uncaught(&self, request: Option<&str>, error: &JsError) {
-        let request = request.map_or(String::new(), |request| format!(" [{request}]"));
+    fn uncaught(&self, caller: Option<&Caller>, error: &JsError) {
+        let request = caller.map_or(String::new(), |caller| format!(" [{}]", caller.name));
         self.push(format!("uncaught{request}: {}", error.exception_message));
     }
 }

@@ -5,13 +5,26 @@ use std::time::{Duration, Instant};
 
 use crate::{Error, ErrorKind, Result};
 
+/// Names the handler that a call is made for, to the observer and to nobody else. 0 where it is made for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallerId(pub u64);
+
 /// Is told of every binding call. The runtime's implementation feeds the request line and the metrics.
 pub trait CallObserver {
-    /// Called when a call begins, while the JavaScript that made it is still on the stack. An error keeps it from beginning.
-    fn started(&self, kind: &'static str) -> Result<()>;
+    /// Called when a call begins, while the JavaScript that made it is still on the stack. What it returns comes back with
+    /// [`CallObserver::finished`]. An error keeps the call from beginning.
+    fn started(&self, kind: &'static str) -> Result<CallerId>;
 
     /// Called once a call that began, after it finished, on the thread that drove it.
-    fn finished(&self, kind: &'static str, binding: &str, op: &'static str, took: Duration, error: Option<ErrorKind>);
+    fn finished(
+        &self,
+        caller: CallerId,
+        kind: &'static str,
+        binding: &str,
+        op: &'static str,
+        took: Duration,
+        error: Option<ErrorKind>,
+    );
 
     /// See [`Calls::caller_over`].
     fn caller_over(&self) -> CallerOver {
@@ -57,7 +70,7 @@ impl Calls {
         op: &'static str,
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        self.observer.started(kind)?;
+        let caller = self.observer.started(kind)?;
         let started = Instant::now();
         let outcome = match tokio::time::timeout(self.deadline, call).await {
             Ok(outcome) => outcome,
@@ -70,7 +83,7 @@ impl Calls {
         if let Err(error) = &outcome {
             tracing::debug!(kind, binding, op, %error, "binding call failed");
         }
-        self.observer.finished(kind, binding, op, started.elapsed(), error);
+        self.observer.finished(caller, kind, binding, op, started.elapsed(), error);
         outcome
     }
 }

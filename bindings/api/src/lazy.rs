@@ -17,6 +17,11 @@ impl<D: ?Sized> Lazy<D> {
         Arc::new(Self { open: Box::new(open), opened: OnceLock::new(), opening: Mutex::new(()) })
     }
 
+    /// The driver, if somebody has used it already.
+    pub fn opened(&self) -> Option<&Arc<D>> {
+        self.opened.get()
+    }
+
     /// The driver.
     pub fn get(&self) -> Result<&Arc<D>> {
         if let Some(driver) = self.opened.get() {

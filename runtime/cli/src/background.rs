@@ -19,6 +19,7 @@ use aerostack_server::{
     QueueResult, QueueTrigger, RetriedMessage, ScheduledResult, ScheduledTrigger, TriggerRefused, TriggeredMessage,
     Triggers,
 };
+use aerostack_telemetry::metrics::Metrics;
 use aerostack_telemetry::{Role, Terminal};
 use async_trait::async_trait;
 
@@ -88,11 +89,12 @@ impl Background {
     /// Nothing runs yet.
     pub(crate) fn new(
         terminal: &Terminal,
+        metrics: Arc<Metrics>,
         state_folder: &Path,
         consumed: Arc<ConsumedQueues>,
         consumer_defaults: ConsumerDefaults,
     ) -> Arc<Self> {
-        let log = SchedulerLines::new(terminal.clone());
+        let log = SchedulerLines::new(terminal.clone(), metrics);
         Arc::new(Self {
             scheduler: Scheduler::new(Arc::new(SystemTimer), log, state_folder),
             consumed,
@@ -244,7 +246,7 @@ impl Background {
     }
 
     fn warn(&self, text: &str) {
-        self.terminal.line(format!("{}: {text}", self.terminal.paint().paint(Role::Warning, "warning")));
+        self.terminal.warn(text);
     }
 
     fn workers(&self) -> MutexGuard<'_, Vec<EventWorker>> {
@@ -317,7 +319,7 @@ impl Triggers for Background {
         let batch = QueueBatch { queue: queue.into(), messages: deliveries, backlog: Backlog::default() };
         let (report, output) = events.run(Event::Queue(batch)).await;
         for line in output {
-            self.terminal.line(line);
+            self.terminal.print(line);
         }
         let mut result = QueueResult { outcome: "ok", explicit_acks: Vec::new(), retry_messages: Vec::new() };
         if outcome_of(&report) != HandlerOutcome::Ok {

@@ -5,16 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aerostack_cron::{WhenMissed, minute_text};
-use aerostack_isolate::{Event, EventCall, EventReport, Failure, Worker};
+use aerostack_isolate::{Caller, Event, EventCall, EventReport, Failure, Worker};
 use aerostack_queue::QueueBatch;
 use aerostack_scheduler::{
     BatchOutcome, BatchReport, ClockWentBack, CronCause, CronReport, EventTarget, Fate, HandlerOutcome, MissedFirings,
     ScheduledEvent, ScheduledOutcome, SchedulerLog, Trouble,
 };
-use aerostack_telemetry::{Role, Terminal};
+use aerostack_telemetry::metrics::{EventOutcome, MessageOutcome, Metrics};
+use aerostack_telemetry::{Entry, Level, LogFormat, Role, Terminal};
 use async_trait::async_trait;
 
-use crate::logs::{LineSink, WorkerLines, exception_text, milliseconds, printable};
+use crate::logs::{
+    LineSink, WorkerLines, exception_entry, exception_text, in_milliseconds, milliseconds, of_caller, printable,
+};
 
 /// A worker as the scheduler sees it.
 pub(crate) struct WorkerEvents {
@@ -25,6 +28,8 @@ pub(crate) struct WorkerEvents {
 /// What an event's handler prints is shown below the line that tells its outcome, unless the handler takes longer than this.
 const HELD: Duration = Duration::from_secs(1);
 
+const HUNG: &str = "the handler waits for something that can never happen";
+
 impl WorkerEvents {
     pub(crate) fn new(worker: Arc<Worker>, terminal: Terminal) -> Arc<Self> {
         Arc::new(Self { worker, terminal })
@@ -34,7 +39,7 @@ impl WorkerEvents {
     pub(crate) async fn run(&self, event: Event) -> (EventReport, Vec<String>) {
         let version = self.worker.version();
         let held = Arc::new(HeldLines { terminal: self.terminal.clone(), held: Mutex::new(Some(Vec::new())) });
-        let log = WorkerLines::new(held.clone(), self.terminal.paint());
+        let log = WorkerLines::new(&version.name, held.clone(), self.terminal.clone());
         log.belongs_to(&version);
         let name = event.to_string();
         let mut running = std::pin::pin!(self.worker.event(EventCall { event, log }));
@@ -46,18 +51,25 @@ impl WorkerEvents {
             }
         };
         if let Err(failure) = &report.outcome {
-            let paint = self.terminal.paint();
-            held.line(match failure {
-                Failure::Exception(error) => indented(&exception_text(paint, None, error, &version)),
-                Failure::Hung => format!(
-                    "  {} {}: the handler waits for something that can never happen",
-                    paint.paint(Role::Bad, "error"),
-                    printable(&name)
-                ),
-                Failure::Stopped(reason) | Failure::Overloaded(reason) | Failure::Exceeded(reason) => {
-                    format!("  {} {reason}", paint.paint(Role::Bad, "error"))
-                }
-            });
+            let caller = report.identity.map(|identity| Caller { name: name.clone(), identity });
+            let stopped =
+                |reason: &str| of_caller(Entry::new(Level::Error, reason).worker(&version.name), caller.as_ref());
+            held.line(self.terminal.formatted(
+                |paint| match failure {
+                    Failure::Exception(error) => indented(&exception_text(paint, None, error, &version)),
+                    Failure::Hung => {
+                        format!("  {} {}: {HUNG}", paint.paint(Role::Bad, "error"), printable(&name))
+                    }
+                    Failure::Stopped(reason) | Failure::Overloaded(reason) | Failure::Exceeded(reason) => {
+                        format!("  {} {reason}", paint.paint(Role::Bad, "error"))
+                    }
+                },
+                || match failure {
+                    Failure::Exception(error) => exception_entry(caller.as_ref(), error, &version.name, Some(&version)),
+                    Failure::Hung => stopped(HUNG),
+                    Failure::Stopped(reason) | Failure::Overloaded(reason) | Failure::Exceeded(reason) => stopped(reason),
+                },
+            ));
         }
         (report, held.take())
     }
@@ -85,6 +97,14 @@ pub(crate) fn outcome_of(report: &EventReport) -> HandlerOutcome {
     }
 }
 
+fn counted(outcome: HandlerOutcome) -> EventOutcome {
+    match outcome {
+        HandlerOutcome::Ok => EventOutcome::Ok,
+        HandlerOutcome::Exception => EventOutcome::Failed,
+        HandlerOutcome::NotRun => EventOutcome::NotRun,
+    }
+}
+
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
@@ -99,7 +119,7 @@ struct HeldLines {
 impl HeldLines {
     fn let_go(&self) {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        held.into_iter().flatten().for_each(|line| self.terminal.line(line));
+        held.into_iter().flatten().for_each(|line| self.terminal.print(line));
     }
 
     fn take(&self) -> Vec<String> {
@@ -111,19 +131,20 @@ impl LineSink for HeldLines {
     fn line(&self, line: String) {
         match &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(held) => held.push(line),
-            None => self.terminal.line(line),
+            None => self.terminal.print(line),
         }
     }
 }
 
-/// The scheduler's own lines.
+/// The scheduler's own lines, and its counts.
 pub(crate) struct SchedulerLines {
     terminal: Terminal,
+    metrics: Arc<Metrics>,
 }
 
 impl SchedulerLines {
-    pub(crate) fn new(terminal: Terminal) -> Arc<Self> {
-        Arc::new(Self { terminal })
+    pub(crate) fn new(terminal: Terminal, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { terminal, metrics })
     }
 
     fn print(&self, line: String, below: impl IntoIterator<Item = String>) {
@@ -131,7 +152,7 @@ impl SchedulerLines {
         for line in below {
             let _ = write!(text, "\n{line}");
         }
-        self.terminal.line(text);
+        self.terminal.print(text);
     }
 
     fn outcome(&self, outcome: HandlerOutcome) -> String {
@@ -147,42 +168,69 @@ impl SchedulerLines {
 impl SchedulerLog for SchedulerLines {
     /// `cron 0 * * * * ok 13 ms`
     fn cron_ran(&self, report: &CronReport) {
-        let paint = self.terminal.paint();
-        let cause = match report.cause {
-            CronCause::OnTime => String::new(),
-            CronCause::CaughtUp => format!(", missed at {}", minute_text(report.scheduled_time_ms)),
-            CronCause::ByHand => ", by hand".to_owned(),
-        };
-        let line = format!(
-            "cron {} {} {}{}",
-            printable(&report.cron),
-            self.outcome(report.outcome.outcome),
-            paint.paint(Role::Quiet, &milliseconds(report.duration)),
-            paint.paint(Role::Quiet, &cause),
+        self.metrics.cron_ran(&report.worker, counted(report.outcome.outcome));
+        let line = self.terminal.formatted(
+            |paint| {
+                let cause = match report.cause {
+                    CronCause::OnTime => String::new(),
+                    CronCause::CaughtUp => format!(", missed at {}", minute_text(report.scheduled_time_ms)),
+                    CronCause::ByHand => ", by hand".to_owned(),
+                };
+                format!(
+                    "cron {} {} {}{}",
+                    printable(&report.cron),
+                    self.outcome(report.outcome.outcome),
+                    paint.paint(Role::Quiet, &milliseconds(report.duration)),
+                    paint.paint(Role::Quiet, &cause),
+                )
+            },
+            || {
+                let cause = match report.cause {
+                    CronCause::OnTime => "on_time",
+                    CronCause::CaughtUp => "caught_up",
+                    CronCause::ByHand => "by_hand",
+                };
+                let outcome = report.outcome.outcome;
+                Entry::new(level(outcome), format!("cron {} {}", report.cron, word(outcome)))
+                    .worker(&report.worker)
+                    .field("cron", &*report.cron)
+                    .field("scheduled_time_ms", report.scheduled_time_ms)
+                    .field("cause", cause)
+                    .field("outcome", word(outcome))
+                    .field("duration_ms", in_milliseconds(report.duration))
+            },
         );
         self.print(line, report.outcome.output.iter().cloned());
     }
 
     fn firings_missed(&self, missed: &MissedFirings) {
-        let paint = self.terminal.paint();
         let times = if missed.firings.count == 1 { "firing" } else { "firings" };
         let action = match missed.action {
             WhenMissed::Skip => "skipped",
             WhenMissed::RunLatest => "the latest runs now",
         };
-        self.terminal.line(format!(
-            "cron {} {} {} {times} missed, the last at {}: {action}",
-            printable(&missed.cron),
-            paint.paint(Role::Warning, "missed"),
-            missed.firings.count,
-            minute_text(missed.firings.last_ms),
+        let text = |word: &str| {
+            format!(
+                "cron {} {word} {} {times} missed, the last at {}: {action}",
+                printable(&missed.cron),
+                missed.firings.count,
+                minute_text(missed.firings.last_ms),
+            )
+        };
+        self.terminal.print(self.terminal.formatted(
+            |paint| text(&paint.paint(Role::Warning, "missed")),
+            || {
+                Entry::new(Level::Warn, text("missed"))
+                    .worker(&missed.worker)
+                    .field("cron", &*missed.cron)
+                    .field("count", missed.firings.count)
+            },
         ));
     }
 
     fn clock_went_back(&self, report: &ClockWentBack) {
-        self.terminal.line(format!(
-            "{}: the clock went back from {} to {}: cron triggers fire again from there",
-            self.terminal.paint().paint(Role::Warning, "warning"),
+        self.terminal.warn(&format!(
+            "the clock went back from {} to {}: cron triggers fire again from there",
             minute_text(report.handled_ms),
             minute_text(report.now_ms),
         ));
@@ -190,20 +238,39 @@ impl SchedulerLog for SchedulerLines {
 
     /// `queue local-queue 9/10 acked 22 ms, 1 -> retry 2/4`
     fn batch_ran(&self, report: &BatchReport) {
-        let paint = self.terminal.paint();
-        let acked = format!("{}/{} acked", report.acked(), report.messages.len());
-        let all_acked = report.acked() == report.messages.len();
-        let mut line = format!(
-            "queue {} {} {}",
-            printable(&report.queue),
-            paint.paint(if all_acked { Role::Good } else { Role::Warning }, &acked),
-            paint.paint(Role::Quiet, &milliseconds(report.duration)),
-        );
-        for fate in fates(report) {
-            let _ = write!(line, ", {}", paint.paint(Role::Warning, &fate));
+        self.metrics.batch_ran(&report.queue, counted(report.outcome));
+        for (outcome, count) in [
+            (MessageOutcome::Acked, report.acked()),
+            (MessageOutcome::Retried, report.retried()),
+            (MessageOutcome::DeadLettered, report.dead_lettered()),
+            (MessageOutcome::Dropped, report.dropped()),
+        ] {
+            self.metrics.messages_settled(&report.queue, outcome, count);
         }
-        let message_lines =
-            report.message_lines().into_iter().map(|line| format!("  {}", paint.paint(Role::Quiet, &line)));
+        let line = self.terminal.formatted(
+            |paint| {
+                let acked = format!("{}/{} acked", report.acked(), report.messages.len());
+                let all_acked = report.acked() == report.messages.len();
+                let mut line = format!(
+                    "queue {} {} {}",
+                    printable(&report.queue),
+                    paint.paint(if all_acked { Role::Good } else { Role::Warning }, &acked),
+                    paint.paint(Role::Quiet, &milliseconds(report.duration)),
+                );
+                for fate in fates(report) {
+                    let _ = write!(line, ", {}", paint.paint(Role::Warning, &fate));
+                }
+                line
+            },
+            || batch_entry(report),
+        );
+        let message_lines = match self.terminal.format() {
+            LogFormat::Text => report.message_lines(),
+            // They are in the entry.
+            LogFormat::Json => Vec::new(),
+        };
+        let paint = self.terminal.paint();
+        let message_lines = message_lines.into_iter().map(|line| format!("  {}", paint.paint(Role::Quiet, &line)));
         self.print(line, report.output.iter().cloned().chain(message_lines));
     }
 
@@ -223,8 +290,39 @@ impl SchedulerLog for SchedulerLines {
     }
 
     fn trouble(&self, trouble: &Trouble) {
-        self.terminal.line(format!("{}: {trouble}", self.terminal.paint().paint(Role::Bad, "error")));
+        self.terminal.error(&trouble.to_string());
     }
+}
+
+fn batch_entry(report: &BatchReport) -> Entry {
+    let (acked, all) = (report.acked(), report.messages.len());
+    let mut entry = Entry::new(level(report.outcome), format!("queue {} {acked}/{all} acked", report.queue))
+        .worker(&report.worker)
+        .field("queue", &*report.queue)
+        .field("outcome", word(report.outcome))
+        .field("acked", acked)
+        .field("retried", report.retried())
+        .field("dead_lettered", report.dead_lettered())
+        .field("dropped", report.dropped())
+        .field("duration_ms", in_milliseconds(report.duration));
+    let lines = report.message_lines();
+    if !lines.is_empty() {
+        entry = entry.field("messages", lines);
+    }
+    entry
+}
+
+/// How an event ended, for programs.
+fn word(outcome: HandlerOutcome) -> &'static str {
+    match outcome {
+        HandlerOutcome::Ok => "ok",
+        HandlerOutcome::Exception => "failed",
+        HandlerOutcome::NotRun => "not_run",
+    }
+}
+
+fn level(outcome: HandlerOutcome) -> Level {
+    if outcome == HandlerOutcome::Ok { Level::Info } else { Level::Error }
 }
 
 /// `1 -> retry 2/4`, `2 -> dead letters`, `1 dropped`: messages of one fate together.

@@ -9,8 +9,10 @@ mod limits_line;
 mod listen;
 mod logs;
 mod project;
+mod observed;
 mod running;
 mod start_table;
+mod status;
 mod watch;
 
 use std::process::ExitCode;

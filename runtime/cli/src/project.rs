@@ -22,6 +22,8 @@ use aerostack_queue::{BacklogLimit, NamedQueue, QueueDriver};
 use aerostack_storage::ops::Storages;
 use aerostack_storage::{NamedStorage, limits as storage_limits};
 use aerostack_telemetry::Terminal;
+use aerostack_telemetry::metrics::Metrics;
+use aerostack_trace::Tracer;
 use aerostack_vectorize::NamedVectorIndex;
 use aerostack_vectorize::ops::VectorIndexes;
 use anyhow::bail;
@@ -29,6 +31,7 @@ use anyhow::bail;
 use crate::commands::{shown, with_causes};
 use crate::drivers::{self, Drivers};
 use crate::logs::WorkerLines;
+use crate::observed::Observed;
 use crate::running::Face;
 
 /// What outlives a reload: open drivers and compiled modules.
@@ -38,6 +41,8 @@ pub(crate) struct Project {
     state_folder: PathBuf,
     web: WebOptions,
     terminal: Terminal,
+    metrics: Arc<Metrics>,
+    tracer: Tracer,
     sent: ToldOfSends,
     /// How often each worker has met its limits, by its name.
     breaches: HashMap<String, Arc<Breaches>>,
@@ -83,7 +88,7 @@ pub(crate) struct Built {
 }
 
 impl Project {
-    pub(crate) fn new(state_folder: &Path, terminal: Terminal, sent: ToldOfSends, face: Face) -> Self {
+    pub(crate) fn new(state_folder: &Path, observed: &Observed, sent: ToldOfSends, face: Face) -> Self {
         // The convention of OpenSSL and everything built on it.
         let extra_roots = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
         Self {
@@ -91,7 +96,9 @@ impl Project {
             loaders: HashMap::new(),
             state_folder: state_folder.to_path_buf(),
             web: WebOptions::new(extra_roots),
-            terminal,
+            terminal: observed.terminal.clone(),
+            metrics: observed.metrics.clone(),
+            tracer: observed.tracer.clone(),
             sent,
             breaches: HashMap::new(),
             face,
@@ -106,6 +113,9 @@ impl Project {
     /// Opens what the worker needs and loads its modules.
     pub(crate) fn build(&mut self, worker: &WorkerConfig) -> Result<Built, BuildError> {
         let breaches = self.breaches.entry(worker.name.clone()).or_default().clone();
+        let metrics = self.metrics.worker(&worker.name);
+        let counted = breaches.clone();
+        metrics.count_breaches_by(Box::new(move || counted.counts()));
         let mut env = Vec::new();
         for variable in &worker.variables {
             let value = match &variable.value {
@@ -189,7 +199,7 @@ impl Project {
             Loader::new(worker.root.clone(), DiskReader).with_disk_cache(folder)
         });
         let graph = loader.load_graph(&worker.main).map_err(BuildError::Modules)?;
-        let log = WorkerLines::new(Arc::new(self.terminal.clone()), self.terminal.paint());
+        let log = WorkerLines::new(&worker.name, Arc::new(self.terminal.clone()), self.terminal.clone());
         let version = WorkerVersion::new(WorkerParts {
             name: worker.name.clone(),
             root: worker.root.clone(),
@@ -200,6 +210,9 @@ impl Project {
             log: log.clone(),
             web: self.web.with_outbound(self.outbound(worker)),
             breaches,
+            metrics,
+            calls: self.metrics.calls().clone(),
+            tracer: self.tracer.clone(),
         });
         log.belongs_to(&version);
         Ok(Built { version, bindings, migrated })

@@ -6,18 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aerostack_bindings::BindingInfo;
-use aerostack_config::{Config, Limits, ResourceName, Secret, WorkerRole};
-use aerostack_isolate::{ErrorReport, LoadError, Worker, WorkerVersion};
+use aerostack_config::{Colour, Config, Limits, ResourceName, Secret, WorkerRole};
+use aerostack_isolate::{Breaches, ErrorReport, LoadError, Worker, WorkerVersion};
 use aerostack_modules::{CodeFrame, render_code_frame};
 use aerostack_queue::NamedQueue;
 use aerostack_server::{ClientLimits, Route, RouteReach, Server};
-use aerostack_telemetry::{Role, Terminal};
+use aerostack_telemetry::{Level, Terminal};
 
 use crate::background::{Background, ConsumedQueues, ConsumerDefaults};
-use crate::commands::{AlreadyPrinted, paint};
+use crate::commands::AlreadyPrinted;
 use crate::descriptors;
-use crate::logs::exception_text;
+use crate::logs::{exception_entry, exception_text};
+use crate::observed::Observed;
 use crate::project::{BuildError, Built, PendingMigrations, PrivateDefault, Project, frame_style, unserved_sections};
+use crate::status::ProcessStatus;
 
 /// In which of its faces the binary runs a project: what differs between `dev` and `serve` inside of it.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +41,10 @@ pub(crate) struct Running {
     pub(crate) workers: HashMap<String, Arc<Worker>>,
     pub(crate) config: Config,
     pub(crate) terminal: Terminal,
+    /// What the admin routes tell.
+    pub(crate) status: Arc<ProcessStatus>,
+    /// How often clients met the limits of the server itself.
+    pub(crate) breaches: Arc<Breaches>,
     /// Files of versions that could not be loaded: a change of one may mend it.
     pub(crate) broken_files: Vec<PathBuf>,
     face: Face,
@@ -71,22 +77,25 @@ impl Face {
 }
 
 impl Running {
-    /// Starts the terminal's log; nothing is loaded yet.
-    pub(crate) fn new(face: Face, config: Config, state_folder: &Path) -> Self {
-        let terminal = Terminal::start(paint());
-        let filter = std::env::var("AEROSTACK_LOG").unwrap_or_else(|_| "warn".to_owned());
-        aerostack_telemetry::install_tracing(&terminal, &filter);
-        aerostack_telemetry::install_panic_hook(&terminal);
-        hide_secrets(&terminal, &config);
+    /// Nothing is loaded yet.
+    pub(crate) fn new(face: Face, config: Config, state_folder: &Path, observed: &Observed) -> Self {
+        let Observed { terminal, metrics, .. } = observed;
+        hide_secrets(terminal, &config);
+        let breaches = Arc::<Breaches>::default();
+        let counted = breaches.clone();
+        metrics.count_server_breaches_by(Box::new(move || counted.counts()));
         let consumed = Arc::new(ConsumedQueues::default());
         let (asked, asking) = (consumed.clone(), terminal.clone());
         let sent = Arc::new(move |queue: &NamedQueue| asked.sent(queue, &asking));
+        let project = Project::new(state_folder, observed, sent, face);
         Self {
-            project: Project::new(state_folder, terminal.clone(), sent, face),
-            background: Background::new(&terminal, state_folder, consumed, face.consumers),
+            status: ProcessStatus::new(metrics.clone(), project.queues()),
+            project,
+            background: Background::new(terminal, metrics.clone(), state_folder, consumed, face.consumers),
             workers: HashMap::new(),
             config,
-            terminal,
+            terminal: terminal.clone(),
+            breaches,
             broken_files: Vec::new(),
             face,
         }
@@ -95,8 +104,7 @@ impl Running {
     /// Loads every worker. What fails is printed; the bindings of each worker come back.
     pub(crate) async fn start_all(&mut self) -> Result<Vec<StartedWorker>, AlreadyPrinted> {
         for section in unserved_sections(&self.config) {
-            let word = self.terminal.paint().paint(Role::Warning, "warning");
-            self.terminal.line(format!("{word}: {section} is in the config, and not served by this version yet"));
+            self.terminal.warn(&format!("{section} is in the config, and not served by this version yet"));
         }
         let mut all = Vec::new();
         for worker in self.config.workers.clone() {
@@ -112,7 +120,20 @@ impl Running {
             self.take_over(&worker)?;
             all.push((worker.name, bindings));
         }
+        self.note_served();
         Ok(all)
+    }
+
+    /// Lets the admin routes tell of the workers of the config, and of what runs of them.
+    pub(crate) fn note_served(&self) {
+        let of_config = self.config.workers.iter();
+        let served = of_config.map(|worker| (worker.name.clone(), self.workers.get(&worker.name).cloned()));
+        self.status.serves(served.collect());
+    }
+
+    /// Of what aerostack-config renders.
+    pub(crate) fn colour(&self) -> Colour {
+        if self.terminal.paint().is_coloured() { Colour::Always } else { Colour::Never }
     }
 
     /// Loads a version of a worker in place of the one that runs, if any. What fails is printed.
@@ -250,7 +271,7 @@ impl Running {
     }
 
     fn print_build_error(&self, error: &BuildError) -> AlreadyPrinted {
-        self.terminal.line(error.render(frame_style(&self.terminal)));
+        self.terminal.say(Level::Error, error.render(frame_style(&self.terminal)));
         AlreadyPrinted
     }
 
@@ -262,12 +283,15 @@ impl Running {
                     // Nothing of the worker's own threw: the module as a whole is wrong, for example empty.
                     let file = version.display_path(&version.graph.main).unwrap_or_default();
                     let frame = CodeFrame { message: &report.message, file: &file, place: None, hint: report.hint() };
-                    self.terminal.line(render_code_frame(&frame, frame_style(&self.terminal)));
+                    self.terminal.say(Level::Error, render_code_frame(&frame, frame_style(&self.terminal)));
                 } else {
-                    self.terminal.line(exception_text(self.terminal.paint(), None, exception, version));
+                    self.terminal.print(self.terminal.formatted(
+                        |paint| exception_text(paint, None, exception, version),
+                        || exception_entry(None, exception, &version.name, Some(version)),
+                    ));
                 }
             }
-            _ => self.terminal.line(format!("{}: {error}", self.terminal.paint().paint(Role::Bad, "error"))),
+            _ => self.terminal.error(&error.to_string()),
         }
         AlreadyPrinted
     }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use aerostack_bindings::BindingState;
-use aerostack_telemetry::Role;
+use aerostack_bindings::{BindingInfo, BindingState};
+use aerostack_telemetry::{Entry, Level, Role};
 
 use crate::limits_line::limits_line;
 use crate::logs::milliseconds;
@@ -34,7 +34,7 @@ pub(crate) fn print_table(running: &Running, started: &[StartedWorker]) {
         if let Some(config) = config {
             let _ = write!(table, "\n  {:<12} {}", "limits", paint.paint(Role::Quiet, &limits_line(&config.limits)));
         }
-        running.terminal.line(table);
+        running.terminal.print(running.terminal.formatted(|_| table, || start_entry(worker, bindings)));
     }
 }
 
@@ -49,6 +49,22 @@ pub(crate) fn print_ready(running: &Running, address: SocketAddr, took: Duration
         paint.paint(Role::Strong, &url),
         paint.paint(Role::Quiet, &took)
     ));
+}
+
+/// What a program reads of a worker at the start: its bindings.
+fn start_entry(worker: &str, bindings: &[BindingInfo]) -> Entry {
+    let binding = |info: &BindingInfo| {
+        let state = match &info.state {
+            BindingState::Ready => "ready".to_owned(),
+            BindingState::Lazy => "at first use".to_owned(),
+            BindingState::Failed(reason) => format!("failed: {reason}"),
+        };
+        serde_json::json!({
+            "name": info.name, "kind": info.kind, "driver": info.driver, "where": info.summary, "state": state,
+        })
+    };
+    let bindings: Vec<serde_json::Value> = bindings.iter().map(binding).collect();
+    Entry::new(Level::Info, format!("loaded {worker}")).worker(worker).field("bindings", bindings)
 }
 
 /// What a person types into a browser: loopback has a name.

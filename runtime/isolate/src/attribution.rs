@@ -1,11 +1,13 @@
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use aerostack_bindings::{CallObserver, CallerOver, Error, ErrorKind, Result};
+use aerostack_bindings::{CallObserver, CallerId, CallerOver, Error, ErrorKind, Result};
 use aerostack_platform::{BlobBytes, InvocationId, Invocations};
+use aerostack_telemetry::metrics::CallCounter;
+use aerostack_trace::{Span, SpanKind, Tracer};
 use deno_core::v8;
 
 /// Adds what an isolate does to the invocation it does it for.
@@ -16,6 +18,8 @@ pub(crate) struct Attribution {
     blobs: Arc<BlobBytes>,
     /// What V8 was told of the blobs.
     told: Cell<usize>,
+    counter: RefCell<CallCounter>,
+    tracer: Tracer,
 }
 
 /// How outbound requests are named beside the kinds of bindings.
@@ -30,8 +34,11 @@ impl Attribution {
         context: v8::Global<v8::Context>,
         invocations: Rc<Invocations>,
         blobs: Arc<BlobBytes>,
+        counter: CallCounter,
+        tracer: Tracer,
     ) -> Rc<Self> {
-        Rc::new(Self { isolate, context, invocations, blobs, told: Cell::new(0) })
+        let (told, counter) = (Cell::new(0), RefCell::new(counter));
+        Rc::new(Self { isolate, context, invocations, blobs, told, counter, tracer })
     }
 
     /// Bytes that the isolate keeps outside of its heap: buffers (resizable ones and those that Rust made, which no allocator of ours
@@ -64,6 +71,37 @@ impl Attribution {
         self.running().map(|id| self.invocations.charge_cpu(id, cpu))
     }
 
+    /// A call that outlives the handler it was made for, because nobody awaited it, is in no trace.
+    fn record_span(
+        &self,
+        id: InvocationId,
+        kind: &'static str,
+        binding: &str,
+        op: &'static str,
+        took: Duration,
+        error: Option<ErrorKind>,
+    ) {
+        let Some((parent, context)) = self.invocations.child_span(id, &self.tracer) else { return };
+        let mut attributes = vec![
+            ("aerostack.binding.kind", kind.into()),
+            ("aerostack.binding.name", binding.into()),
+            ("aerostack.binding.operation", op.into()),
+        ];
+        if error.is_some() {
+            attributes.push(("error.type", outcome_label(error).into()));
+        }
+        self.tracer.record(Span {
+            context,
+            parent: Some(parent.span),
+            name: format!("{kind} {op}"),
+            kind: SpanKind::Client,
+            started: SystemTime::now() - took,
+            took,
+            attributes,
+            failure: error.map(|_| outcome_label(error).to_owned()),
+        });
+    }
+
     /// Counts an outbound request; the error is the text for JavaScript.
     pub(crate) fn begin_fetch(&self) -> Result<(), String> {
         self.running().map_or(Ok(()), |id| self.invocations.begin_subrequest(id, FETCH))
@@ -71,9 +109,10 @@ impl Attribution {
 }
 
 impl CallObserver for Attribution {
-    fn started(&self, kind: &'static str) -> Result<()> {
-        let Some(id) = self.running() else { return Ok(()) };
-        self.invocations.begin_subrequest(id, kind).map_err(|text| Error::new(ErrorKind::RateLimited, text))
+    fn started(&self, kind: &'static str) -> Result<CallerId> {
+        let Some(id) = self.running() else { return Ok(CallerId(0)) };
+        let begun = self.invocations.begin_subrequest(id, kind);
+        begun.map(|()| CallerId(id.number())).map_err(|text| Error::new(ErrorKind::RateLimited, text))
     }
 
     fn caller_over(&self) -> CallerOver {
@@ -83,7 +122,39 @@ impl CallObserver for Attribution {
         }
     }
 
-    fn finished(&self, kind: &'static str, binding: &str, op: &'static str, took: Duration, error: Option<ErrorKind>) {
+    fn finished(
+        &self,
+        caller: CallerId,
+        kind: &'static str,
+        binding: &str,
+        op: &'static str,
+        took: Duration,
+        error: Option<ErrorKind>,
+    ) {
         tracing::trace!(kind, binding, op, ?took, ?error, "binding call");
+        self.counter.borrow_mut().finished(kind, op, outcome_label(error), took);
+        if self.tracer.begins()
+            && let Some(id) = InvocationId::from_number(caller.0)
+        {
+            self.record_span(id, kind, binding, op, took, error);
+        }
+    }
+}
+
+/// The value of the label `outcome` in the metrics of binding calls.
+fn outcome_label(error: Option<ErrorKind>) -> &'static str {
+    match error {
+        None => "ok",
+        Some(ErrorKind::NotFound) => "not_found",
+        Some(ErrorKind::AlreadyExists) => "already_exists",
+        Some(ErrorKind::ConditionFailed) => "condition_failed",
+        Some(ErrorKind::InvalidInput) => "invalid_input",
+        Some(ErrorKind::Unsupported) => "unsupported",
+        Some(ErrorKind::RateLimited) => "rate_limited",
+        Some(ErrorKind::Timeout) => "timeout",
+        Some(ErrorKind::Unavailable) => "unavailable",
+        Some(ErrorKind::ConfigInvalid) => "config_invalid",
+        // `Unexpected`, and kinds that bindings/api may get.
+        Some(_) => "unexpected",
     }
 }

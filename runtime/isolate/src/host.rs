@@ -4,17 +4,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use aerostack_platform::{
-    Breach, Costs, EventCall, EventNotes, Failure, InvocationId, Invocations, RequestBody, Response, Settled,
+    Breach, Costs, Event, EventCall, EventNotes, Failure, InvocationId, Invocations, RequestBody, Response, Settled,
 };
+use aerostack_trace::{Attribute, Identity, Span, SpanKind};
 use http::request::Parts;
 use tokio::sync::Notify;
 
 use crate::isolate::{HandlerSet, Isolate, LoadError};
 use crate::limits::StopReason;
-use crate::thread::ThreadLoad;
+use crate::thread::{Condition, ThreadLoad};
 use crate::worker::WorkerVersion;
 
 /// How long `waitUntil` work may go on after its isolate was retired.
@@ -28,6 +29,8 @@ pub struct FetchRequest {
     pub url: String,
     /// The body.
     pub body: RequestBody,
+    /// Its names in the log and in traces.
+    pub identity: Identity,
 }
 
 /// What a `fetch` handler answered.
@@ -49,6 +52,8 @@ pub struct EventReport {
     pub notes: EventNotes,
     /// The binding calls it made.
     pub costs: Costs,
+    /// Its names in the log and in traces; `None` where it was not begun.
+    pub identity: Option<Identity>,
 }
 
 impl EventReport {
@@ -63,7 +68,8 @@ impl EventReport {
     }
 
     fn not_begun(failure: Failure) -> Self {
-        Self { begun: false, outcome: Err(failure), notes: EventNotes::default(), costs: Costs::default() }
+        let (notes, costs) = (EventNotes::default(), Costs::default());
+        Self { begun: false, outcome: Err(failure), notes, costs, identity: None }
     }
 }
 
@@ -118,6 +124,19 @@ impl Host {
         self.retired.get()
     }
 
+    /// The thread's place among those of its version, from 0: where it counts.
+    pub fn thread_index(&self) -> usize {
+        self.load.index()
+    }
+
+    /// Has the isolate tell what memory it holds; an isolate that is just being replaced tells when it is there.
+    pub(crate) fn tell_memory(&self) {
+        self.load.memory_asked.store(false, Ordering::Relaxed);
+        if let State::Running(isolate) = &*self.isolate.borrow() {
+            isolate.tell_memory();
+        }
+    }
+
     /// Whether nothing can begin here any more.
     pub(crate) fn is_gone(&self) -> bool {
         matches!(&*self.isolate.borrow(), State::Gone)
@@ -144,10 +163,10 @@ impl Host {
         }
         let call = self
             .begin(|isolate| {
-                let FetchRequest { parts, url, body } = request;
+                let FetchRequest { parts, url, body, identity } = request;
                 let has_body = !matches!(body, RequestBody::Empty);
                 let method = parts.method.clone();
-                let id = isolate.invocations().begin(parts, url, body);
+                let id = isolate.invocations().begin(identity, parts, url, body);
                 (id, move |isolate: &Isolate| isolate.call_fetch(id, method.as_str(), has_body))
             })
             .await?;
@@ -159,10 +178,12 @@ impl Host {
 
     /// Calls the handler of an event and waits until it and its `waitUntil` work are over.
     pub(crate) async fn event(self: &Rc<Self>, event: EventCall) -> EventReport {
+        let tracer = &self.version.tracer;
+        let span = tracer.begins().then(|| EventSpan::of(&event.event));
         let begun = self
             .begin(|isolate| {
                 let what = event.event.clone();
-                let id = isolate.invocations().begin_event(event);
+                let id = isolate.invocations().begin_event(event, tracer);
                 (id, move |isolate: &Isolate| isolate.call_event(id, &what))
             })
             .await;
@@ -170,13 +191,18 @@ impl Host {
             Ok(call) => call,
             Err(failure) => return EventReport::not_begun(failure),
         };
+        let identity = call.invocations.identity(call.id);
         let limit = Some(self.version.limits.event_wall);
         let outcome = self.outcome(&call, limit, Breach::EventWall).await.map(|_| ());
+        if let Some((span, identity)) = span.zip(identity) {
+            span.record(&self.version, identity, &outcome);
+        }
         EventReport {
             begun: true,
             outcome,
             notes: call.invocations.take_event_notes(call.id),
             costs: call.invocations.costs(call.id),
+            identity,
         }
     }
 
@@ -305,6 +331,8 @@ impl Host {
     async fn replace(&self, reason: StopReason) {
         let text: Arc<str> = self.version.limits.describe(reason).into();
         tracing::error!(worker = %self.version.name, reason = %text, "isolate stopped");
+        self.version.metrics.isolate_replaced(reason.replaced_for());
+        self.load.set_condition(Condition::Replacing(text.clone()));
         let State::Running(stopped) = self.isolate.replace(State::Replacing) else { return };
         stopped.invocations().stop_all(&text);
         drop(stopped);
@@ -312,10 +340,15 @@ impl Host {
         // SAFETY: mi_collect has no preconditions.
         unsafe { libmimalloc_sys::mi_collect(true) };
         let next = match Isolate::load(&self.version, &self.load).await {
-            Ok(isolate) => State::Running(Box::new(isolate)),
+            Ok(isolate) => {
+                self.load.set_condition(Condition::Serving);
+                State::Running(Box::new(isolate))
+            }
             Err(error) => {
                 tracing::error!(worker = %self.version.name, %error, "the isolate cannot be replaced");
-                State::Broken(format!("{text} (and the worker cannot be started again: {error})").into())
+                let reason: Arc<str> = format!("{text} (and the worker cannot be started again: {error})").into();
+                self.load.set_condition(Condition::Gone(reason.clone()));
+                State::Broken(reason)
             }
         };
         *self.isolate.borrow_mut() = next;
@@ -355,6 +388,7 @@ impl Host {
 
     /// Drops the isolate; what it had not finished is failed.
     pub(crate) fn shut_down(&self) {
+        self.load.set_condition(Condition::Gone("the worker was shut down".into()));
         if let State::Running(isolate) = self.isolate.replace(State::Gone) {
             isolate.invocations().stop_all(&"the worker was shut down".into());
             isolate.wake();
@@ -423,6 +457,57 @@ impl<'a> Queued<'a> {
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
+    }
+}
+
+/// The span of an event that has begun.
+struct EventSpan {
+    name: String,
+    kind: SpanKind,
+    attributes: Vec<(&'static str, Attribute)>,
+    started: SystemTime,
+    clock: Instant,
+}
+
+impl EventSpan {
+    fn of(event: &Event) -> Self {
+        let (name, kind, attributes) = match event {
+            Event::Scheduled { cron, .. } => {
+                let attributes = vec![("faas.trigger", "timer".into()), ("faas.cron", (&**cron).into())];
+                ("scheduled".to_owned(), SpanKind::Internal, attributes)
+            }
+            Event::Queue(batch) => {
+                let messages = i64::try_from(batch.messages.len()).unwrap_or(i64::MAX);
+                let attributes = vec![
+                    ("messaging.operation.type", "process".into()),
+                    ("messaging.destination.name", (&*batch.queue).into()),
+                    ("messaging.batch.message_count", messages.into()),
+                ];
+                (format!("process {}", batch.queue), SpanKind::Consumer, attributes)
+            }
+        };
+        Self { name, kind, attributes, started: SystemTime::now(), clock: Instant::now() }
+    }
+
+    fn record(self, version: &WorkerVersion, identity: Identity, outcome: &Result<(), Failure>) {
+        let Some(context) = identity.span else { return };
+        let mut attributes = self.attributes;
+        attributes.push(("aerostack.worker", version.name.as_str().into()));
+        attributes.push(("aerostack.request_id", identity.request.to_string().into()));
+        version.tracer.record(Span {
+            context,
+            parent: None,
+            name: self.name,
+            kind: self.kind,
+            started: self.started,
+            took: self.clock.elapsed(),
+            attributes,
+            failure: outcome.as_ref().err().map(|failure| match failure {
+                Failure::Exception(error) => error.exception_message.clone(),
+                Failure::Hung => "hung".to_owned(),
+                Failure::Stopped(reason) => reason.to_string(),
+            }),
+        });
     }
 }
 

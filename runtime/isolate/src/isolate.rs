@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use aerostack_bindings::Calls;
 use aerostack_platform::{BlobBytes, Event, InvocationId, Invocations, WorkerLog};
+use aerostack_telemetry::metrics::{CallCounter, IsolateMemory, IsolateMetrics};
 use deno_core::error::{CoreError, CoreErrorKind, JsError};
 use deno_core::futures::task::AtomicWaker;
 use deno_core::{JsRuntime, PollEventLoopOptions, RuntimeOptions, v8};
@@ -19,6 +20,10 @@ use crate::worker::{EnvValue, WorkerVersion};
 
 /// Longest a single binding call may take; a handler's own limit is shorter or the client gave up long before.
 const BINDING_DEADLINE: Duration = Duration::from_mins(1);
+
+/// What memory an isolate holds is looked at after a turn of its event loop, but not more often than this: V8 counts for some
+/// microseconds.
+const MEMORY_PERIOD: Duration = Duration::from_secs(1);
 
 /// Why a version of a worker cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +66,8 @@ pub(crate) struct Isolate {
     waker: Arc<AtomicWaker>,
     guard: Arc<Guard>,
     log: Arc<dyn WorkerLog>,
+    metrics: Arc<IsolateMetrics>,
+    memory_told: Cell<Instant>,
     // Last: the handles above belong to it.
     runtime: RefCell<JsRuntime>,
 }
@@ -84,6 +91,7 @@ impl Isolate {
         // What benches/isolate/start reads.
         let (runtime, modules) = (created - started, created.elapsed());
         tracing::debug!(worker = %version.name, ?runtime, ?modules, "isolate started");
+        isolate.tell_memory();
         Ok(isolate)
     }
 
@@ -170,6 +178,9 @@ impl Isolate {
             }
             Poll::Pending => {}
         }
+        if self.memory_told.get().elapsed() >= MEMORY_PERIOD {
+            self.tell_memory();
+        }
         for id in self.invocations.take_aborted() {
             self.call(&self.handlers.abort, |scope| [v8::Number::new(scope, id.number() as f64).into()]);
             self.wake();
@@ -178,6 +189,20 @@ impl Isolate {
             self.call(&self.handlers.finish, |scope| [v8::Number::new(scope, id.number() as f64).into()]);
         }
         Poll::Pending
+    }
+
+    /// Writes down what memory the isolate holds now.
+    pub(crate) fn tell_memory(&self) {
+        // SAFETY: the pointer is that of `self.runtime`'s isolate, which lives as long as `self` and on this thread.
+        let mut isolate = unsafe { v8::Isolate::from_raw_isolate_ptr(self.pointer) };
+        let held = isolate.get_heap_statistics();
+        let bytes = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.metrics.looked_at(IsolateMemory {
+            heap_used: bytes(held.used_heap_size()),
+            heap_committed: bytes(held.total_heap_size()),
+            external: bytes(held.external_memory()),
+        });
+        self.memory_told.set(Instant::now());
     }
 
     /// Calls one of the platform's own functions, then runs the microtasks it queued. They catch what user code throws.
@@ -255,10 +280,11 @@ fn prepare(version: &WorkerVersion, load: &Arc<ThreadLoad>) -> Result<(JsRuntime
     let invocations = Rc::new(Invocations::new(limits.invocation.clone(), version.breaches.clone()));
     {
         let context = runtime.main_context();
+        let counted = CallCounter::new(version.calls.clone());
         // SAFETY: used on this thread while the runtime lives: by its ops, its interrupts and its outbound requests.
         let attribution = unsafe {
             let pointer = runtime.v8_isolate().as_raw_isolate_ptr();
-            Attribution::new(pointer, context, invocations.clone(), blobs)
+            Attribution::new(pointer, context, invocations.clone(), blobs, counted, version.tracer.clone())
         };
         runtime.v8_isolate().set_slot(attribution.clone());
         let outbound = attribution.clone();
@@ -269,6 +295,7 @@ fn prepare(version: &WorkerVersion, load: &Arc<ThreadLoad>) -> Result<(JsRuntime
         state.put::<Arc<dyn WorkerLog>>(version.log.clone());
         state.put(Calls::new(attribution, BINDING_DEADLINE));
         version.web.install(&mut state);
+        aerostack_platform::install_tracer(&mut state, version.tracer.clone());
         (version.install)(&mut state);
     }
     let handlers = start(&mut runtime)?;
@@ -342,6 +369,8 @@ async fn load_main(version: &WorkerVersion, mut runtime: JsRuntime, prepared: Pr
         waker,
         guard,
         log: version.log.clone(),
+        metrics: version.metrics.isolate_started(),
+        memory_told: Cell::new(Instant::now()),
         runtime: RefCell::new(runtime),
     })
 }

@@ -18,7 +18,7 @@ mod thread;
 mod worker;
 
 pub use aerostack_platform::{
-    Breach, Breaches, ConsoleLevel, Costs, Event, EventCall, EventNotes, Failure, InvocationId, InvocationLimits,
+    Breach, Breaches, Caller, ConsoleLevel, Costs, Event, EventCall, EventNotes, Failure, InvocationId, InvocationLimits,
     OutboundPolicy, OutboundRule, PrivateAddresses, RequestBody, Response, ResponseBody, WebOptions, WorkerLog,
 };
 /// A chunk of a response body.

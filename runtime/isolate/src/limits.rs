@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use aerostack_platform::{Breach, Breaches, InvocationLimits};
+use aerostack_telemetry::metrics::ReplacedFor;
 use deno_core::v8;
 
 use crate::attribution::Attribution;
@@ -62,6 +63,15 @@ impl StopReason {
             Self::Cpu => Breach::Cpu,
             Self::Heap => Breach::Memory,
             Self::ArrayBuffers => Breach::ArrayBuffers,
+        }
+    }
+
+    /// The same as the metrics name it.
+    pub(crate) fn replaced_for(self) -> ReplacedFor {
+        match self {
+            Self::Cpu => ReplacedFor::Cpu,
+            Self::Heap => ReplacedFor::Memory,
+            Self::ArrayBuffers => ReplacedFor::ArrayBuffers,
         }
     }
 }

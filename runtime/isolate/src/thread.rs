@@ -27,6 +27,11 @@ pub struct ThreadLoad {
     pub connections: AtomicUsize,
     /// Handlers that have not answered, and answers and `waitUntil` work that have not ended.
     pub invocations: AtomicUsize,
+    /// Its place among the threads of its version, from 0.
+    index: usize,
+    condition: Mutex<Condition>,
+    /// Somebody wants to know what memory the isolate holds, and was not told yet.
+    pub(crate) memory_asked: AtomicBool,
     pub(crate) became_idle: Notify,
     /// Why the thread was given up.
     lost: OnceLock<Arc<str>>,
@@ -44,6 +49,18 @@ pub trait Mourner: Send + Sync {
     /// Called from the watchdog's thread, from the lost one, or from within [`ThreadLoad::mourn`]. The text names the limit that was
     /// met.
     fn lost(&self, reason: &str);
+}
+
+/// Whether the isolate of a thread can serve.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Condition {
+    /// It can.
+    #[default]
+    Serving,
+    /// It was stopped for this reason, and another is on its way.
+    Replacing(Arc<str>),
+    /// There is none, and there will be none, for this reason.
+    Gone(Arc<str>),
 }
 
 impl ThreadLoad {
@@ -91,6 +108,23 @@ impl ThreadLoad {
         self.became_unusable.notify_waiters();
     }
 
+    fn of_thread(index: usize) -> Arc<Self> {
+        Arc::new(Self { index, ..Self::default() })
+    }
+
+    /// Its place among the threads of its version, from 0.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(crate) fn condition(&self) -> Condition {
+        self.condition.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_condition(&self, condition: Condition) {
+        *self.condition.lock().unwrap_or_else(PoisonError::into_inner) = condition;
+    }
+
     /// Connections and invocations together.
     pub fn total(&self) -> usize {
         self.connections.load(Ordering::Relaxed) + self.invocations.load(Ordering::Relaxed)
@@ -117,7 +151,7 @@ impl IsolateThread {
     pub async fn start(version: Arc<WorkerVersion>, index: usize) -> Result<Self, LoadError> {
         let (tasks, inbox) = mpsc::unbounded_channel();
         let (loaded, outcome) = oneshot::channel();
-        let load = Arc::new(ThreadLoad::default());
+        let load = ThreadLoad::of_thread(index);
         let host_load = load.clone();
         let ending = load.clone();
         let loading = version.clone();
@@ -161,6 +195,21 @@ impl IsolateThread {
     /// How much the thread has to do.
     pub fn load(&self) -> &Arc<ThreadLoad> {
         &self.load
+    }
+
+    /// Whether the isolate can serve.
+    pub(crate) fn condition(&self) -> Condition {
+        if self.tasks.is_closed() {
+            return Condition::Gone("its isolate thread has ended".into());
+        }
+        self.load.condition()
+    }
+
+    /// Lets the isolate tell what memory it holds as soon as it gets to it. Does not wait, and asks a busy one once only.
+    pub(crate) fn ask_for_memory(&self) {
+        if !self.load.memory_asked.swap(true, Ordering::Relaxed) {
+            self.run(|host| host.tell_memory());
+        }
     }
 
     /// Runs `task` on the thread. False when the thread has ended.

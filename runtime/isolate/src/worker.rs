@@ -3,6 +3,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard, Weak};
 
 use aerostack_modules::{Graph, Url};
 use aerostack_platform::{Breaches, EventCall, Failure, WebOptions, WorkerLog};
+use aerostack_telemetry::metrics::{CallMetrics, WorkerMetrics};
+use aerostack_trace::Tracer;
 use deno_core::OpState;
 use tokio::sync::Notify;
 
@@ -11,7 +13,7 @@ use crate::isolate::{HandlerSet, LoadError};
 use crate::limits::Limits;
 use crate::loader::CodeCache;
 use crate::remote::{self, RemoteAnswer, RemoteRequest};
-use crate::thread::IsolateThread;
+use crate::thread::{Condition, IsolateThread};
 
 /// Puts the drivers of a worker's bindings into the state of a new isolate, where their ops find them.
 pub type InstallBindings = Arc<dyn Fn(&mut OpState) + Send + Sync>;
@@ -59,6 +61,12 @@ pub struct WorkerVersion {
     pub web: WebOptions,
     /// Where breaches of `limits` are counted; the worker's, over all its versions.
     pub breaches: Arc<Breaches>,
+    /// What is counted of the worker, over all its versions.
+    pub metrics: Arc<WorkerMetrics>,
+    /// Where binding calls are counted.
+    pub calls: Arc<CallMetrics>,
+    /// Where the spans of its events, binding calls and outbound requests go.
+    pub tracer: Tracer,
     pub(crate) code_cache: Arc<CodeCache>,
 }
 
@@ -82,13 +90,20 @@ pub struct WorkerParts {
     pub web: WebOptions,
     /// See [`WorkerVersion::breaches`].
     pub breaches: Arc<Breaches>,
+    /// See [`WorkerVersion::metrics`].
+    pub metrics: Arc<WorkerMetrics>,
+    /// See [`WorkerVersion::calls`].
+    pub calls: Arc<CallMetrics>,
+    /// See [`WorkerVersion::tracer`].
+    pub tracer: Tracer,
 }
 
 impl WorkerVersion {
     /// A version ready to be loaded.
     pub fn new(parts: WorkerParts) -> Arc<Self> {
-        let WorkerParts { name, root, graph, env, install, limits, log, web, breaches } = parts;
-        Arc::new(Self { name, root, graph, env, install, limits, log, web, breaches, code_cache: Arc::default() })
+        let WorkerParts { name, root, graph, env, install, limits, log, web, breaches, metrics, calls, tracer } = parts;
+        let code_cache = Arc::default();
+        Arc::new(Self { name, root, graph, env, install, limits, log, web, breaches, metrics, calls, tracer, code_cache })
     }
 
     /// A module's path as it is printed: relative to the project.
@@ -101,6 +116,7 @@ impl WorkerVersion {
 /// A worker whose version can be replaced while requests are in flight.
 pub struct Worker {
     name: String,
+    metrics: Arc<WorkerMetrics>,
     threads: Arc<Threads>,
 }
 
@@ -114,16 +130,44 @@ struct Threads {
 impl Worker {
     /// Loads a version into `isolates` threads. Fails with what the first of them failed with.
     pub async fn start(version: Arc<WorkerVersion>, isolates: usize) -> Result<Self, LoadError> {
-        let name = version.name.clone();
+        let (name, metrics) = (version.name.clone(), version.metrics.clone());
         let threads =
             Arc::new(Threads { current: RwLock::new(start_threads(version, isolates).await?), changed: Notify::new() });
         threads.watch();
-        Ok(Self { name, threads })
+        Ok(Self { name, metrics, threads })
     }
 
     /// The worker's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What is counted of the worker, over all its versions.
+    pub fn metrics(&self) -> &WorkerMetrics {
+        &self.metrics
+    }
+
+    /// Why the worker cannot serve now; `None` when it can. An isolate that is being replaced matters only where no other
+    /// serves meanwhile; one that could not be replaced matters always, because requests still reach it.
+    pub fn unready(&self) -> Option<Arc<str>> {
+        let conditions: Vec<Condition> = self.threads().iter().map(|thread| thread.condition()).collect();
+        let gone = conditions.iter().find_map(|condition| match condition {
+            Condition::Gone(reason) => Some(reason.clone()),
+            Condition::Serving | Condition::Replacing(_) => None,
+        });
+        gone.or_else(|| {
+            let replacing = conditions.iter().map(|condition| match condition {
+                Condition::Replacing(reason) => Some(reason.clone()),
+                Condition::Serving | Condition::Gone(_) => None,
+            });
+            let reasons: Vec<Arc<str>> = replacing.collect::<Option<_>>()?;
+            reasons.first().map(|reason| format!("its isolate is being replaced: {reason}").into())
+        })
+    }
+
+    /// Lets every isolate tell what memory it holds as soon as it gets to it, for the next look at the metrics. Does not wait.
+    pub fn ask_for_memory(&self) {
+        self.threads().iter().for_each(|thread| thread.ask_for_memory());
     }
 
     /// Loads another version and lets it take over. The old one finishes what it has begun; on an error it simply goes on.

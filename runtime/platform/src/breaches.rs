@@ -79,6 +79,11 @@ impl Breaches {
         self.0[breach as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// All of them, by key.
+    pub fn counts(&self) -> Vec<(&'static str, u64)> {
+        Breach::ALL.into_iter().map(|breach| (breach.key(), self.count(breach))).collect()
+    }
+
     /// How often so far.
     pub fn count(&self, breach: Breach) -> u64 {
         self.0[breach as usize].load(Ordering::Relaxed)

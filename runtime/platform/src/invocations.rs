@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use aerostack_trace::{Identity, Ids, SpanContext, TRACEPARENT, Tracer};
 use deno_core::error::JsError;
 use deno_core::futures::FutureExt;
 use deno_core::futures::channel::oneshot;
@@ -90,6 +91,15 @@ impl Costs {
     }
 }
 
+/// What a handler was called for, in log lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Method and path, or the event's name.
+    pub name: String,
+    /// Its names in the log and in traces.
+    pub identity: Identity,
+}
+
 /// How a handler came to its end.
 pub enum Settled {
     /// `fetch` answered.
@@ -101,6 +111,7 @@ pub enum Settled {
 /// One call of a handler: what it was given, what it has answered so far.
 pub struct Invocation {
     number: u64,
+    identity: Identity,
     subject: Subject,
     outcome: Outcome,
     wait_until: u32,
@@ -160,6 +171,7 @@ pub struct Invocations {
     limits: InvocationLimits,
     breaches: Arc<Breaches>,
     strays: Strays,
+    ids: Ids,
     slots: RefCell<Slab<Invocation>>,
     issued: Cell<u64>,
     /// Ended invocations whose `request.signal` JavaScript still holds in a table.
@@ -175,6 +187,7 @@ impl Invocations {
             limits,
             breaches,
             strays: Strays::default(),
+            ids: Ids::random(),
             slots: RefCell::default(),
             issued: Cell::new(0),
             to_forget: RefCell::default(),
@@ -183,17 +196,19 @@ impl Invocations {
     }
 
     /// Adds a request. `url` is absolute.
-    pub fn begin(&self, parts: Parts, url: String, body: RequestBody) -> InvocationId {
-        self.add(Subject::Request(IncomingRequest { parts, url, body }))
+    pub fn begin(&self, identity: Identity, parts: Parts, url: String, body: RequestBody) -> InvocationId {
+        self.add(identity, Subject::Request(IncomingRequest { parts, url, body }))
     }
 
-    /// Adds an event.
-    pub fn begin_event(&self, call: EventCall) -> InvocationId {
+    /// Adds an event. It begins a trace if `tracer` keeps one.
+    pub fn begin_event(&self, call: EventCall, tracer: &Tracer) -> InvocationId {
         let notes = Some(EventNotes::of(&call.event));
-        self.add(Subject::Event(RunningEvent { call, notes, ended: None, work_failure: None }))
+        let span = tracer.begins().then(|| SpanContext::root(&self.ids, tracer.sampling()));
+        let identity = Identity { request: self.ids.request(), span };
+        self.add(identity, Subject::Event(RunningEvent { call, notes, ended: None, work_failure: None }))
     }
 
-    fn add(&self, subject: Subject) -> InvocationId {
+    fn add(&self, identity: Identity, subject: Subject) -> InvocationId {
         let issued = self.issued.get() + 1;
         self.issued.set(issued);
         let mut slots = self.slots.borrow_mut();
@@ -201,6 +216,7 @@ impl Invocations {
         let number = (issued << SLOT_BITS) | entry.key() as u64;
         entry.insert(Invocation {
             number,
+            identity,
             subject,
             outcome: Outcome::Pending(None),
             wait_until: 0,
@@ -300,7 +316,7 @@ impl Invocations {
         let outcome = self.with(id, |invocation| match &mut invocation.subject {
             Subject::Event(event) if invocation.wait_until == 0 => {
                 let ended = event.ended.clone()?;
-                Some(event.outcome(ended))
+                Some(event.outcome(invocation.identity, ended))
             }
             Subject::Event(_) | Subject::Request(_) => None,
         });
@@ -506,12 +522,41 @@ impl Invocations {
         }
     }
 
-    /// Method and path, or the event's name, for log lines.
-    pub fn describe(&self, id: InvocationId) -> Option<String> {
-        self.with(id, |invocation| match &invocation.subject {
-            Subject::Request(request) => format!("{} {}", request.parts.method, request.parts.uri.path()),
-            Subject::Event(event) => event.call.event.to_string(),
+    /// What the invocation is called in log lines.
+    pub fn caller(&self, id: InvocationId) -> Option<Caller> {
+        self.with(id, |invocation| {
+            let name = match &invocation.subject {
+                Subject::Request(request) => format!("{} {}", request.parts.method, request.parts.uri.path()),
+                Subject::Event(event) => event.call.event.to_string(),
+            };
+            Caller { name, identity: invocation.identity }
         })
+    }
+
+    /// The names of an invocation that is not over.
+    pub fn identity(&self, id: InvocationId) -> Option<Identity> {
+        self.with(id, |invocation| invocation.identity)
+    }
+
+    /// The span of an invocation that is not over, and a new one below it. An invocation without one gets it now: the first of a new
+    /// trace.
+    pub fn child_span(&self, id: InvocationId, tracer: &Tracer) -> Option<(SpanContext, SpanContext)> {
+        self.with(id, |invocation| {
+            let root = || SpanContext::root(&self.ids, tracer.sampling());
+            let parent = *invocation.identity.span.get_or_insert_with(root);
+            (parent, parent.child(&self.ids))
+        })
+    }
+
+    /// What a request brought as `tracestate`, to be passed on with the trace it brought. Nothing without a valid `traceparent`.
+    pub(crate) fn tracestate(&self, id: InvocationId) -> Option<String> {
+        self.with_request(id, |request| {
+            let headers = &request.parts.headers;
+            headers.get(TRACEPARENT).and_then(|value| SpanContext::parse(value.as_bytes()))?;
+            let states = headers.get_all("tracestate").iter();
+            let states: Vec<&str> = states.map(|value| value.to_str().ok()).collect::<Option<_>>()?;
+            Some(states.join(",")).filter(|joined| !joined.is_empty())
+        })?
     }
 
     /// Invocations that are not over, work of `waitUntil` included.
@@ -552,7 +597,7 @@ impl Invocations {
                 // One whose handler failed has failed with that, whatever its work waits for.
                 Subject::Event(event) => {
                     let ended = event.ended.clone().unwrap_or(Ok(()));
-                    event.outcome(ended.and(Err(Failure::Hung)))
+                    event.outcome(invocation.identity, ended.and(Err(Failure::Hung)))
                 }
                 Subject::Request(_) => Err(Failure::Hung),
             });
@@ -602,13 +647,14 @@ impl Invocations {
 
 impl RunningEvent {
     /// How the event ends whose handler ended like this. Of two failures the handler's is the event's, and the other is logged.
-    fn outcome(&mut self, ended: Result<(), Failure>) -> Result<Settled, Failure> {
+    fn outcome(&mut self, identity: Identity, ended: Result<(), Failure>) -> Result<Settled, Failure> {
         match (ended, self.work_failure.take()) {
             (Ok(()), None) => Ok(Settled::Done),
             (Ok(()), Some(failure)) | (Err(failure), None) => Err(failure),
             (Err(failure), Some(of_work)) => {
                 if let Failure::Exception(error) = of_work {
-                    self.call.log.uncaught(Some(&self.call.event.to_string()), &error);
+                    let caller = Caller { name: self.call.event.to_string(), identity };
+                    self.call.log.uncaught(Some(&caller), &error);
                 }
                 Err(failure)
             }

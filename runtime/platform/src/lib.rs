@@ -8,6 +8,7 @@ mod blobs;
 mod body;
 mod breaches;
 mod events;
+mod fetch_spans;
 mod invocations;
 mod log;
 mod ops;
@@ -20,7 +21,7 @@ pub use blobs::BlobBytes;
 pub use body::{RequestBody, ResponseBody};
 pub use breaches::{Breach, Breaches};
 pub use events::{Event, EventCall, EventNotes};
-pub use invocations::{Costs, Failure, Invocation, InvocationId, Invocations, Response, Settled};
+pub use invocations::{Caller, Costs, Failure, Invocation, InvocationId, Invocations, Response, Settled};
 pub use log::{ConsoleLevel, WorkerLog};
 pub use spending::InvocationLimits;
 pub use web::{WebOptions, check_outbound_requests};
@@ -39,6 +40,8 @@ deno_core::extension!(
         events::op_event_messages,
         events::op_event_no_retry,
         events::op_event_retry,
+        fetch_spans::op_fetch_span_begin,
+        fetch_spans::op_fetch_span_end,
         ops::op_console_print,
         ops::op_invocation_body,
         ops::op_invocation_failed,
@@ -68,6 +71,7 @@ deno_core::extension!(
         "ext:aerostack/platform/bytes.ts" = "../../js/platform/bytes.ts",
         "ext:aerostack/platform/console.ts" = "../../js/platform/console.ts",
         "ext:aerostack/platform/events.ts" = "../../js/platform/events.ts",
+        "ext:aerostack/platform/fetch_spans.ts" = "../../js/platform/fetch_spans.ts",
         "ext:aerostack/platform/handlers.ts" = "../../js/platform/handlers.ts",
         "ext:aerostack/platform/identity_streams.ts" = "../../js/platform/identity_streams.ts",
         "ext:deno_net/02_tls.js" = "../../js/platform/net_tls.js",
@@ -109,6 +113,12 @@ fn web_without_browser_parts() -> Extension {
     web.lazy_loaded_js_files.to_mut().retain(|file| !SCRIPTS.iter().any(|script| file.specifier.ends_with(script)));
     web.lazy_loaded_esm_files.to_mut().clear();
     web
+}
+
+/// What the ops behind outbound requests look for in an isolate's state.
+pub fn install_tracer(state: &mut deno_core::OpState, tracer: aerostack_trace::Tracer) {
+    state.put(tracer);
+    state.put(fetch_spans::OpenFetches::default());
 }
 
 /// The options of the extensions that [`extensions`] leaves open, for one isolate, whose blobs are counted in `blobs`.

@@ -15,7 +15,7 @@ use crate::body::RequestBodyResource;
 use crate::invocations::IncomingRequest;
 use crate::spending::LogRoom;
 use crate::{
-    ConsoleLevel, Failure, InvocationId, Invocations, RequestBody, Response, ResponseBody, Settled, WorkerLog,
+    Caller, ConsoleLevel, Failure, InvocationId, Invocations, RequestBody, Response, ResponseBody, Settled, WorkerLog,
 };
 
 /// Up to this size a response body is copied out of V8; above, the buffer itself travels to the socket.
@@ -189,7 +189,7 @@ pub(crate) fn op_invocation_failed<'s>(
     let Some(id) = InvocationId::from_number(invocation) else { return };
     let error = Arc::new(*error);
     if !invocations.fail(id, Failure::Exception(error.clone())) {
-        log.uncaught(invocations.describe(id).as_deref(), &error);
+        log.uncaught(invocations.caller(id).as_ref(), &error);
     }
 }
 
@@ -243,8 +243,7 @@ pub(crate) fn op_console_print(
     let message = message.strip_suffix('\n').unwrap_or(&message);
     let log = log_of(state, invocation);
     if has_log_room(state, invocation, message.len(), &*log) {
-        let request = describe(state, invocation);
-        log.console(request.as_deref(), ConsoleLevel::from_number(level), message);
+        log.console(caller(state, invocation).as_ref(), ConsoleLevel::from_number(level), message);
     }
 }
 
@@ -283,16 +282,16 @@ fn report_uncaught<'s>(
     if is_rejection && let Some(rest) = error.exception_message.strip_prefix("Uncaught ") {
         error.exception_message = format!("Uncaught (in promise) {rest}");
     }
-    let (log, request) = {
+    let (log, caller) = {
         let state = state.borrow();
         let log = log_of(&state, invocation);
         let length = error.exception_message.len() + error.stack.as_ref().map_or(0, String::len);
         if !has_log_room(&state, invocation, length, &*log) {
             return;
         }
-        (log, describe(&state, invocation))
+        (log, caller(&state, invocation))
     };
-    log.uncaught(request.as_deref(), &error);
+    log.uncaught(caller.as_ref(), &error);
 }
 
 /// Whether a line of so many bytes may be logged; the first that may not is replaced by one that says so.
@@ -301,7 +300,7 @@ fn has_log_room(state: &OpState, invocation: u64, bytes: usize, log: &dyn Worker
     match invocations.log_room(invocation, bytes) {
         LogRoom::Whole => true,
         LogRoom::Ended => {
-            log.limit_met(describe(state, invocation).as_deref(), &invocations.log_ended());
+            log.limit_met(caller(state, invocation).as_ref(), &invocations.log_ended());
             false
         }
         LogRoom::None => false,
@@ -323,9 +322,9 @@ fn log_of(state: &OpState, invocation: u64) -> Arc<dyn WorkerLog> {
     own.unwrap_or_else(|| state.borrow::<Arc<dyn WorkerLog>>().clone())
 }
 
-/// Method and path, or the event's name, of an invocation that is not over.
-fn describe(state: &OpState, invocation: u64) -> Option<String> {
-    state.borrow::<Rc<Invocations>>().describe(InvocationId::from_number(invocation)?)
+/// What an invocation that is not over is called in the log.
+fn caller(state: &OpState, invocation: u64) -> Option<Caller> {
+    state.borrow::<Rc<Invocations>>().caller(InvocationId::from_number(invocation)?)
 }
 
 fn with_invocations(state: &OpState, invocation: u64, change: impl FnOnce(&Invocations, InvocationId)) {

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aerostack_isolate::{Breach, Breaches, Host};
+use aerostack_telemetry::metrics::Metrics;
+use aerostack_trace::Tracer;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,8 +19,9 @@ use crate::open_socket::{HttpVersion, OpenSocket};
 use crate::rewind::Rewind;
 use crate::routes::{Route, Routes};
 use crate::socket;
+use crate::status::Status;
 use crate::triggers::{self, Triggers};
-use crate::{ClientLimits, ErrorDetail, RequestLog, Shared, stopped};
+use crate::{ClientLimits, ErrorDetail, Phase, RequestLog, Shared, stopped};
 
 /// What a server is started with.
 pub struct ServerOptions {
@@ -36,20 +39,26 @@ pub struct ServerOptions {
     pub breaches: Arc<Breaches>,
     /// What a client learns of a handler that failed.
     pub errors: ErrorDetail,
+    /// What is known of the process beside its answers: whether it is ready, and its metrics.
+    pub status: Arc<dyn Status>,
+    /// Where connections and requests are counted.
+    pub metrics: Arc<Metrics>,
+    /// Where the spans of requests go.
+    pub tracer: Tracer,
 }
 
 /// A running server.
 pub struct Server {
     shared: Arc<Shared>,
-    shutdown: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     open: Arc<OpenConnections>,
 }
 
 /// Connections that are not closed yet, wherever they live.
-#[derive(Default)]
 pub(crate) struct OpenConnections {
     count: AtomicUsize,
     closed: Notify,
+    metrics: Arc<Metrics>,
 }
 
 pub(crate) struct OpenConnection(Arc<OpenConnections>);
@@ -61,12 +70,14 @@ impl OpenConnections {
             return None;
         }
         self.count.fetch_add(1, Ordering::Relaxed);
+        self.metrics.connections().opened();
         Some(OpenConnection(self.clone()))
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
+        self.0.metrics.connections().closed();
         self.0.count.fetch_sub(1, Ordering::Release);
         self.0.closed.notify_waiters();
     }
@@ -86,19 +97,22 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 impl Server {
     /// Serves connections from `listener` until [`Server::shut_down`].
     pub fn start(listener: TcpListener, options: ServerOptions) -> Self {
-        let (shutdown, shutdown_seen) = watch::channel(false);
+        let (phase, phase_seen) = watch::channel(Phase::Serving);
         let shared = Arc::new(Shared {
             routes: Routes::new(options.routes),
             limits: options.limits,
             log: options.log,
-            admin: admin::router(options.triggers, options.admin_hosts),
+            admin: admin::router(options.triggers, options.status, phase_seen.clone(), options.admin_hosts),
             breaches: options.breaches,
             errors: options.errors,
-            shutdown: shutdown_seen,
+            metrics: options.metrics.clone(),
+            tracer: options.tracer,
+            shutdown: phase_seen,
         });
-        let open = Arc::new(OpenConnections::default());
+        let open =
+            Arc::new(OpenConnections { count: AtomicUsize::new(0), closed: Notify::new(), metrics: options.metrics });
         tokio::spawn(accept(listener, shared.clone(), open.clone()));
-        Self { shared, shutdown, open }
+        Self { shared, phase, open }
     }
 
     /// Requests whose answers are not finished, `waitUntil` work included.
@@ -115,29 +129,36 @@ impl Server {
         self.shared.routes.replace(routes);
     }
 
-    /// Takes no new connections, lets those there are finish the request they are in, and waits for all of them.
+    /// Takes no new requests for workers, lets those there are finish, and waits for all of their connections. Until then,
+    /// new connections get answers of admin routes, so that whoever asks whether the server is ready hears why not, and a 503 where
+    /// they ask for a worker.
     pub async fn shut_down(&self) {
-        let _ = self.shutdown.send(true);
+        self.phase.send_replace(Phase::Draining);
         loop {
             let closed = self.open.closed.notified();
             if self.open.count.load(Ordering::Acquire) == 0 {
-                return;
+                break;
             }
             closed.await;
         }
+        self.phase.send_replace(Phase::Closed);
     }
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, open: Arc<OpenConnections>) {
-    let mut shutdown = shared.shutdown.clone();
+    let mut phase = shared.shutdown.clone();
     let refusing = Arc::new(Semaphore::new(REFUSED_AT_ONCE));
     let mut is_full = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stopped(&mut shutdown) => return,
+            // An error means the server is gone, which is the same.
+            _ = phase.wait_for(|phase| *phase == Phase::Closed) => return,
         };
         match accepted {
+            Ok((stream, peer)) if *shared.shutdown.borrow() != Phase::Serving => {
+                tokio::spawn(connection::serve_draining(stream, shared.clone(), peer));
+            }
             Ok((stream, peer)) => {
                 if let Some(open) = open.open(shared.limits.connections) {
                     is_full = false;

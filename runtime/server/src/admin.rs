@@ -5,9 +5,11 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::IntoResponse;
-use axum::routing::get;
 use http::{HeaderValue, StatusCode, header};
+use tokio::sync::watch;
 
+use crate::Phase;
+use crate::status::{self, Status};
 use crate::triggers::{self, Triggers};
 
 /// Where the server's own routes live; no worker ever sees them.
@@ -25,8 +27,13 @@ impl Peer {
 }
 
 /// The server's own routes. Only this machine may ask them, or whoever asks under one of the names in `hosts`.
-pub(crate) fn router(triggers: Option<Arc<dyn Triggers>>, hosts: Vec<String>) -> Router {
-    let own = Router::new().route("/_aerostack/health", get(|| async { "ok\n" }));
+pub(crate) fn router(
+    triggers: Option<Arc<dyn Triggers>>,
+    status: Arc<dyn Status>,
+    phase: watch::Receiver<Phase>,
+    hosts: Vec<String>,
+) -> Router {
+    let own = status::router(status, phase);
     let own = match triggers {
         Some(triggers) => own.merge(triggers::router(triggers)),
         None => own,

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
-use aerostack_isolate::{Breach, Costs, Failure, FetchRequest, Host, RequestBody, Worker, spawn_local};
+use aerostack_isolate::{Breach, Caller, Costs, Failure, FetchRequest, Host, RequestBody, Worker, spawn_local};
+use aerostack_trace::{Identity, Ids, Span, SpanContext, SpanId, SpanKind, TRACEPARENT};
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -17,6 +18,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
 use tower::ServiceExt;
 
 use crate::acceptor::{OpenConnection, is_http2};
@@ -53,8 +55,15 @@ pub(crate) async fn serve(
     let peer_address = HeaderValue::try_from(peer.ip().to_string()).expect("an address is a valid header value");
     let mut shutdown = shared.shutdown.clone();
     let limits = shared.limits.clone();
-    let connection =
-        Rc::new(Connection { host, home, shared, peer: Peer(peer.ip()), peer_address, socket: socket.clone() });
+    let connection = Rc::new(Connection {
+        host,
+        home,
+        shared,
+        peer: Peer(peer.ip()),
+        peer_address,
+        socket: socket.clone(),
+        ids: Ids::random(),
+    });
     let service = service_fn(move |request| {
         let connection = connection.clone();
         async move { Ok::<_, Infallible>(connection.answer(request).await) }
@@ -144,6 +153,33 @@ pub(crate) async fn serve_admin(io: Rewind, shared: &Arc<Shared>, peer: SocketAd
     }
 }
 
+/// How long a connection that comes while the server drains may take to ask.
+const PATIENCE_WHILE_DRAINING: Duration = Duration::from_secs(2);
+
+/// Serves a connection that came after the shutdown had begun. Nothing waits for it to end.
+pub(crate) async fn serve_draining(stream: TcpStream, shared: Arc<Shared>, peer: SocketAddr) {
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        let admin = shared.admin.clone();
+        async move {
+            if request.uri().path().starts_with(ADMIN_PREFIX) {
+                return admin.oneshot(request.map(axum::body::Body::new)).await;
+            }
+            let mut response = Response::new(axum::body::Body::from("the server is shutting down\n"));
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            Ok(response)
+        }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE_WHILE_DRAINING)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    if let Err(error) = served.await {
+        tracing::debug!(%peer, %error, "connection ended with an error");
+    }
+}
+
 /// A request on an admin connection: no isolate lives on this thread.
 async fn answer_from_afar(mut request: Request<Incoming>, peer: Peer, shared: &Shared) -> Response<axum::body::Body> {
     request.extensions_mut().insert(peer);
@@ -159,6 +195,7 @@ async fn answer_from_afar(mut request: Request<Incoming>, peer: Peer, shared: &S
     let mut response = Response::new(axum::body::Body::from(if shared.routes.find(request.uri().path()).is_some() {
         "a connection that began with an admin request serves admin requests only\n".to_owned()
     } else {
+        shared.metrics.request_unrouted();
         shared.nothing_at(request.uri().path()) + "\n"
     }));
     *response.status_mut() = StatusCode::NOT_FOUND;
@@ -191,6 +228,7 @@ struct Connection {
     peer: Peer,
     peer_address: HeaderValue,
     socket: Arc<OpenSocket>,
+    ids: Ids,
 }
 
 impl Connection {
@@ -199,38 +237,72 @@ impl Connection {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
-        let (response, costs) = self.route(parts, body, &method, &uri).await;
+        let path = uri.path();
+        let (identity, parent) = self.identify(&parts.headers);
+        let mut worker = None;
+        let reserved = triggers::reserved(path, &self.shared.routes);
+        let (response, costs, took) = if path.starts_with(ADMIN_PREFIX) || reserved.is_some() {
+            let request = Request::from_parts(parts, axum::body::Body::new(body));
+            let request = match reserved {
+                Some(reserved) => triggered(request, reserved),
+                None => request,
+            };
+            (self.ask_admin(request).await, Costs::default(), started.elapsed())
+        } else if let Some(route) = self.shared.routes.find(path) {
+            let in_flight = route.worker.metrics().request_began(self.host.thread_index());
+            let (response, costs) = self.ask_worker(&route, identity, parts, body, &method, path).await;
+            let took = started.elapsed();
+            in_flight.answered(response.status().as_u16(), took);
+            if let Some(context) = identity.span.filter(|span| self.shared.tracer.keeps(*span)) {
+                let request = RequestSpan { context, parent, identity, method: &method, path, took };
+                self.shared.tracer.record(request.span(&route, response.status()));
+            }
+            worker = Some(route);
+            (response, costs, took)
+        } else {
+            self.shared.metrics.request_unrouted();
+            let response = plain(StatusCode::NOT_FOUND, &self.shared.nothing_at(path));
+            (response, Costs::default(), started.elapsed())
+        };
         self.shared.log.answered(&FinishedRequest {
             method: method.as_str(),
-            path: uri.path(),
+            path,
             status: response.status(),
-            took: started.elapsed(),
+            took,
             costs: &costs,
+            worker: worker.as_ref().map(|route| route.worker.name()),
+            identity,
         });
         response
     }
 
-    /// `method` and `uri` are those of `parts`, which go to the isolate and are not seen again.
-    async fn route(
+    /// What a request is called in the log and in traces, and the span that it is part of. It belongs to the trace that its client
+    /// names; without one it begins a trace only where traces are kept.
+    fn identify(&self, headers: &HeaderMap) -> (Identity, Option<SpanId>) {
+        let mut named = headers.get_all(TRACEPARENT).iter();
+        let parent = match (named.next(), named.next()) {
+            (Some(only), None) => SpanContext::parse(only.as_bytes()),
+            _ => None,
+        };
+        let tracer = &self.shared.tracer;
+        let span = match parent {
+            Some(parent) => Some(parent.child(&self.ids)),
+            None => tracer.begins().then(|| SpanContext::root(&self.ids, tracer.sampling())),
+        };
+        (Identity { request: self.ids.request(), span }, parent.map(|parent| parent.span))
+    }
+
+    /// `method` and `path` are those of `parts`, which go to the isolate and are not seen again.
+    async fn ask_worker(
         &self,
+        route: &Route,
+        identity: Identity,
         mut parts: Parts,
         body: Incoming,
         method: &Method,
-        uri: &Uri,
+        path: &str,
     ) -> (Response<ServerBody>, Costs) {
-        let path = uri.path();
-        if path.starts_with(ADMIN_PREFIX) {
-            let request = Request::from_parts(parts, axum::body::Body::new(body));
-            return (self.ask_admin(request).await, Costs::default());
-        }
-        if let Some(reserved) = triggers::reserved(path, &self.shared.routes) {
-            let request = Request::from_parts(parts, axum::body::Body::new(body));
-            return (self.ask_admin(triggered(request, reserved)).await, Costs::default());
-        }
-        let Some(route) = self.shared.routes.find(path) else {
-            return (plain(StatusCode::NOT_FOUND, &self.shared.nothing_at(path)), Costs::default());
-        };
-        let url = match request_url(&parts, &route) {
+        let url = match request_url(&parts, route) {
             Ok(url) => url,
             Err(problem) => return (plain(StatusCode::BAD_REQUEST, problem), Costs::default()),
         };
@@ -244,7 +316,7 @@ impl Connection {
             parts.headers.insert("cf-connecting-ip", self.peer_address.clone());
         }
         let accept = parts.headers.get(header::ACCEPT).cloned();
-        let request = FetchRequest { parts, url, body };
+        let request = FetchRequest { parts, url, body, identity };
         let is_home = Arc::ptr_eq(&route.worker, &self.home) && !self.host.is_retired();
         let outcome = if is_home {
             let answered = self.host.fetch(request).await;
@@ -258,7 +330,8 @@ impl Connection {
             (Err(Failure::Exception(_)), Some((status, text))) => (body_refused(*status, text), Costs::default()),
             (Err(failure), _) => {
                 let version = if is_home { self.host.version().clone() } else { route.worker.version() };
-                self.shared.log.failed(&format!("{method} {path}"), &failure, &version);
+                let request = Caller { name: format!("{method} {path}"), identity };
+                self.shared.log.failed(&request, &failure, &version);
                 let page = error_page::answer(&failure, &version, accept.as_ref(), &self.shared.errors);
                 (page, Costs::default())
             }
@@ -308,6 +381,39 @@ impl Connection {
             }
         }
         Ok(RequestBody::Streaming { arrived, rest: body.boxed_unsync() })
+    }
+}
+
+/// A request that is answered and whose trace is kept.
+struct RequestSpan<'a> {
+    context: SpanContext,
+    parent: Option<SpanId>,
+    identity: Identity,
+    method: &'a Method,
+    path: &'a str,
+    took: Duration,
+}
+
+impl RequestSpan<'_> {
+    fn span(self, route: &Route, status: StatusCode) -> Span {
+        let pattern = route.pattern();
+        Span {
+            context: self.context,
+            parent: self.parent,
+            name: format!("{} {pattern}", self.method),
+            kind: SpanKind::Server,
+            started: SystemTime::now() - self.took,
+            took: self.took,
+            attributes: vec![
+                ("http.request.method", self.method.as_str().into()),
+                ("http.route", pattern.into()),
+                ("url.path", self.path.into()),
+                ("http.response.status_code", i64::from(status.as_u16()).into()),
+                ("aerostack.worker", route.worker.name().into()),
+                ("aerostack.request_id", self.identity.request.to_string().into()),
+            ],
+            failure: status.is_server_error().then(|| format!("status {}", status.as_u16())),
+        }
     }
 }
 

@@ -15,10 +15,12 @@ mod rewind;
 mod routes;
 mod sending;
 mod socket;
+mod status;
 mod triggers;
 
 pub use acceptor::{Server, ServerOptions};
 pub use routes::{Route, RouteReach};
+pub use status::{Status, WorkerStatus};
 pub use triggers::{
     QueueResult, QueueTrigger, RetriedMessage, ScheduledResult, ScheduledTrigger, TriggerRefused, TriggeredMessage,
     Triggers,
@@ -27,8 +29,10 @@ pub use triggers::{
 use std::sync::Arc;
 use std::time::Duration;
 
-use aerostack_isolate::{Breaches, Costs, Failure, WorkerVersion};
+use aerostack_isolate::{Breaches, Caller, Costs, Failure, WorkerVersion};
 use aerostack_telemetry::Redaction;
+use aerostack_telemetry::metrics::Metrics;
+use aerostack_trace::{Identity, Tracer};
 use http::StatusCode;
 
 /// Is told of every request.
@@ -37,7 +41,7 @@ pub trait RequestLog: Send + Sync {
     fn answered(&self, request: &FinishedRequest<'_>);
 
     /// A handler failed; `answered` follows with the status the client got.
-    fn failed(&self, request: &str, failure: &Failure, version: &WorkerVersion);
+    fn failed(&self, request: &Caller, failure: &Failure, version: &WorkerVersion);
 }
 
 /// One line of the request log.
@@ -53,6 +57,10 @@ pub struct FinishedRequest<'a> {
     pub took: Duration,
     /// Binding calls made for it.
     pub costs: &'a Costs,
+    /// The worker it was for; `None` for the server's own routes and where none is mounted.
+    pub worker: Option<&'a str>,
+    /// Its names in the log and in traces.
+    pub identity: Identity,
 }
 
 /// Limits on what clients may send.
@@ -103,7 +111,20 @@ struct Shared {
     admin: axum::Router,
     breaches: Arc<Breaches>,
     errors: ErrorDetail,
-    shutdown: tokio::sync::watch::Receiver<bool>,
+    shutdown: tokio::sync::watch::Receiver<Phase>,
+    metrics: Arc<Metrics>,
+    tracer: Tracer,
+}
+
+/// How far a server has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It takes requests.
+    Serving,
+    /// It ends what it has begun and takes no more.
+    Draining,
+    /// It takes no connections.
+    Closed,
 }
 
 impl Shared {
@@ -117,7 +138,7 @@ impl Shared {
 }
 
 /// Waits until the server shuts down.
-async fn stopped(shutdown: &mut tokio::sync::watch::Receiver<bool>) {
+async fn stopped(shutdown: &mut tokio::sync::watch::Receiver<Phase>) {
     // An error means the server is gone, which is the same.
-    let _ = shutdown.wait_for(|shutdown| *shutdown).await;
+    let _ = shutdown.wait_for(|phase| *phase != Phase::Serving).await;
 }

@@ -69,6 +69,14 @@ impl Route {
             .is_some_and(|rest| rest.is_empty() || (self.reach == RouteReach::Tree && rest.starts_with('/')))
     }
 
+    /// The paths that it answers for, as the config writes them: `/api/*`.
+    pub(crate) fn pattern(&self) -> String {
+        match self.reach {
+            RouteReach::Exact => self.prefix.clone(),
+            RouteReach::Tree => format!("{}/*", self.prefix),
+        }
+    }
+
     /// Path and query as the handler sees them.
     pub(crate) fn inner_path<'a>(&self, path_and_query: &'a str) -> Cow<'a, str> {
         if self.prefix == self.replacement {

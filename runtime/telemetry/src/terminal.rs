@@ -2,10 +2,11 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use crate::log::{Entry, Level, LogFormat};
 use crate::redaction::Redaction;
-use crate::style::Paint;
+use crate::style::{Paint, Role};
 
 /// Lines on their way to the terminal before whoever writes waits.
 const LINES_IN_FLIGHT: usize = 4096;
@@ -23,6 +24,7 @@ pub struct Terminal {
 
 struct Inner {
     lines: SyncSender<Message>,
+    format: LogFormat,
     paint: Paint,
     redaction: Redaction,
     budget: Arc<Budget>,
@@ -43,8 +45,9 @@ struct Budget {
 }
 
 impl Terminal {
-    /// Starts the writer.
-    pub fn start(paint: Paint) -> Self {
+    /// Starts the writer. JSON is never coloured.
+    pub fn start(format: LogFormat, paint: Paint) -> Self {
+        let paint = if format == LogFormat::Json { Paint::Plain } else { paint };
         let (lines, inbox) = sync_channel(LINES_IN_FLIGHT);
         let budget = Arc::new(Budget {
             started: Instant::now(),
@@ -59,7 +62,12 @@ impl Terminal {
             .name("terminal".to_owned())
             .spawn(move || write_lines(&inbox, &counted, &redacting))
             .expect("a thread can be started");
-        Self { inner: Arc::new(Inner { lines, paint, redaction, budget }) }
+        Self { inner: Arc::new(Inner { lines, format, paint, redaction, budget }) }
+    }
+
+    /// What lines are written in.
+    pub fn format(&self) -> LogFormat {
+        self.inner.format
     }
 
     /// How text is coloured.
@@ -72,22 +80,69 @@ impl Terminal {
         &self.inner.redaction
     }
 
-    /// Prints a line, or several.
+    /// Says something: as it is to a person, as an [`Entry`] without fields to a program.
     pub fn line(&self, line: impl Into<String>) {
+        self.say(Level::Info, line);
+    }
+
+    /// The same for what a program should know to be more than information.
+    pub fn say(&self, level: Level, line: impl Into<String>) {
+        match self.inner.format {
+            LogFormat::Text => self.print(line),
+            LogFormat::Json => self.entry(&Entry::new(level, line)),
+        }
+    }
+
+    /// Says that something is worth a look; a person reads `warning` before it.
+    pub fn warn(&self, text: &str) {
+        self.say_with_word(Level::Warn, Role::Warning, "warning", text);
+    }
+
+    /// Says that something failed; a person reads `error` before it.
+    pub fn error(&self, text: &str) {
+        self.say_with_word(Level::Error, Role::Bad, "error", text);
+    }
+
+    fn say_with_word(&self, level: Level, role: Role, word: &str, text: &str) {
+        match self.inner.format {
+            LogFormat::Text => self.print(format!("{}: {text}", self.inner.paint.paint(role, word))),
+            LogFormat::Json => self.entry(&Entry::new(level, text)),
+        }
+    }
+
+    /// What is printed for a line: `text` for a person, `entry` for a program. Only the one that is printed is made.
+    pub fn formatted(&self, text: impl FnOnce(Paint) -> String, entry: impl FnOnce() -> Entry) -> String {
+        match self.inner.format {
+            LogFormat::Text => text(self.inner.paint),
+            LogFormat::Json => entry().to_json(SystemTime::now()),
+        }
+    }
+
+    /// Prints an entry for a program.
+    pub(crate) fn entry(&self, entry: &Entry) {
+        self.print(entry.to_json(SystemTime::now()));
+    }
+
+    /// Prints a line, or several, that [`Terminal::formatted`] made.
+    pub fn print(&self, line: impl Into<String>) {
         // An error means the writer is gone, and with it the terminal: there is nobody to tell.
         let _ = self.inner.lines.send(Message::Line(line.into()));
     }
 
-    /// Prints the line of a request, unless this second has had enough of them; then it is counted. `line` is called only
-    /// when it is printed.
+    /// Prints the line of a request, unless this second has had enough of them; then it is counted. A program gets them all. `line`
+    /// is called only when it is printed, and makes what [`Terminal::formatted`] makes.
     pub fn request_line(&self, line: impl FnOnce() -> String) {
+        if self.inner.format == LogFormat::Json {
+            self.print(line());
+            return;
+        }
         let budget = &self.inner.budget;
         let second = budget.started.elapsed().as_secs() + 1;
         if budget.second.swap(second, Ordering::Relaxed) != second {
             budget.used.store(0, Ordering::Relaxed);
         }
         if budget.used.fetch_add(1, Ordering::Relaxed) < REQUEST_LINES_A_SECOND {
-            self.line(line());
+            self.print(line());
         } else {
             budget.unprinted.fetch_add(1, Ordering::Relaxed);
         }

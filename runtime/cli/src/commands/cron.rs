@@ -7,7 +7,9 @@ use aerostack_bindings::{Clock, SystemClock};
 use aerostack_config::Worker as WorkerConfig;
 use aerostack_cron::minute_text;
 use aerostack_isolate::{Event, Worker};
-use aerostack_telemetry::{Role, Terminal};
+use aerostack_telemetry::metrics::Metrics;
+use aerostack_telemetry::{LogFormat, Role, Terminal};
+use aerostack_trace::Tracer;
 use anyhow::{Context as _, bail};
 
 use crate::commands::choice::ResourceArguments;
@@ -79,7 +81,7 @@ fn trigger(arguments: &TriggerArguments) -> anyhow::Result<()> {
     let cron: Arc<str> = arguments.cron.as_deref().map(Arc::from).or(first).unwrap_or_else(|| Arc::from(""));
     let scheduled_time_ms = arguments.time.unwrap_or_else(|| SystemClock.now_ms());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    let terminal = Terminal::start(paint());
+    let terminal = Terminal::start(LogFormat::Text, paint());
     hide_secrets(&terminal, &project.config);
     let outcome = runtime.block_on(run_once(config, &project.state_folder, &terminal, cron, scheduled_time_ms));
     terminal.flush();
@@ -93,7 +95,8 @@ async fn run_once(
     cron: Arc<str>,
     scheduled_time_ms: u64,
 ) -> anyhow::Result<()> {
-    let mut project = Project::new(state_folder, terminal.clone(), Arc::new(|_| {}), Face::DEV);
+    let observed = Observed::by_nobody(terminal.clone());
+    let mut project = Project::new(state_folder, &observed, Arc::new(|_| {}), Face::DEV);
     let built = project.build(config).map_err(|error| {
         terminal.line(error.render(frame_style(terminal)));
         AlreadyPrinted

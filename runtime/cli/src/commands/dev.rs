@@ -8,19 +8,21 @@ use std::time::Instant;
 
 use aerostack_config::{Config, ProcessEnvironment};
 use aerostack_server::{ErrorDetail, Server, ServerOptions};
-use aerostack_telemetry::Role;
+use aerostack_telemetry::{Level, Role};
 use anyhow::Context as _;
 
-use crate::commands::{AlreadyPrinted, ProjectArguments, colour};
+use crate::commands::{AlreadyPrinted, ProjectArguments};
 use crate::descriptors;
 use crate::listen::{self, Bound, DEFAULT_PORT, Port};
 use crate::logs::{AnsweredRequests, RequestLines, milliseconds};
+use crate::observed::{ENVIRONMENT, Observed, ObservedArguments};
 use crate::running::{Face, Running, stop_requested};
 use crate::start_table::{print_ready, print_table};
 use crate::watch::FileWatcher;
 
 /// `aerostack dev`
 #[derive(clap::Args)]
+#[command(after_help = ENVIRONMENT)]
 pub(crate) struct Arguments {
     /// Port to listen on; when it is taken, dev stops. Without it: 8788, or the next free one
     #[arg(long, short)]
@@ -28,6 +30,8 @@ pub(crate) struct Arguments {
     /// Address to listen on: loopback, unless others may reach this machine
     #[arg(long)]
     host: Option<IpAddr>,
+    #[command(flatten)]
+    observed: ObservedArguments,
     #[command(flatten)]
     project: ProjectArguments,
 }
@@ -42,10 +46,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, started: Instant) -> anyhow::Result<()> {
+    let observed = Observed::start(&arguments.observed)?;
     let environment = ProcessEnvironment::new()?;
     let descriptors = descriptors::raise_limit().context("cannot raise the limit of open files")?;
     let bound = bind(arguments, &config)?;
-    let running = Running::new(Face::DEV, config, state_folder);
+    let running = Running::new(Face::DEV, config, state_folder, &observed);
     let mut dev = Dev { running, config_path: arguments.project.config.clone(), environment };
     let terminal = dev.running.terminal.clone();
     let Ok(loaded) = dev.running.start_all().await else {
@@ -53,6 +58,7 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
         return Err(AlreadyPrinted.into());
     };
 
+    status.serves(dev.served());
     let address = bound.address;
     let server = Server::start(
         bound.listener,
@@ -62,8 +68,11 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
             log: RequestLines::new(terminal.clone(), AnsweredRequests::Shown),
             triggers: Some(dev.running.background.clone()),
             admin_hosts: Vec::new(),
-            breaches: Arc::default(),
+            breaches: dev.running.breaches.clone(),
             errors: ErrorDetail::Shown(terminal.redaction().clone()),
+            status: dev.running.status.clone(),
+            metrics: observed.metrics.clone(),
+            tracer: observed.tracer.clone(),
         },
     );
     // Before the ready line: a save right after it must not be missed.
@@ -81,13 +90,14 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
             changed = watcher.changed() => {
                 dev.reload(&changed).await;
                 server.set_routes(dev.running.routes());
+                dev.running.note_served();
                 watcher.watch(dev.watched_files());
             }
             () = stop.as_mut() => break,
         }
     }
     dev.running.drain(&server).await;
-    terminal.flush();
+    observed.end().await;
     Ok(())
 }
 
@@ -133,10 +143,9 @@ impl Dev {
         }
         self.running.keep_configured();
         if failed {
-            self.running.terminal.line(format!(
-                "{} {first}: not reloaded, the last good version goes on",
-                self.running.terminal.paint().paint(Role::Bad, "~")
-            ));
+            let tilde = self.running.terminal.paint().paint(Role::Bad, "~");
+            let text = format!("{tilde} {first}: not reloaded, the last good version goes on");
+            self.running.terminal.say(Level::Error, text);
         } else if !reloaded.is_empty() {
             self.running.terminal.line(format!(
                 "{} {first} -> reloaded in {}",
@@ -152,13 +161,13 @@ impl Dev {
         match located.and_then(|path| aerostack_config::load(&path, None, &self.environment)) {
             Ok(loaded) => {
                 for warning in &loaded.warnings {
-                    self.running.terminal.line(warning.render(colour()));
+                    self.running.terminal.say(Level::Warn, warning.render(self.running.colour()));
                 }
                 self.running.take_config(loaded.config);
                 true
             }
             Err(errors) => {
-                self.running.terminal.line(errors.render(colour()));
+                self.running.terminal.say(Level::Error, errors.render(self.running.colour()));
                 self.running.terminal.line("the last good config goes on");
                 false
             }

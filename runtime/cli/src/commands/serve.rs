@@ -14,6 +14,7 @@ use crate::commands::{AlreadyPrinted, ProjectArguments};
 use crate::descriptors;
 use crate::listen::{self, DEFAULT_PORT, Port};
 use crate::logs::{AnsweredRequests, RequestLines};
+use crate::observed::{Observed, ObservedArguments};
 use crate::running::{Face, Running, stop_requested};
 use crate::start_table::{print_ready, print_table};
 
@@ -51,6 +52,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     admin_host: Vec<String>,
     #[command(flatten)]
+    observed: ObservedArguments,
+    #[command(flatten)]
     project: ProjectArguments,
 }
 
@@ -71,7 +74,8 @@ async fn serve(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
     };
     let descriptors = descriptors::raise_limit().context("cannot raise the limit of open files")?;
     let bound = listen::bind(arguments.host, Port::Exactly(arguments.port))?;
-    let mut running = Running::new(Face::serve(isolates.get()), config, &state_folder);
+    let observed = Observed::start(&arguments.observed)?;
+    let mut running = Running::new(Face::serve(isolates.get()), config, &state_folder, &observed);
     let terminal = running.terminal.clone();
     let Ok(loaded) = running.start_all().await else {
         terminal.flush();
@@ -87,14 +91,17 @@ async fn serve(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
             log: RequestLines::new(terminal.clone(), answered),
             triggers,
             admin_hosts: arguments.admin_host.clone(),
-            breaches: Arc::default(),
+            breaches: running.breaches.clone(),
             errors: ErrorDetail::Hidden,
+            status: running.status.clone(),
+            metrics: observed.metrics.clone(),
+            tracer: observed.tracer.clone(),
         },
     );
     print_table(&running, &loaded);
     print_ready(&running, bound.address, started.elapsed());
     stop_requested().await;
     running.drain(&server).await;
-    terminal.flush();
+    observed.end().await;
     Ok(())
 }

@@ -1,0 +1,91 @@
+//! How a running server is seen from outside: its log, its metrics, its traces.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aerostack_telemetry::metrics::Metrics;
+use aerostack_telemetry::otlp::{Exporter, OtlpSettings};
+use aerostack_telemetry::{LogFormat, Terminal};
+use aerostack_trace::Tracer;
+use anyhow::bail;
+
+use crate::commands::paint;
+
+/// For the help of the commands that take [`ObservedArguments`].
+pub(crate) const ENVIRONMENT: &str = "\
+Environment:
+  AEROSTACK_LOG                 which of the runtime's own events are logged: warn, or for example debug
+  AEROSTACK_LOG_FORMAT          text or json, where --log-format does not say
+  OTEL_EXPORTER_OTLP_ENDPOINT   exports traces to this collector (http/json); its other standard variables count too
+
+Seen from outside: GET /_aerostack/health, /_aerostack/ready, /_aerostack/metrics";
+
+/// How long the last spans may take to reach their collector.
+const LAST_SPANS: Duration = Duration::from_secs(3);
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The arguments that say how the log is written.
+#[derive(clap::Args)]
+pub(crate) struct ObservedArguments {
+    /// How the log is written: text for people, json for programs, one object a line. Without it: what AEROSTACK_LOG_FORMAT says,
+    /// else text
+    #[arg(long, value_name = "text|json")]
+    log_format: Option<LogFormat>,
+}
+
+/// Where a process writes what it does.
+#[derive(Clone)]
+pub(crate) struct Observed {
+    pub(crate) terminal: Terminal,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tracer: Tracer,
+    exporter: Option<Arc<Exporter>>,
+}
+
+impl Observed {
+    /// Starts the log of the process, and exports spans where the standard variables of OpenTelemetry name a collector. Call once a
+    /// process.
+    pub(crate) fn start(arguments: &ObservedArguments) -> anyhow::Result<Self> {
+        let terminal = Terminal::start(log_format(arguments)?, paint());
+        let filter = std::env::var("AEROSTACK_LOG").unwrap_or_else(|_| "warn".to_owned());
+        aerostack_telemetry::install_tracing(&terminal, &filter);
+        aerostack_telemetry::install_panic_hook(&terminal);
+        let metrics = Metrics::new(VERSION);
+        let exporter = match OtlpSettings::read(|name| std::env::var(name).ok(), VERSION)? {
+            Some(settings) => {
+                terminal.line(format!("traces go to {}", settings.shown_endpoint()));
+                Some(Exporter::start(settings, VERSION, metrics.spans().clone())?)
+            }
+            None => None,
+        };
+        let tracer = exporter.clone().map_or_else(Tracer::off, |exporter| Tracer::new(exporter));
+        Ok(Self { terminal, metrics, tracer, exporter })
+    }
+
+    /// For a command that runs a handler and ends: nobody asks it for metrics, and it exports nothing.
+    pub(crate) fn by_nobody(terminal: Terminal) -> Self {
+        Self { terminal, metrics: Metrics::new(VERSION), tracer: Tracer::off(), exporter: None }
+    }
+
+    /// Lets the last spans and lines out.
+    pub(crate) async fn end(&self) {
+        if let Some(exporter) = &self.exporter {
+            exporter.flush(LAST_SPANS).await;
+        }
+        self.terminal.flush();
+    }
+}
+
+/// What the flag says, else the environment.
+fn log_format(arguments: &ObservedArguments) -> anyhow::Result<LogFormat> {
+    const VARIABLE: &str = "AEROSTACK_LOG_FORMAT";
+    if let Some(format) = arguments.log_format {
+        return Ok(format);
+    }
+    match std::env::var(VARIABLE) {
+        Ok(text) if !text.is_empty() => text.parse().map_err(|problem| anyhow::anyhow!("{VARIABLE}: {problem}")),
+        Ok(_) | Err(std::env::VarError::NotPresent) => Ok(LogFormat::Text),
+        Err(error @ std::env::VarError::NotUnicode(_)) => bail!("{VARIABLE}: {error}"),
+    }
+}
