@@ -115,7 +115,7 @@ fn web_without_browser_parts() -> Extension {
 pub fn arguments(options: &WebOptions, blobs: Arc<BlobBytes>) -> Vec<ExtensionArguments> {
     vec![
         deno_web::deno_web::args(
-            blobs::CountedBlobs::new(blobs),
+            blobs::CountedBlobs::counted_in(blobs),
             None,
             false,
             deno_web::InMemoryBroadcastChannel::default(),
