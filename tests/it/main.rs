@@ -6,6 +6,7 @@ mod bad_input;
 mod binary_dev;
 mod config_errors;
 mod events;
+mod faults;
 mod hello;
 mod http;
 mod limits;
@@ -34,6 +35,7 @@ fn main() {
     binary_dev::trials(&mut trials);
     background::trials(&mut trials);
     bad_input::trials(&mut trials);
+    faults::trials(&mut trials);
     modules::trials(&mut trials);
     storage::trials(&mut trials);
     web_platform::trials(&mut trials);
