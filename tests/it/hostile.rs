@@ -177,7 +177,7 @@ async fn harms_nobody_else(handler: &str, ends: &[End], cpu: Duration) {
     let setup = WorkerSetup::of("").file("src/index.ts", "export { default } from './handlers.js'");
     let setup = setup.file("src/handlers.js", include_str!("hostile/handlers.js")).limits(|limits| {
         limits.cpu = cpu;
-        limits.wall = Some(Duration::from_secs(60));
+        limits.wall = Some(Duration::from_mins(1));
         limits.heap_bytes = 64 * 1024 * 1024;
         limits.array_buffer_bytes = 64 * 1024 * 1024;
         limits.invocation.log_bytes = 256 * 1024;

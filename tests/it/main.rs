@@ -7,6 +7,7 @@ mod binary_dev;
 mod config_errors;
 mod enforcement;
 mod events;
+mod faults;
 mod hello;
 mod hostile;
 mod http;
@@ -52,6 +53,7 @@ fn main() {
     outbound::trials(&mut trials);
     background::trials(&mut trials);
     bad_input::trials(&mut trials);
+    faults::trials(&mut trials);
     models_command::trials(&mut trials);
     modules::trials(&mut trials);
     seen::trials(&mut trials);

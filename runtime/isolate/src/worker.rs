@@ -212,7 +212,8 @@ impl Worker {
 
     /// Calls the `fetch` handler from any thread.
     pub async fn fetch(&self, request: RemoteRequest) -> Result<RemoteAnswer, Failure> {
-        remote::fetch(&*self.available().await, request).await
+        let thread = self.available().await;
+        remote::fetch(&thread, request).await
     }
 
     /// Calls the handler of an event from any thread and waits until it and its `waitUntil` work are over. An event that meets

@@ -26,7 +26,7 @@ pub(crate) struct CountedBlobs {
 }
 
 impl CountedBlobs {
-    pub(crate) fn new(bytes: Arc<BlobBytes>) -> Arc<dyn BlobStoreTrait> {
+    pub(crate) fn counted_in(bytes: Arc<BlobBytes>) -> Arc<dyn BlobStoreTrait> {
         Arc::new(Self { blobs: BlobStore::default(), bytes })
     }
 }
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn parts_count_until_they_are_removed() {
         let bytes = Arc::new(BlobBytes::default());
-        let blobs = CountedBlobs::new(bytes.clone());
+        let blobs = CountedBlobs::counted_in(bytes.clone());
         let one = blobs.insert_part(Arc::new(InMemoryBlobPart::from(vec![0; 10])));
         let other = blobs.insert_part(Arc::new(InMemoryBlobPart::from(vec![0; 5])));
         assert_eq!(bytes.get(), 15);

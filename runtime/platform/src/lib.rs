@@ -125,7 +125,7 @@ pub fn install_tracer(state: &mut deno_core::OpState, tracer: aerostack_trace::T
 pub fn arguments(options: &WebOptions, blobs: Arc<BlobBytes>) -> Vec<ExtensionArguments> {
     vec![
         deno_web::deno_web::args(
-            blobs::CountedBlobs::new(blobs),
+            blobs::CountedBlobs::counted_in(blobs),
             None,
             false,
             deno_web::InMemoryBroadcastChannel::default(),

@@ -45,3 +45,30 @@ impl SendWatch {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::poll_fn;
+    use std::io;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use super::SendWatch;
+
+    #[test]
+    fn a_client_that_takes_a_little_is_waited_for_until_it_takes_nothing() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let looks = Cell::new(0);
+        let unconfirmed = || {
+            looks.set(looks.get() + 1);
+            // Three times a little less, then always the same.
+            Ok(100 - looks.get().min(4))
+        };
+        let mut watch = SendWatch::new(Duration::from_millis(5));
+        let ended =
+            runtime.block_on(poll_fn(|context| watch.watch(Poll::<io::Result<()>>::Pending, context, unconfirmed)));
+        assert_eq!(ended.expect_err("it is given up").kind(), io::ErrorKind::TimedOut);
+        assert_eq!(looks.get(), 5);
+    }
+}

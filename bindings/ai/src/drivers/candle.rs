@@ -38,6 +38,13 @@ use crate::{
     TextGeneration,
 };
 
+/// Loads the model at a path as the engine does, and forgets it: for the fuzzer, which has no engine.
+#[doc(hidden)]
+pub fn load_and_forget(path: &std::path::Path) -> candle_core::Result<()> {
+    let Some(files) = Files::find(path, None) else { candle_core::bail!("there is no model at {}", path.display()) };
+    model::Model::load(&files, &|_, _| {}).map(drop)
+}
+
 /// Which models a [`CandleDriver`] answers for.
 #[derive(Debug, Clone)]
 pub struct CandleOptions {

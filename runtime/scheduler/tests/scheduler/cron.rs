@@ -337,9 +337,9 @@ fn a_broken_record_is_reported_and_written_anew() {
         fs::create_dir_all(path.parent().expect("a folder")).expect("it is made");
         fs::write(&path, "yesterday\n").expect("it is written");
         restart_after(&mut world, 0).await;
+        world.triggers(&worker, &["* * * * *"]);
         let troubles = world.log.take_troubles();
         assert!(troubles[0].contains("line 1 is not `minute<tab>worker<tab>expression`"), "{troubles:?}");
-        world.triggers(&worker, &["* * * * *"]);
         world.stop(Duration::ZERO).await;
         assert_eq!(fs::read_to_string(&path).expect("a file"), "2026-11-24 21:41\tmain\t* * * * *\n");
     });
