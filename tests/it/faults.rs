@@ -2,6 +2,7 @@
 
 mod disk_full;
 mod processes;
+mod reloads;
 mod storm;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
     storm::trials(trials);
     disk_full::trials(trials);
     processes::trials(trials);
+    reloads::trials(trials);
 }
 
 /// The status and the body of an answer, of a server that may die at any time.

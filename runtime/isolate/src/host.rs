@@ -422,7 +422,7 @@ impl Host {
             "waitUntil() work was still going on {} ms after the answer, nothing waits for it any more: raise limits.wait_until_ms",
             limit.as_millis()
         );
-        self.version.log.limit_met(invocations.describe(id).as_deref(), &text);
+        self.version.log.limit_met(invocations.caller(id).as_ref(), &text);
         invocations.abandon_work(id);
         if let State::Running(isolate) = &*self.isolate.borrow()
             && Rc::ptr_eq(isolate.invocations(), &invocations)

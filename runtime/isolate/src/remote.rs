@@ -36,11 +36,23 @@ pub enum RemoteBody {
 /// Chunks under way between two threads before the producer waits.
 const CHUNKS_IN_FLIGHT: usize = 4;
 
-pub(crate) async fn fetch(thread: &IsolateThread, request: RemoteRequest) -> Result<RemoteAnswer, Failure> {
+/// Answers a request on the thread. Gives the request back when the thread ended before it began.
+pub(crate) async fn fetch(
+    thread: &IsolateThread,
+    request: RemoteRequest,
+) -> Result<Result<RemoteAnswer, Failure>, RemoteRequest> {
     let (mut reply, answer) = oneshot::channel();
+    // The request comes back through here when nobody takes it.
+    let offered = Arc::new(Mutex::new(Some(request)));
+    let taken = offered.clone();
     thread.run(move |host| {
         let host = host.clone();
         deno_core::unsync::spawn(async move {
+            if host.is_gone() {
+                return;
+            }
+            let request = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(request) = request else { return };
             let outcome = tokio::select! {
                 outcome = host.fetch(request) => outcome,
                 () = reply.closed() => return,
@@ -74,10 +86,17 @@ pub(crate) async fn fetch(thread: &IsolateThread, request: RemoteRequest) -> Res
             }
         });
     });
-    tokio::select! {
+    let answered = tokio::select! {
         biased;
-        answer = answer => answer.unwrap_or_else(|_| Err(Failure::Stopped("the worker was shut down".into()))),
-        Some(reason) = thread.load().until_lost() => Err(Failure::Stopped(reason)),
+        answer = answer => answer,
+        Some(reason) = thread.load().until_lost() => return Ok(Err(Failure::Stopped(reason))),
+    };
+    match answered {
+        Ok(outcome) => Ok(outcome),
+        Err(_) => match offered.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(request) => Err(request),
+            None => Ok(Err(Failure::Stopped("the worker was shut down".into()))),
+        },
     }
 }
 

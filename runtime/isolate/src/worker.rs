@@ -210,10 +210,20 @@ impl Worker {
         least.expect("a worker has at least one isolate").clone()
     }
 
-    /// Calls the `fetch` handler from any thread.
+    /// Calls the `fetch` handler from any thread. A request that meets a version that was just replaced goes to its successor.
     pub async fn fetch(&self, request: RemoteRequest) -> Result<RemoteAnswer, Failure> {
-        let thread = self.available().await;
-        remote::fetch(&thread, request).await
+        let mut thread = self.available().await;
+        let mut request = request;
+        loop {
+            request = match remote::fetch(&thread, request).await {
+                Ok(outcome) => return outcome,
+                Err(unbegun) => unbegun,
+            };
+            let ended = std::mem::replace(&mut thread, self.available().await);
+            if Arc::ptr_eq(&ended, &thread) {
+                return Err(Failure::Stopped("the worker was shut down".into()));
+            }
+        }
     }
 
     /// Calls the handler of an event from any thread and waits until it and its `waitUntil` work are over. An event that meets

@@ -198,7 +198,7 @@ impl StreamBody {
                 self.sent += chunk.len() as u64;
                 if let Err(reason) = self.invocations.check_response_bytes(self.sent) {
                     self.log.limit_met(
-                        self.invocations.describe(self.invocation).as_deref(),
+                        self.invocations.caller(self.invocation).as_ref(),
                         &format!("response cut: {reason}"),
                     );
                     self.end(false);

@@ -11,6 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::Metrics;
+use super::breaches::Breaches;
 use super::histogram::HistogramSnapshot;
 use super::process::{ProcessSnapshot, seconds_since_epoch};
 use super::worker::WorkerMetrics;
