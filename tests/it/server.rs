@@ -88,7 +88,12 @@ impl TestServer {
         Self::serve(setup.start().await, Some(neighbour), ClientLimits::default(), metrics).await
     }
 
-    async fn serve(worker: TestWorker, neighbour: Option<TestWorker>, limits: ClientLimits, metrics: Arc<Metrics>) -> Self {
+    async fn serve(
+        worker: TestWorker,
+        neighbour: Option<TestWorker>,
+        limits: ClientLimits,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let breaches = Arc::new(Breaches::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener has an address");

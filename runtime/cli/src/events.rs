@@ -67,7 +67,9 @@ impl WorkerEvents {
                 || match failure {
                     Failure::Exception(error) => exception_entry(caller.as_ref(), error, &version.name, Some(&version)),
                     Failure::Hung => stopped(HUNG),
-                    Failure::Stopped(reason) | Failure::Overloaded(reason) | Failure::Exceeded(reason) => stopped(reason),
+                    Failure::Stopped(reason) | Failure::Overloaded(reason) | Failure::Exceeded(reason) => {
+                        stopped(reason)
+                    }
                 },
             ));
         }

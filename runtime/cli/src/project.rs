@@ -13,8 +13,8 @@ use aerostack_config::{Config, DatabaseBinding, Outbound, Private, VariableValue
 use aerostack_database::migrations::Migrations;
 use aerostack_database::ops::{Databases, NamedDatabase};
 use aerostack_isolate::{
-    Breach, Breaches, EnvEntry, EnvValue, InvocationLimits, Limits, OpState, OutboundPolicy, PrivateAddresses, WebOptions,
-    WorkerParts, WorkerVersion,
+    Breach, Breaches, EnvEntry, EnvValue, InvocationLimits, Limits, OpState, OutboundPolicy, PrivateAddresses,
+    WebOptions, WorkerParts, WorkerVersion,
 };
 use aerostack_modules::{DiskReader, FrameStyle, Loader, ModuleErrors};
 use aerostack_queue::ops::Queues;

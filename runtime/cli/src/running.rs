@@ -87,7 +87,7 @@ impl Running {
         let consumed = Arc::new(ConsumedQueues::default());
         let (asked, asking) = (consumed.clone(), terminal.clone());
         let sent = Arc::new(move |queue: &NamedQueue| asked.sent(queue, &asking));
-        let project = Project::new(state_folder, observed, sent, face);
+        let mut project = Project::new(state_folder, observed, sent, face);
         Self {
             status: ProcessStatus::new(metrics.clone(), project.queues()),
             project,

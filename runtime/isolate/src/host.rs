@@ -242,7 +242,7 @@ impl Host {
         match limits.wall {
             None => admitted.await,
             Some(limit) => {
-                tokio::time::timeout(limit, admitted).await.map_err(|_| self.out_of_time(limit, Breach::Wall))?
+                tokio::time::timeout(limit, admitted).await.map_err(|_| self.out_of_time(limit, Breach::Wall))?;
             }
         }
         drop(queued);
@@ -505,7 +505,9 @@ impl EventSpan {
             failure: outcome.as_ref().err().map(|failure| match failure {
                 Failure::Exception(error) => error.exception_message.clone(),
                 Failure::Hung => "hung".to_owned(),
-                Failure::Stopped(reason) => reason.to_string(),
+                Failure::Stopped(reason) | Failure::Overloaded(reason) | Failure::Exceeded(reason) => {
+                    reason.to_string()
+                }
             }),
         });
     }

@@ -65,7 +65,7 @@ pub(crate) enum Condition {
 
 impl ThreadLoad {
     /// Tells `mourner` if the thread is given up, or was already, until the returned value is dropped.
-    pub fn mourn(self: &Arc<Self>, mourner: Arc<dyn Mourner>) -> Mourning {
+    pub fn mourn(self: &Arc<Self>, mourner: &Arc<dyn Mourner>) -> Mourning {
         let place = self.mourners.lock().unwrap_or_else(PoisonError::into_inner).insert(mourner.clone());
         if let Some(reason) = self.lost() {
             mourner.lost(reason);

@@ -103,7 +103,21 @@ impl WorkerVersion {
     pub fn new(parts: WorkerParts) -> Arc<Self> {
         let WorkerParts { name, root, graph, env, install, limits, log, web, breaches, metrics, calls, tracer } = parts;
         let code_cache = Arc::default();
-        Arc::new(Self { name, root, graph, env, install, limits, log, web, breaches, metrics, calls, tracer, code_cache })
+        Arc::new(Self {
+            name,
+            root,
+            graph,
+            env,
+            install,
+            limits,
+            log,
+            web,
+            breaches,
+            metrics,
+            calls,
+            tracer,
+            code_cache,
+        })
     }
 
     /// A module's path as it is printed: relative to the project.

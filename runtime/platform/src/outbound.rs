@@ -1,5 +1,7 @@
 //! `fetch` on its way out: the one place where an isolate reaches the network.
 
+#![allow(clippy::result_large_err, reason = "the error is deno_fetch's")]
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::io;
@@ -74,7 +76,7 @@ impl Resolve for PolicyResolver {
 /// every connection of an `EventSource`, is asked of the worker's policy. `client` is what `Deno.createHttpClient` makes; no worker
 /// can have one.
 #[op2(stack_trace)]
-#[allow(clippy::too_many_arguments, reason = "the signature is deno_fetch's")]
+#[allow(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "the signature is deno_fetch's")]
 pub(crate) fn op_fetch(
     state: &mut OpState,
     #[scoped] method: ByteString,

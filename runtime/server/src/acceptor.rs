@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aerostack_isolate::{Breach, Breaches, Host};
+use aerostack_isolate::{Breach, Breaches, Host, Mourner};
 use aerostack_telemetry::metrics::Metrics;
 use aerostack_trace::Tracer;
 use bytes::{Bytes, BytesMut};
@@ -245,7 +245,8 @@ async fn hand_over(mut stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>,
     let thread = worker.available().await;
     let version = if is_http2(&first_line) { HttpVersion::Two } else { HttpVersion::One };
     let socket = OpenSocket::new(&stream, version, open);
-    let mourning = thread.load().mourn(socket.clone());
+    let mourner: Arc<dyn Mourner> = socket.clone();
+    let mourning = thread.load().mourn(&mourner);
     let Ok(stream) = stream.into_std() else { return };
     thread.run(move |host: &Rc<Host>| match TcpStream::from_std(stream) {
         Ok(stream) => {

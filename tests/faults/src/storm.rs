@@ -72,7 +72,8 @@ pub struct Say {
 struct Promise {
     /// What is there for certain, `None` for nothing.
     acknowledged: Option<u64>,
-    /// What may be there instead.
+    /// What may be there instead, where a write has begun.
+    #[expect(clippy::option_option, reason = "the outer one is whether, the inner one is what: `None` for nothing")]
     begun: Option<Option<u64>>,
 }
 

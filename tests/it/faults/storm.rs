@@ -164,8 +164,8 @@ async fn write_until_killed(served: &mut Binary, promises: &Promises, first_vers
     };
     let address = served.address;
     let clients = KINDS.map(|kind| write(address, kind, promises, &acknowledged, first_version));
-    let [a, b, c, d, e, f, g] = clients;
-    tokio::join!(killed, a, b, c, d, e, f, g);
+    let [first, second, third, fourth, fifth, sixth, seventh] = clients;
+    tokio::join!(killed, first, second, third, fourth, fifth, sixth, seventh);
     served.wait();
 }
 

@@ -260,10 +260,8 @@ impl Collector {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        match tokio::time::timeout(Duration::from_secs(30), found).await {
-            Ok(found) => found,
-            Err(_) => panic!("the collector got {:#?}", self.spans()),
-        }
+        let found = tokio::time::timeout(Duration::from_secs(30), found).await;
+        found.unwrap_or_else(|_| panic!("the collector got {:#?}", self.spans()))
     }
 }
 

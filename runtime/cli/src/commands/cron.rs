@@ -7,9 +7,8 @@ use aerostack_bindings::{Clock, SystemClock};
 use aerostack_config::Worker as WorkerConfig;
 use aerostack_cron::minute_text;
 use aerostack_isolate::{Event, Worker};
-use aerostack_telemetry::metrics::Metrics;
+
 use aerostack_telemetry::{LogFormat, Role, Terminal};
-use aerostack_trace::Tracer;
 use anyhow::{Context as _, bail};
 
 use crate::commands::choice::ResourceArguments;
@@ -17,6 +16,7 @@ use crate::commands::table::{self, Cell};
 use crate::commands::{AlreadyPrinted, output, paint, say};
 use crate::events::WorkerEvents;
 use crate::logs::milliseconds;
+use crate::observed::Observed;
 use crate::project::{Project, frame_style};
 use crate::running::{Face, hide_secrets};
 

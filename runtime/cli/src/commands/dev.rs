@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use aerostack_config::{Config, ProcessEnvironment};
@@ -58,7 +57,6 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
         return Err(AlreadyPrinted.into());
     };
 
-    status.serves(dev.served());
     let address = bound.address;
     let server = Server::start(
         bound.listener,

@@ -62,7 +62,7 @@ impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut page = Page(encoder);
         let workers: Vec<Arc<WorkerMetrics>> = self.metrics.workers().values().cloned().collect();
-        write_workers(&mut page, &workers, &self.server_breaches)?;
+        write_workers(&mut page, &workers, &self.metrics.server_breaches)?;
         write_calls(&mut page, &self.metrics)?;
         write_events(&mut page, &self.metrics)?;
         write_queues(&mut page, &self.queues)?;

@@ -262,7 +262,9 @@ mod tests {
         let metrics = WorkerMetrics::new("shop");
         let memory = IsolateMemory { heap_used: 10, heap_committed: 20, external: 5 };
         let isolates = [metrics.isolate_started(), metrics.isolate_started()];
-        isolates.iter().for_each(|isolate| isolate.looked_at(memory));
+        for isolate in &isolates {
+            isolate.looked_at(memory);
+        }
         let both = IsolateMemory { heap_used: 20, heap_committed: 40, external: 10 };
         assert_eq!(metrics.isolates_running(), (2, both));
         drop(isolates);

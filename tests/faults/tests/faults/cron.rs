@@ -131,7 +131,11 @@ pub(crate) fn trial() -> Trial {
             minutes.fatal.insert(minutes.clock);
             for entry in std::fs::read_dir(folder.path().join("cron")).into_iter().flatten() {
                 let name = entry?.file_name();
-                assert!(["handled", "handled.new"].iter().any(|known| name == *known), "{name:?} is left over");
+                assert!(
+                    ["handled", "handled.new"].iter().any(|known| name == *known),
+                    "{} is left over",
+                    name.display()
+                );
             }
         }
         let first = minutes.first.ok_or("no child came so far as to set its trigger")?;

@@ -1,3 +1,4 @@
+use std::fs;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 

@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::path::Path;
 
 use aerostack_database::{Cell, DatabaseDriver, Sqlite, Statement, StatementResult, Value, script};
@@ -99,7 +100,8 @@ impl Storm for Scripts {
         write_until_killed(KEYS, say, async |key, version| {
             let mut text = format!("{GROUPS};\n{INDEX};\nDELETE FROM groups WHERE key = '{key}';\n");
             for place in 0..version.map_or(0, |_| GROUP) {
-                text += &format!("INSERT INTO groups VALUES ('{key}', {place}, {});\n", version.unwrap_or(0));
+                let version = version.unwrap_or(0);
+                _ = writeln!(text, "INSERT INTO groups VALUES ('{key}', {place}, {version});");
             }
             script::execute(&file, &text).expect("the script goes through");
         });

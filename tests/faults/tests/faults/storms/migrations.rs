@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -68,7 +69,7 @@ fn write_files(folder: &Path) -> Result<(), Failed> {
         let mut text =
             format!("CREATE TABLE t{number} (place INTEGER);\nCREATE INDEX i{number} ON t{number} (place);\n");
         for place in 0..ROWS {
-            text += &format!("INSERT INTO t{number} VALUES ({place});\n");
+            _ = writeln!(text, "INSERT INTO t{number} VALUES ({place});");
         }
         std::fs::write(folder.join(format!("migrations/{number:04}_t.sql")), text)?;
     }
