@@ -95,6 +95,8 @@ impl TestServer {
         metrics: Arc<Metrics>,
     ) -> Self {
         let breaches = Arc::new(Breaches::default());
+        let counted = breaches.clone();
+        metrics.count_server_breaches_by(Box::new(move || counted.counts()));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
         let route = |prefix: &str, worker: &TestWorker| Route {

@@ -152,6 +152,8 @@ impl WorkerSetup {
             Arc::new(SqliteQueues::open(&options, self.clock.clone()).expect("queues can be opened"));
         let ai = Arc::new(ScriptedAi::default());
         let breaches = Arc::new(Breaches::default());
+        let counted = breaches.clone();
+        self.metrics.worker("test").count_breaches_by(Box::new(move || counted.counts()));
         let version = self.version(&state, log.clone(), queues.clone(), ai.clone(), breaches.clone());
         let worker = Arc::new(Worker::start(version, isolates).await?);
         Ok(TestWorker { worker, log, queues, ai, breaches, state })

@@ -158,8 +158,9 @@ const PATIENCE_WHILE_DRAINING: Duration = Duration::from_secs(2);
 
 /// Serves a connection that came after the shutdown had begun. Nothing waits for it to end.
 pub(crate) async fn serve_draining(stream: TcpStream, shared: Arc<Shared>, peer: SocketAddr) {
-    let service = tower::service_fn(move |request: Request<Incoming>| {
+    let service = tower::service_fn(move |mut request: Request<Incoming>| {
         let admin = shared.admin.clone();
+        request.extensions_mut().insert(Peer(peer.ip()));
         async move {
             if request.uri().path().starts_with(ADMIN_PREFIX) {
                 return admin.oneshot(request.map(axum::body::Body::new)).await;

@@ -125,7 +125,7 @@ fn requests(trials: &mut Vec<Trial>) {
         let server = TestServer::of(WorkerSetup::of("export default { fetch: () => new Response('x') }"), limits).await;
         assert_eq!(send(server.address, "POST", "/", &[], b"longer than ten").await.status, 413);
         let page = Page::of(server.address).await;
-        assert_eq!(page.count(r#"aerostack_limit_breaches_total{worker="test",limit="request_body_mb"}"#), 1);
+        assert_eq!(page.count(r#"aerostack_limit_breaches_total{worker="",limit="request_body_mb"}"#), 1);
         assert_eq!(page.count(r#"aerostack_requests_total{worker="test",status="4xx"}"#), 1);
     }));
 }
