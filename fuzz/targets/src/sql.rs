@@ -43,12 +43,21 @@ pub(crate) fn target(data: &[u8]) {
             assert_eq!(rows[0].cells, [Cell::Integer(0)], "a batch that failed has happened");
         }
     });
+    if may_make_files(&text) {
+        return;
+    }
     let before = script::execute(&file, "SELECT count(*) FROM sqlite_schema").expect("a script goes through");
     if let Err(error) = script::execute(&file, &format!("CREATE TABLE of_script (a);\n{text}")) {
         assert!(error.line.is_none_or(|line| line <= text.matches('\n').count() + 2), "{error}");
         let after = script::execute(&file, "SELECT count(*) FROM sqlite_schema").expect("a script goes through");
         assert_eq!(before[0].cells, after[0].cells, "a script that failed has left something");
     }
+}
+
+/// A script is its owner's and may make other databases, which would lie in the folder that the fuzzer runs in.
+fn may_make_files(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.contains("attach") || text.contains("vacuum")
 }
 
 /// Where files cost no disk, where the system has such a place.
