@@ -1,16 +1,18 @@
 //! What drivers that keep their state in a SQLite file have in common: opening it, and telling the user why it cannot be used.
 //!
-//! Not for the databases of users, which are `bindings/database`'s: those have other rules, but for [`OpenedFile`].
+//! Not for the databases of users, which are `bindings/database`'s: those have other rules, but for [`OpenedFile`] and [`patiently`].
 
 mod opened;
+mod patience;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aerostack_bindings::{Error, ErrorKind, Result, make_state_folder};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use opened::OpenedFile;
+pub use patience::patiently;
 
 /// A kind of state file: how it is made, and the words messages have for it.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +35,8 @@ pub struct StateFile {
 
 /// How long opening waits for another process.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often it looks meanwhile.
+const OPEN_PAUSE: Duration = Duration::from_millis(5);
 
 enum Layout {
     Current,
@@ -50,7 +54,10 @@ impl StateFile {
         self.make_folder(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(|error| self.cannot_open(path, error))?;
-        match self.prepare_patiently(&connection).map_err(|error| self.cannot_open(path, error))? {
+        let prepared = connection
+            .busy_timeout(OPEN_TIMEOUT)
+            .and_then(|()| patiently(OPEN_TIMEOUT, OPEN_PAUSE, || self.prepare(&connection)));
+        match prepared.map_err(|error| self.cannot_open(path, error))? {
             Layout::Current => Ok(connection),
             Layout::WithoutWal => Err(self.no_shared_memory(path)),
             Layout::Later(version) => Err(Error::new(
@@ -115,23 +122,6 @@ impl StateFile {
             let message = format!("cannot make the folder of {} {}; {hint}", self.name, path.display());
             Error::new(ErrorKind::ConfigInvalid, message).with_source(error)
         })
-    }
-
-    /// While a new file is turned to WAL mode, SQLite refuses others at once instead of letting them wait.
-    fn prepare_patiently(&self, connection: &Connection) -> rusqlite::Result<Layout> {
-        connection.busy_timeout(OPEN_TIMEOUT)?;
-        let started = Instant::now();
-        loop {
-            match self.prepare(connection) {
-                Err(error)
-                    if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
-                        && started.elapsed() < OPEN_TIMEOUT =>
-                {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                outcome => return outcome,
-            }
-        }
     }
 
     fn prepare(&self, connection: &Connection) -> rusqlite::Result<Layout> {

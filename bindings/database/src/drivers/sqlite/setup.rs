@@ -1,15 +1,18 @@
 //! What happens once to a database file and once to each connection.
 
 use std::sync::Once;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, ffi};
+use aerostack_sqlite::patiently;
+use rusqlite::{Connection, ffi};
 
 use super::connection::Role;
 use super::statement::Prepared;
 
 /// How long opening waits for another process.
 pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often it looks meanwhile.
+const OPEN_PAUSE: Duration = Duration::from_millis(5);
 
 /// The statements that are ours, compiled once.
 pub(super) struct Control {
@@ -53,27 +56,12 @@ pub(super) fn prepare_file(connection: &Connection) -> rusqlite::Result<u32> {
         let code = ffi::Error::new(ffi::SQLITE_READONLY);
         return Err(rusqlite::Error::SqliteFailure(code, Some("attempt to write a readonly database".to_owned())));
     }
-    turn_to_log_patiently(connection)?;
+    patiently(OPEN_TIMEOUT, OPEN_PAUSE, || turn_to_log(connection))?;
     connection.execute_batch(
         "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8000; \
          PRAGMA journal_size_limit = 67108864;",
     )?;
     connection.query_row("PRAGMA page_size", [], |row| row.get(0))
-}
-
-/// While one process turns a new file to its log, SQLite refuses the others at once instead of letting them wait.
-fn turn_to_log_patiently(connection: &Connection) -> rusqlite::Result<()> {
-    let started = Instant::now();
-    loop {
-        match turn_to_log(connection) {
-            Err(error)
-                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && started.elapsed() < OPEN_TIMEOUT =>
-            {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            outcome => return outcome,
-        }
-    }
 }
 
 fn turn_to_log(connection: &Connection) -> rusqlite::Result<()> {

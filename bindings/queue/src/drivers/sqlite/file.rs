@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aerostack_bindings::{Error, ErrorKind, Result, make_state_folder};
+use aerostack_sqlite::patiently;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -154,23 +155,12 @@ fn make_folder(path: &Path) -> Result<()> {
     })
 }
 
-/// While a new file is turned to WAL mode, SQLite refuses others at once instead of letting them wait.
 fn prepare_patiently(connection: &Connection) -> rusqlite::Result<Found> {
     connection.busy_handler(Some(wait_for_lock))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // Without this, SQLite compiles a statement with `LIMIT ?` anew at each use, to plan it for the number: ten times its work.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    let started = Instant::now();
-    loop {
-        match prepare(connection) {
-            Err(error)
-                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && started.elapsed() < BUSY_TIMEOUT =>
-            {
-                std::thread::sleep(BUSY_PAUSE);
-            }
-            outcome => return outcome,
-        }
-    }
+    patiently(BUSY_TIMEOUT, BUSY_PAUSE, || prepare(connection))
 }
 
 /// Asked by SQLite while somebody else holds the lock; `true` has it try again.
