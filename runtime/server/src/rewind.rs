@@ -57,7 +57,7 @@ impl AsyncWrite for Rewind {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let Self { stream, sending, .. } = &mut *self;
         let written = Pin::new(&mut *stream).poll_write(context, bytes);
-        sending.watch(written, context, || unconfirmed_bytes(stream))
+        given_up(sending.watch(written, context, || unconfirmed_bytes(stream)), stream)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -75,10 +75,22 @@ impl AsyncWrite for Rewind {
     ) -> Poll<io::Result<usize>> {
         let Self { stream, sending, .. } = &mut *self;
         let written = Pin::new(&mut *stream).poll_write_vectored(context, slices);
-        sending.watch(written, context, || unconfirmed_bytes(stream))
+        given_up(sending.watch(written, context, || unconfirmed_bytes(stream)), stream)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
+}
+
+/// A client that takes nothing is not sent what the system holds for it either: closing then breaks the connection at once, and its
+/// memory is free.
+fn given_up<T>(written: Poll<io::Result<T>>, stream: &TcpStream) -> Poll<io::Result<T>> {
+    if let Poll::Ready(Err(error)) = &written
+        && error.kind() == io::ErrorKind::TimedOut
+        && let Err(error) = stream.set_zero_linger()
+    {
+        tracing::debug!(%error, "a socket option was refused");
+    }
+    written
 }
