@@ -28,6 +28,7 @@ const {
   MapPrototypeDelete,
   MapPrototypeGet,
   MapPrototypeSet,
+  ObjectAssign,
   ObjectDefineProperty,
   ObjectPrototypeIsPrototypeOf,
   PromisePrototypeThen,
@@ -68,15 +69,13 @@ const bindings = {
   vectorize: core.loadExtScript("ext:aerostack/bindings/vectorize.ts").createVectorize,
 };
 
-const TEXT_CONTENT_TYPE = "text/plain;charset=UTF-8";
+// As the ops take headers: name and value, each with a line feed. Those that nearly every answer has are made once.
+const TEXT_HEADERS = "content-type\ntext/plain;charset=UTF-8\n";
+const JSON_HEADERS = "content-type\napplication/json\n";
 
 // What deno_fetch's Request reads from (its InnerRequest), answered from the Rust side on demand.
 class IncomingRequest {
   methodInner: string;
-  redirectMode = "manual";
-  redirectCount = 0;
-  clientRid = null;
-  blobUrlEntry = null;
   #invocation: number;
   #hasBody: boolean;
   #url: string | undefined;
@@ -151,16 +150,22 @@ class IncomingRequest {
   }
 }
 
+// The same for all, so not in each.
+ObjectAssign(IncomingRequest.prototype, { redirectMode: "manual", redirectCount: 0, clientRid: null, blobUrlEntry: null });
+
 // Invocations whose `request.signal` somebody holds.
 const cancellable = new SafeMap();
 
 class ExecutionContext {
-  props = {};
   #invocation: number;
+  #props: object | undefined;
 
   constructor(invocation: number) {
     this.#invocation = invocation;
-    ObjectDefineProperty(this, "props", { __proto__: null, enumerable: false });
+  }
+
+  get props() {
+    return this.#props ??= {};
   }
 
   waitUntil(promise: unknown) {
@@ -206,13 +211,12 @@ function respond(invocation: number, response: unknown) {
   if (status !== 0) {
     const body = response[serveFastBodyKey];
     const kind = response[serveFastHeaderKindKey];
-    const contentType = kind === SERVE_FAST_HEADER_NONE
+    response[serveFastConsumedKey] = true;
+    const headers = kind === SERVE_FAST_HEADER_NONE
       ? ""
       : kind === SERVE_FAST_HEADER_DEFAULT_TEXT
-      ? TEXT_CONTENT_TYPE
-      : response[serveFastContentTypeKey];
-    response[serveFastConsumedKey] = true;
-    const headers = contentType === "" ? "" : `content-type\n${contentType}\n`;
+      ? TEXT_HEADERS
+      : contentTypeHeaders(response[serveFastContentTypeKey]);
     return respondStatic(invocation, status, headers, body);
   }
   const inner = toInnerResponse(response);
@@ -243,6 +247,10 @@ function respond(invocation: number, response: unknown) {
     op_report_uncaught(invocation, error, false);
   });
   return op_invocation_respond_stream(invocation, inner.status, headers, rid);
+}
+
+function contentTypeHeaders(contentType: string) {
+  return contentType === "application/json" ? JSON_HEADERS : `content-type\n${contentType}\n`;
 }
 
 function respondStatic(invocation: number, status: number, headers: string, body: unknown) {

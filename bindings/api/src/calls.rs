@@ -1,6 +1,7 @@
-use std::future::{Future, pending};
-use std::pin::Pin;
+use std::future::{Future, pending, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use crate::{Error, ErrorKind, Result};
@@ -72,12 +73,14 @@ impl Calls {
     ) -> Result<T> {
         let caller = self.observer.started(kind)?;
         let started = Instant::now();
-        let outcome = match tokio::time::timeout(self.deadline, call).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Error::new(
-                ErrorKind::Timeout,
-                format!("{kind} call {op} on {binding} took longer than {} s", self.deadline.as_secs()),
-            )),
+        let mut call = pin!(call);
+        // Many are over at once; they need no timer.
+        let outcome = match poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => tokio::time::timeout(self.deadline, call).await.unwrap_or_else(|_| {
+                let text = format!("{kind} call {op} on {binding} took longer than {} s", self.deadline.as_secs());
+                Err(Error::new(ErrorKind::Timeout, text))
+            }),
         };
         let error = outcome.as_ref().err().map(Error::kind);
         if let Err(error) = &outcome {

@@ -125,5 +125,5 @@ fn text(text: &str) -> Value {
 }
 
 fn text_cell(text: &str) -> Cell {
-    Cell::Text(text.to_owned())
+    Cell::Text(text.into())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use aerostack_bindings::Result;
 use async_trait::async_trait;
+use compact_str::CompactString;
 
 /// What every database behind a `DB` binding can do. Knows neither V8 nor TOML.
 ///
@@ -97,8 +98,8 @@ pub enum Cell {
     Integer(i64),
     /// REAL
     Real(f64),
-    /// TEXT; bytes that are not UTF-8 are replaced by U+FFFD.
-    Text(String),
+    /// TEXT; bytes that are not UTF-8 are replaced by U+FFFD. A short one needs no memory of its own: most are.
+    Text(CompactString),
     /// BLOB
     Blob(Vec<u8>),
 }

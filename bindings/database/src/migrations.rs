@@ -180,7 +180,7 @@ impl Migrations {
         let all = format!("SELECT name, applied_at FROM {}", quoted(&self.table));
         let (result, _) = connection.run_first(&all, &[]).map_err(|refusal| refusal.error)?;
         let text = |cell: &Cell| match cell {
-            Cell::Text(text) => text.clone(),
+            Cell::Text(text) => text.to_string(),
             _ => String::new(),
         };
         Ok(result
@@ -285,10 +285,7 @@ mod tests {
         write(&migrations, "0001_a.sql", "CREATE TABLE t (a);");
         migrations.apply().unwrap();
         let columns = "SELECT group_concat(name || ' ' || type, ', ') FROM pragma_table_info('d1_migrations')";
-        assert_eq!(
-            one_cell(&migrations, columns),
-            Cell::Text("id INTEGER, name TEXT, applied_at TIMESTAMP".to_owned())
-        );
+        assert_eq!(one_cell(&migrations, columns), Cell::Text("id INTEGER, name TEXT, applied_at TIMESTAMP".into()));
     }
 
     #[test]
@@ -305,7 +302,7 @@ mod tests {
                 &migrations,
                 "SELECT group_concat(name) FROM sqlite_master WHERE name IN ('good', 'bad', 'later')"
             ),
-            Cell::Text("good".to_owned())
+            Cell::Text("good".into())
         );
         assert_eq!(migrations.list().unwrap().iter().filter(|m| m.applied_at.is_some()).count(), 1);
     }

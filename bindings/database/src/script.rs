@@ -73,7 +73,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(results.len(), 4);
-        assert_eq!(results[3].cells, [Cell::Text(";".to_owned())]);
+        assert_eq!(results[3].cells, [Cell::Text(";".into())]);
     }
 
     #[test]

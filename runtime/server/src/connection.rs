@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -69,57 +69,57 @@ pub(crate) async fn serve(
         async move { Ok::<_, Infallible>(connection.answer(request).await) }
     });
     let io = TokioIo::new(io);
+    let ends = async {
+        tokio::select! {
+            () = stopped(&mut shutdown) => {}
+            () = socket.idle_for(limits.header_timeout) => {}
+        }
+    };
     let served = if speaks_http2 {
-        let mut served = pin!(
-            http2::Builder::new(LocalExecutor)
-                .timer(TokioTimer::new())
-                .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-                .max_concurrent_streams(HTTP2_STREAMS)
-                .max_pending_accept_reset_streams(HTTP2_RESET_STREAMS)
-                .max_local_error_reset_streams(HTTP2_RESET_STREAMS)
-                .max_send_buf_size(HTTP2_SEND_BUFFER_BYTES)
-                .initial_connection_window_size(HTTP2_WINDOW_BYTES)
-                .initial_stream_window_size(HTTP2_WINDOW_BYTES)
-                .keep_alive_interval(limits.header_timeout)
-                .serve_connection(io, service)
-        );
-        tokio::select! {
-            biased;
-            ended = served.as_mut() => ended,
-            () = stopped(&mut shutdown) => {
-                served.as_mut().graceful_shutdown();
-                served.await
-            }
-            () = socket.idle_for(limits.header_timeout) => {
-                served.as_mut().graceful_shutdown();
-                if socket.was_asked() {
-                    served.await
-                } else {
-                    // It may have stopped in the middle of its first words, and would never hear the goodbye.
-                    tokio::time::timeout(limits.header_timeout, served).await.unwrap_or(Ok(()))
-                }
-            }
-        }
+        let served = http2::Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .max_concurrent_streams(HTTP2_STREAMS)
+            .max_pending_accept_reset_streams(HTTP2_RESET_STREAMS)
+            .max_local_error_reset_streams(HTTP2_RESET_STREAMS)
+            .max_send_buf_size(HTTP2_SEND_BUFFER_BYTES)
+            .initial_connection_window_size(HTTP2_WINDOW_BYTES)
+            .initial_stream_window_size(HTTP2_WINDOW_BYTES)
+            .keep_alive_interval(limits.header_timeout)
+            .serve_connection(io, service);
+        see_out(served, |served| served.graceful_shutdown(), ends, &socket, limits.header_timeout).await
     } else {
-        let mut served = pin!(
-            http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(limits.header_timeout)
-                .max_buf_size(limits.header_bytes)
-                .serve_connection(io, service)
-        );
-        tokio::select! {
-            biased;
-            ended = served.as_mut() => ended,
-            () = stopped(&mut shutdown) => {
-                served.as_mut().graceful_shutdown();
-                served.await
-            }
-        }
+        let served = http1::Builder::new()
+            // hyper's would set a timer for every request; `OpenSocket::idle_for` needs one for each time that it is over.
+            .header_read_timeout(None)
+            .max_buf_size(limits.header_bytes)
+            .serve_connection(io, service);
+        see_out(served, |served| served.graceful_shutdown(), ends, &socket, limits.header_timeout).await
     };
     if let Err(error) = served {
         tracing::debug!(%peer, %error, "connection ended with an error");
     }
+}
+
+/// Serves until the connection ends, or `ends` says that it should: then what was asked is still answered.
+async fn see_out<C: Future<Output = hyper::Result<()>>>(
+    served: C,
+    say_goodbye: impl FnOnce(Pin<&mut C>),
+    ends: impl Future<Output = ()>,
+    socket: &OpenSocket,
+    patience: Duration,
+) -> hyper::Result<()> {
+    let mut served = pin!(served);
+    tokio::select! {
+        biased;
+        ended = served.as_mut() => return ended,
+        () = ends => say_goodbye(served.as_mut()),
+    }
+    if socket.was_asked() {
+        return served.await;
+    }
+    // It may have stopped in the middle of its first words, and would never hear the goodbye.
+    tokio::time::timeout(patience, served).await.unwrap_or(Ok(()))
 }
 
 /// Serves a connection whose first request is for no worker: admin routes, and paths nothing is mounted at.
@@ -307,10 +307,15 @@ impl Connection {
             Ok(url) => url,
             Err(problem) => return (plain(StatusCode::BAD_REQUEST, problem), Costs::default()),
         };
-        let fault = Arc::new(BodyFault::new());
-        let body = match self.read_body(body, &fault).await {
-            Ok(body) => body,
-            Err(refused) => return (refused, Costs::default()),
+        let mut fault = None;
+        let body = if body.is_end_stream() {
+            RequestBody::Empty
+        } else {
+            let fault = fault.insert(Arc::new(BodyFault::new()));
+            match self.read_body(body, fault).await {
+                Ok(body) => body,
+                Err(refused) => return (refused, Costs::default()),
+            }
         };
         // Only a proxy on this machine may say whom it speaks for; anybody else could claim any address.
         if !self.peer.is_near() || !parts.headers.contains_key("cf-connecting-ip") {
@@ -326,7 +331,7 @@ impl Connection {
             let answered = route.worker.fetch(request).await;
             answered.map(|answer| (answer.response.map(ServerBody::Remote), answer.costs))
         };
-        match (outcome, fault.get()) {
+        match (outcome, fault.as_ref().and_then(|fault| fault.get())) {
             (Ok(answered), _) => answered,
             (Err(Failure::Exception(_)), Some((status, text))) => (body_refused(*status, text), Costs::default()),
             (Err(failure), _) => {
@@ -349,9 +354,6 @@ impl Connection {
 
     /// Takes a small body that is there already as a whole, so that the handler need not wait for it; others stream.
     async fn read_body(&self, body: Incoming, fault: &Arc<BodyFault>) -> Result<RequestBody, Response<ServerBody>> {
-        if body.is_end_stream() {
-            return Ok(RequestBody::Empty);
-        }
         let limits = &self.shared.limits;
         let announced = body.size_hint().exact();
         if announced.is_some_and(|length| length > limits.body_bytes) {

@@ -47,16 +47,15 @@ impl OpenSocket {
         self.asked.load(Ordering::Relaxed) > 0
     }
 
-    /// Resolves once nothing was asked for `timeout` and everything is answered. HTTP/1 has a timeout of hyper's for that, HTTP/2
-    /// has none.
+    /// Resolves once nothing was asked for `timeout`, or half as long again, and the answer to everything has begun.
     pub(crate) async fn idle_for(&self, timeout: Duration) {
+        let mut idle_looks = 0;
         let mut seen = self.asked.load(Ordering::Relaxed);
-        loop {
-            tokio::time::sleep(timeout).await;
+        while idle_looks < 2 {
+            tokio::time::sleep(timeout / 2).await;
             let before = std::mem::replace(&mut seen, self.asked.load(Ordering::Relaxed));
-            if self.answering.load(Ordering::Relaxed) == 0 && before == seen {
-                return;
-            }
+            let is_idle = self.answering.load(Ordering::Relaxed) == 0 && before == seen;
+            idle_looks = if is_idle { idle_looks + 1 } else { 0 };
         }
     }
 }

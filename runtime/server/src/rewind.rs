@@ -73,6 +73,10 @@ impl AsyncWrite for Rewind {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let mut joined = [0; SMALL_BYTES];
+        if let Some(joined) = join(slices, &mut joined) {
+            return self.poll_write(context, joined);
+        }
         let Self { stream, sending, .. } = &mut *self;
         let written = Pin::new(&mut *stream).poll_write_vectored(context, slices);
         given_up(sending.watch(written, context, || unconfirmed_bytes(stream)), stream)
@@ -81,6 +85,19 @@ impl AsyncWrite for Rewind {
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
+}
+
+/// Up to this size a head and its body are put together: the system takes one slice faster than a list.
+const SMALL_BYTES: usize = 1024;
+
+/// All slices as one, where they fit.
+fn join<'a>(slices: &[io::IoSlice<'_>], room: &'a mut [u8; SMALL_BYTES]) -> Option<&'a [u8]> {
+    let mut end = 0;
+    for slice in slices {
+        room.get_mut(end..end + slice.len())?.copy_from_slice(slice);
+        end += slice.len();
+    }
+    Some(&room[..end])
 }
 
 /// A client that takes nothing is not sent what the system holds for it either: closing then breaks the connection at once, and its

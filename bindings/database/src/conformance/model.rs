@@ -50,8 +50,10 @@ fn agrees_with_model(place: &Place) -> Outcome {
                     _ => prop_assert!(false, "{:?}: found {:?}, expected {:?}", operation, found, expected),
                 }
                 let rows = place.cells("SELECT id, name FROM t ORDER BY id").map_err(fail)?;
-                let expected: Vec<Cell> =
-                    model.iter().flat_map(|(id, name)| [Cell::Integer(*id), Cell::Text(name.clone())]).collect();
+                let expected: Vec<Cell> = model
+                    .iter()
+                    .flat_map(|(id, name)| [Cell::Integer(*id), Cell::Text(name.as_str().into())])
+                    .collect();
                 prop_assert_eq!(rows, expected, "rows after {:?}", operation);
             }
             Ok(())

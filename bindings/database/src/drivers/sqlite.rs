@@ -272,7 +272,7 @@ impl Core {
             return Ok(lease);
         }
         let reader = Connection::open(&self.path, Role::Reader).map_err(|source| cannot_open(&self.path, source))?;
-        Ok(self.readers.lend(reader))
+        Ok(self.readers.lend(Box::new(reader)))
     }
 
     /// Has the write-ahead log moved into the file by a blocking thread when it has grown long enough.

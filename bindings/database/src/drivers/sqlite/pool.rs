@@ -14,15 +14,18 @@ pub(super) struct Pool {
 }
 
 struct Idle {
-    connections: Vec<Connection>,
-    /// Threads that have waited so long that nobody may overtake them any more.
+    // Boxed: a connection is a kilobyte, and changes hands several times a call.
+    connections: Vec<Box<Connection>>,
+    /// Threads that wait for one. To wake nobody is a system call, too.
+    waiting: usize,
+    /// Those of them that have waited so long that nobody may overtake them any more.
     starving: usize,
 }
 
 /// A connection on loan. Goes back, without an open transaction, when dropped.
 pub(super) struct Lease<'a> {
     pool: &'a Pool,
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
 }
 
 /// Idle connections kept; more are closed when they come back.
@@ -39,7 +42,8 @@ const LOOK: Duration = Duration::from_millis(50);
 
 impl Pool {
     pub(super) fn new(connections: Vec<Connection>) -> Self {
-        Self { idle: Mutex::new(Idle { connections, starving: 0 }), freed: Condvar::new() }
+        let connections = connections.into_iter().map(Box::new).collect();
+        Self { idle: Mutex::new(Idle { connections, waiting: 0, starving: 0 }), freed: Condvar::new() }
     }
 
     /// An idle connection, if there is one.
@@ -84,7 +88,9 @@ impl Pool {
                 idle.starving += 1;
             }
             let pause = if is_starving { LOOK } else { STARVING };
+            idle.waiting += 1;
             idle = self.freed.wait_timeout(idle, pause).unwrap_or_else(PoisonError::into_inner).0;
+            idle.waiting -= 1;
         };
         if is_starving {
             idle.starving -= 1;
@@ -93,7 +99,7 @@ impl Pool {
     }
 
     /// Lends a connection that was opened just now and joins the pool when it comes back.
-    pub(super) fn lend(&self, connection: Connection) -> Lease<'_> {
+    pub(super) fn lend(&self, connection: Box<Connection>) -> Lease<'_> {
         Lease { pool: self, connection: Some(connection) }
     }
 
@@ -124,8 +130,11 @@ impl Drop for Lease<'_> {
         let mut idle = self.pool.lock();
         if idle.connections.len() < KEPT_IDLE {
             idle.connections.push(connection);
+            let is_awaited = idle.waiting > 0;
             drop(idle);
-            self.pool.freed.notify_one();
+            if is_awaited {
+                self.pool.freed.notify_one();
+            }
         }
     }
 }

@@ -214,7 +214,10 @@ impl Prepared {
                     ffi::SQLITE_TEXT => {
                         let text = ffi::sqlite3_column_text(self.raw(), column);
                         let bytes = bytes_at(text, ffi::sqlite3_column_bytes(self.raw(), column));
-                        Cell::Text(String::from_utf8_lossy(bytes).into_owned())
+                        Cell::Text(match str::from_utf8(bytes) {
+                            Ok(text) => text.into(),
+                            Err(_) => String::from_utf8_lossy(bytes).into(),
+                        })
                     }
                     ffi::SQLITE_BLOB => {
                         let blob = ffi::sqlite3_column_blob(self.raw(), column);
