@@ -8,6 +8,7 @@ import platform
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -88,38 +89,31 @@ def servers(binary, command):
     """Ours first where its binary exists, then the peers that are one program: see `miniflare` for the other."""
     found = []
     if binary.exists():
-        served = {name: case for name, case in known_cases().items() if case.isolates == "one" or command == "serve"}
-        found.append(Server("aerostack", binary, version_of(binary), starts(partial(start_aerostack, binary, command), served)))
+        start = partial(start_aerostack, binary, command)
+        found.append(Server("aerostack", binary, version_of(binary), starts(start, lambda case: case.isolates == "one" or command == "serve")))
     else:
         say(f"aerostack is left out: there is no {binary} (`./x build` makes it, --aerostack names another)")
     workerd, deno, bun = (peer_program(name) for name in ("workerd", "deno", "bun"))
-    without_binding = {name: case for name, case in known_cases().items() if case.binding is None}
-    with_database = {name: case for name, case in known_cases().items() if case.binding in (None, "DB")}
-    # workerd by itself has no database and no cache: they are built from other services around it. It runs on one thread.
-    one_thread = {name: case for name, case in without_binding.items() if case.isolates == "one"}
-    found.append(Server("workerd", workerd, version_of(workerd), starts(partial(start_workerd, workerd), one_thread)))
-    found.append(Server("deno", deno, version_of(deno), starts(partial(start_deno, deno), with_database)))
-    found.append(Server("bun", bun, version_of(bun), starts(partial(start_bun, bun), with_database)))
+    # workerd by itself has one thread, and neither a database nor a cache: those are built from other services around it.
+    found.append(Server("workerd", workerd, version_of(workerd), starts(partial(start_workerd, workerd), lambda case: case.binding is None and case.isolates == "one")))
+    found.append(Server("deno", deno, version_of(deno), starts(partial(start_deno, deno), lambda case: case.binding != "CACHE")))
+    found.append(Server("bun", bun, version_of(bun), starts(partial(start_bun, bun), lambda case: case.binding != "CACHE")))
     return found
 
 
 def miniflare():
-    """What `wrangler dev` runs: it has a database and a cache. Installs it, once."""
+    """What `wrangler dev` runs: workerd with a database and a cache. Installs it, once."""
     install_peers(MINIFLARE, MINIFLARE_PEERS)
     node = shutil.which("node")
     if node is None:
         sys.exit("node is needed to run miniflare: apt-get install nodejs")
-    served = {name: case for name, case in known_cases().items() if case.binding is not None}
     version = f"{MINIFLARE['miniflare'][1]} on Node.js {version_of(Path(node))}"
-    return Server("miniflare", Path(node), version, starts(partial(start_miniflare, node), served))
+    return Server("miniflare", Path(node), version, starts(partial(start_miniflare, node), lambda case: case.binding is not None))
 
 
-def known_cases():
-    return CASES | CURVES
-
-
-def starts(start, served):
-    return {name: partial(start, case) for name, case in served.items()}
+def starts(start, can_serve):
+    """case -> how the server is started for it, of those that it can serve"""
+    return {name: partial(start, case) for name, case in (CASES | CURVES).items() if can_serve(case)}
 
 
 def start_aerostack(binary, command, case, port, folder):
@@ -301,3 +295,16 @@ def machine_facts(found):
     ]
     lines += [f"- {server.name}: {server.version}" for server in found]
     return "\n".join(lines)
+
+
+def disk_facts(folder):
+    """On what kind of file system the folder lies, and how long it takes to flush 16 KiB at the end of a file."""
+    kind = subprocess.run(["stat", "--file-system", "--format=%T", folder], capture_output=True, text=True, check=True).stdout.strip()
+    times = []
+    with open(folder / "flush", "wb", buffering=0) as file:
+        for _ in range(50):
+            file.write(bytes(16 * 1024))
+            began = time.perf_counter()
+            os.fsync(file.fileno())
+            times.append((time.perf_counter() - began) * 1000)
+    return f"databases and caches lie on {kind}, where one flush takes {statistics.median(times):.2f} ms (median of 50)"
