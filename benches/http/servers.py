@@ -8,17 +8,17 @@ import platform
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-WORKERS = HERE / "workers"
-RECIPE = ROOT / "examples" / "rest-api"
+from cases import CASES, CURVES, HERE, RECIPE, WORKERS
+
 PEERS = HERE.parent / ".peers"
 HOST = "127.0.0.1"
 
@@ -28,13 +28,17 @@ PACKAGES = {
     "deno": ("deno", "2.9.6", "@deno/linux-x64-glibc/deno"),
     "bun": ("bun", "1.4.5", "@oven/bun-linux-x64/bin/bun"),
 }
+# In a folder of its own: it brings another workerd.
+MINIFLARE = {"miniflare": ("miniflare", "4.20260730.0", "miniflare/dist/src/index.js")}
+MINIFLARE_PEERS = PEERS / "miniflare"
+MIGRATION = RECIPE / "migrations" / "0001_create_items.sql"
 START_LIMIT_S = 20
 REQUEST_LIMIT_S = 30
 
 
 @dataclass
 class Server:
-    """One program under one case (`hello` or `items`)."""
+    """One program, and how it is started for each of the cases that it can serve."""
 
     name: str
     program: Path
@@ -82,52 +86,84 @@ def default_binary():
 
 
 def servers(binary, command):
-    """Ours first where its binary exists, then the peers."""
+    """Ours first where its binary exists, then the peers that are one program: see `miniflare` for the other."""
     found = []
     if binary.exists():
-        found.append(Server("aerostack", binary, version_of(binary), aerostack_cases(binary, command)))
+        start = partial(start_aerostack, binary, command)
+        found.append(Server("aerostack", binary, version_of(binary), starts(start, lambda case: case.isolates == "one" or command == "serve")))
     else:
         say(f"aerostack is left out: there is no {binary} (`./x build` makes it, --aerostack names another)")
     workerd, deno, bun = (peer_program(name) for name in ("workerd", "deno", "bun"))
-
-    def run_workerd(port, _folder):
-        return [workerd, "serve", WORKERS / "hello.capnp", "--socket-addr", f"http={HOST}:{port}"], WORKERS, {}
-
-    def run_deno(file):
-        def run(port, folder):
-            environment = {"DATABASE_FILE": str(folder / "items.sqlite"), "DENO_DIR": str(PEERS / "deno-dir"), "DENO_NO_UPDATE_CHECK": "1"}
-            return [deno, "serve", "--no-check", "--allow-all", "--host", HOST, "--port", str(port), WORKERS / file], WORKERS, environment
-        return run
-
-    def run_bun(file):
-        def run(port, folder):
-            return [bun, "run", WORKERS / file], WORKERS, {"PORT": str(port), "DATABASE_FILE": str(folder / "items.sqlite"), "NODE_ENV": "production"}
-        return run
-
-    # workerd by itself has no D1: that is built from other services of Cloudflare's around it.
-    found.append(Server("workerd", workerd, version_of(workerd), {"hello": run_workerd}))
-    found.append(Server("deno", deno, version_of(deno), {"hello": run_deno("hello.js"), "items": run_deno("items.deno.ts")}))
-    found.append(Server("bun", bun, version_of(bun), {"hello": run_bun("hello.bun.js"), "items": run_bun("items.bun.ts")}))
+    # workerd by itself has one thread, and neither a database nor a cache: those are built from other services around it.
+    found.append(Server("workerd", workerd, version_of(workerd), starts(partial(start_workerd, workerd), lambda case: case.binding is None and case.isolates == "one")))
+    found.append(Server("deno", deno, version_of(deno), starts(partial(start_deno, deno), lambda case: case.binding != "CACHE")))
+    found.append(Server("bun", bun, version_of(bun), starts(partial(start_bun, bun), lambda case: case.binding != "CACHE")))
     return found
 
 
-def aerostack_cases(binary, command):
-    def run(port, folder):
-        return [binary, command, "--host", HOST, "--port", str(port)], folder, {}
+def miniflare():
+    """What `wrangler dev` runs: workerd with a database and a cache. Installs it, once."""
+    install_peers(MINIFLARE, MINIFLARE_PEERS)
+    node = shutil.which("node")
+    if node is None:
+        sys.exit("node is needed to run miniflare: apt-get install nodejs")
+    version = f"{MINIFLARE['miniflare'][1]} on Node.js {version_of(Path(node))}"
+    return Server("miniflare", Path(node), version, starts(partial(start_miniflare, node), lambda case: case.binding is not None))
 
-    def hello(port, folder):
-        if not (folder / "aerostack.toml").exists():
-            (folder / "src").mkdir()
-            shutil.copy(WORKERS / "hello.js", folder / "src" / "index.js")
-            (folder / "aerostack.toml").write_text('name = "hello"\nmain = "src/index.js"\n')
-        return run(port, folder)
 
-    def items(port, folder):
-        if not (folder / "aerostack.toml").exists():
-            shutil.copytree(RECIPE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".aerostack"))
-        return run(port, folder)
+def starts(start, can_serve):
+    """case -> how the server is started for it, of those that it can serve"""
+    return {name: partial(start, case) for name, case in (CASES | CURVES).items() if can_serve(case)}
 
-    return {"hello": hello, "items": items}
+
+def start_aerostack(binary, command, case, port, folder):
+    if not (folder / "aerostack.toml").exists():
+        make_project(binary, case, folder)
+    arguments = [binary, command, "--host", HOST, "--port", str(port)]
+    if command == "serve":
+        # A line for each request is what the peers do not write.
+        arguments.append("--quiet")
+        if case.isolates == "one":
+            arguments += ["--isolates", "1"]
+    return arguments, folder, {}
+
+
+def make_project(binary, case, folder):
+    """The case's worker as a project, with the tables of the recipe where it needs a database."""
+    source = folder / "src" / f"index{case.worker.suffix}"
+    source.parent.mkdir()
+    shutil.copy(case.worker, source)
+    (folder / "aerostack.toml").write_text(f'name = "bench"\nmain = "src/{source.name}"\n')
+    if case.binding == "DB":
+        shutil.copytree(MIGRATION.parent, folder / "migrations")
+        # `serve` does not migrate.
+        subprocess.run([binary, "db", "migrate", "apply"], cwd=folder, check=True, capture_output=True)
+
+
+def start_workerd(workerd, case, port, folder):
+    shutil.copy(case.worker, folder / "worker.js")
+    shutil.copy(WORKERS / "worker.capnp", folder)
+    return [workerd, "serve", folder / "worker.capnp", "--socket-addr", f"http={HOST}:{port}"], folder, {}
+
+
+def start_deno(deno, case, port, folder):
+    environment = {"WORKER": str(case.worker), "DATABASE_FILE": str(folder / "bench.sqlite"), "DENO_DIR": str(PEERS / "deno-dir"), "DENO_NO_UPDATE_CHECK": "1"}
+    main = case.worker if case.binding is None else WORKERS / "database.deno.ts"
+    parallel = ["--parallel"] if case.isolates == "cores" else []
+    return [deno, "serve", *parallel, "--no-check", "--allow-all", "--host", HOST, "--port", str(port), main], WORKERS, environment
+
+
+def start_bun(bun, case, port, folder):
+    environment = {"WORKER": str(case.worker), "DATABASE_FILE": str(folder / "bench.sqlite"), "PORT": str(port), "NODE_ENV": "production"}
+    plain = "plain.bun.js" if case.isolates == "one" else "cores.bun.js"
+    return [bun, "run", WORKERS / (plain if case.binding is None else "database.bun.ts")], WORKERS, environment
+
+
+def start_miniflare(node, case, port, folder):
+    # It takes JavaScript only; Bun takes the types out.
+    script = folder / "worker.mjs"
+    subprocess.run([peer_program("bun"), "build", case.worker, "--outfile", script], check=True, capture_output=True)
+    return [node, HERE / "miniflare.mjs", MINIFLARE_PEERS, HOST, str(port), script, folder / "state", MIGRATION], HERE, {}
 
 
 def version_of(program):
@@ -175,23 +211,40 @@ class Running:
         raise RuntimeError(f"{self.name} did not answer on port {self.port} (exit status {self.process.poll()}); it said:\n{tail}")
 
     def request(self, method, path, body=None):
+        """(status, body) of a request with JSON, or without a body"""
+        if body is None:
+            status, _, data = self.exchange(method, path)
+        else:
+            status, _, data = self.exchange(method, path, json.dumps(body).encode(), {"content-type": "application/json"})
+        return status, data
+
+    def exchange(self, method, path, body=None, headers={}):
+        """(status, headers, body)"""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=REQUEST_LIMIT_S)
-        headers = {} if body is None else {"content-type": "application/json"}
-        connection.request(method, path, body=None if body is None else json.dumps(body), headers=headers)
+        connection.request(method, path, body=body, headers=headers)
         response = connection.getresponse()
         data = response.read()
         connection.close()
-        return response.status, data
+        return response.status, response.headers, data
 
     def resident_kib(self):
         """Resident memory of the process and its children, in KiB."""
+        lines = [line for process in self.processes() for line in read_or_gone(process / "status").splitlines()]
+        return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+    def cpu_seconds(self):
+        """Seconds that the process and its children have been on a core so far."""
+        # The name of a program may hold spaces; what is counted from comes after its bracket.
+        fields = [read_or_gone(process / "stat").rpartition(")")[2].split() for process in self.processes()]
+        return sum(int(user) + int(system) for *_, user, system in (each[:13] for each in fields if each)) / os.sysconf("SC_CLK_TCK")
+
+    def processes(self):
+        """Their folders in /proc."""
         group = os.getpgid(self.process.pid)
-        total = 0
-        for status in Path("/proc").glob("[0-9]*/status"):
-            with contextlib.suppress(OSError):
-                if os.getpgid(int(status.parent.name)) == group:
-                    total += sum(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmRSS:"))
-        return total
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(ProcessLookupError):
+                if os.getpgid(int(process.name)) == group:
+                    yield process
 
     def stop(self):
         with contextlib.suppress(ProcessLookupError):
@@ -221,16 +274,11 @@ def scratch(around=None):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def fill_items(server):
-    """Puts 50 rows in, by the recipe's own POST, and checks that the list has them."""
-    for number in range(50):
-        status, data = server.request("POST", "/api/items", {"name": f"Item {number}", "description": "one of fifty rows"})
-        if status != 201:
-            raise RuntimeError(f"{server.name}: POST /api/items answered {status}: {data[:200]!r}")
-    status, data = server.request("GET", "/api/items")
-    rows = json.loads(data)
-    if status != 200 or len(rows) != 50:
-        raise RuntimeError(f"{server.name}: GET /api/items answered {status} with {len(rows)} rows")
+def read_or_gone(path):
+    """The text of a file of /proc; nothing where its process has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return path.read_text()
+    return ""
 
 
 def free_port():
@@ -247,3 +295,16 @@ def machine_facts(found):
     ]
     lines += [f"- {server.name}: {server.version}" for server in found]
     return "\n".join(lines)
+
+
+def disk_facts(folder):
+    """On what kind of file system the folder lies, and how long it takes to flush 16 KiB at the end of a file."""
+    kind = subprocess.run(["stat", "--file-system", "--format=%T", folder], capture_output=True, text=True, check=True).stdout.strip()
+    times = []
+    with open(folder / "flush", "wb", buffering=0) as file:
+        for _ in range(50):
+            file.write(bytes(16 * 1024))
+            began = time.perf_counter()
+            os.fsync(file.fileno())
+            times.append((time.perf_counter() - began) * 1000)
+    return f"databases and caches lie on {kind}, where one flush takes {statistics.median(times):.2f} ms (median of 50)"

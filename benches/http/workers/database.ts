@@ -5,8 +5,12 @@ import { readFileSync } from "node:fs";
 
 const MIGRATION = new URL("../../../examples/rest-api/migrations/0001_create_items.sql", import.meta.url);
 
+// The settings of bindings/database/src/drivers/sqlite/setup.rs: same durability, same memory.
+const SETTINGS = `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;
+  PRAGMA cache_size = -8000; PRAGMA journal_size_limit = 67108864;`;
+
 export function migrate(database) {
-  database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;");
+  database.exec(SETTINGS);
   database.exec(readFileSync(MIGRATION, "utf8").replace(/CREATE (TABLE|INDEX)/g, "CREATE $1 IF NOT EXISTS"));
 }
 

@@ -1,13 +1,12 @@
-import { Database } from "bun:sqlite";
-import worker from "../../../examples/rest-api/src/index.ts";
+import { DatabaseSync } from "node:sqlite";
+import process from "node:process";
 import { databaseBinding, migrate } from "./database.ts";
 
-const database = new Database(process.env.DATABASE_FILE);
+const { default: worker } = await import(`file://${process.env.WORKER}`);
+const database = new DatabaseSync(process.env.DATABASE_FILE);
 migrate(database);
 const env = { DB: databaseBinding((sql) => database.prepare(sql)) };
 
 export default {
-  hostname: "127.0.0.1",
-  port: Number(process.env.PORT),
   fetch: (request: Request) => worker.fetch(request, env),
 };
