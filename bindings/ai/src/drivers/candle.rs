@@ -4,6 +4,7 @@
 //! hubs carry. A model is loaded at its first use, once a process, and stays.
 
 mod chat_template;
+mod compute;
 mod decoder;
 mod embedder;
 mod embedding;
@@ -55,7 +56,7 @@ pub struct CandleOptions {
     /// Further models by name, or other files for those of the catalogue: a GGUF file, or a folder with one or with an embedding
     /// model.
     pub models: BTreeMap<String, PathBuf>,
-    /// The most tokens of prompt and answer. A token of context takes memory: 128 KiB in a model of 8 thousand million weights.
+    /// The most tokens of prompt and answer. A token of context takes memory: 256 KiB in a model of 8 thousand million weights.
     pub context_limit: usize,
 }
 

@@ -6,19 +6,16 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
+use candle_core::quantized::QTensor;
 use candle_core::quantized::gguf_file::Content;
-use candle_core::quantized::{QMatMul, QTensor};
-use candle_core::{D, DType, Device, Result, Tensor, bail};
-use candle_nn::attention::{AttnMask, flash_attn};
-use candle_nn::kv_cache::KvCache;
-use candle_nn::ops::{rms_norm, softmax_last_dim};
-use candle_nn::rotary_emb::{rope, rope_i};
+use candle_core::{Device, Result, bail};
 
+use super::compute::attention::KeysAndValues;
+use super::compute::dense::ROWS;
+use super::compute::threads::{Places, pieces, rows};
+use super::compute::vectors::{add, gelu_by_tanh, multiply, rms_norm, silu, turn_halves, turn_neighbours};
 use super::gguf::Metadata;
-use super::matrix::Matrix;
-
-/// So many positions a context makes room for at a time.
-const CONTEXT_STEP: usize = 512;
+use super::matrix::{Input, Matrix};
 
 /// Every so many layers of Gemma 3 see the whole context; the others see a window.
 const GEMMA_FULL_LAYER: usize = 6;
@@ -54,10 +51,10 @@ impl Family {
 /// The weights of a model.
 pub(super) struct Decoder {
     family: Family,
-    embeddings: QMatMul,
+    embeddings: Arc<Matrix>,
     layers: Vec<Layer>,
     norm: Norm,
-    output: Matrix,
+    output: Arc<Matrix>,
     heads: usize,
     kv_heads: usize,
     head_size: usize,
@@ -67,7 +64,8 @@ pub(super) struct Decoder {
 
 /// What one generation has seen.
 pub(super) struct Context {
-    caches: Vec<KvCache>,
+    /// By layer and head.
+    caches: Vec<Vec<KeysAndValues>>,
     length: usize,
 }
 
@@ -93,11 +91,11 @@ struct Layer {
 
 struct Linear {
     weight: Matrix,
-    bias: Option<Tensor>,
+    bias: Option<Vec<f32>>,
 }
 
 struct Norm {
-    weight: Tensor,
+    weight: Vec<f32>,
     epsilon: f32,
 }
 
@@ -130,28 +128,34 @@ impl Decoder {
             Some(other) => bail!("the stretching of the context by {other} is not supported"),
         };
         // Llama 3.1 and later stretch each frequency on its own.
-        let factors = weights.plain("rope_freqs.weight")?.map(|factors| factors.to_vec1::<f32>()).transpose()?;
+        let factors = weights.plain("rope_freqs.weight")?;
         let frequencies = frequencies(head_size, base, linear_scale, factors.as_deref());
         let window = metadata.integer(&key("attention.sliding_window"));
         let local_base = metadata.float(&key("rope.local_freq_base")).unwrap_or(GEMMA_LOCAL_BASE);
+        let feed_size = metadata.required(&key("feed_forward_length"))?;
+        let query_size = heads.checked_mul(head_size).unwrap_or(0);
+        let (size, key_size) = (embedding_size, query_size / heads * kv_heads);
+        if size == 0 || query_size == 0 || feed_size == 0 {
+            bail!("the file has rows of {size}, {feed_size} and {heads} times {head_size} numbers");
+        }
         let mut layers = Vec::new();
         for index in 0..metadata.required(&key("block_count"))? {
             let windowed = family == Family::Gemma3 && (index + 1) % GEMMA_FULL_LAYER != 0;
             let at = |part: &str| format!("blk.{index}.{part}");
             layers.push(Layer {
-                attention_norm: weights.norm(&at("attn_norm"))?,
-                query: weights.linear(&at("attn_q"))?,
-                key: weights.linear(&at("attn_k"))?,
-                value: weights.linear(&at("attn_v"))?,
-                output: weights.matrix(&at("attn_output.weight"))?,
-                query_norm: weights.optional_norm(&at("attn_q_norm"))?,
-                key_norm: weights.optional_norm(&at("attn_k_norm"))?,
-                after_attention: weights.optional_norm(&at("post_attention_norm"))?,
-                feed_norm: weights.norm(&at("ffn_norm"))?,
-                gate: weights.matrix(&at("ffn_gate.weight"))?,
-                up: weights.matrix(&at("ffn_up.weight"))?,
-                down: weights.matrix(&at("ffn_down.weight"))?,
-                after_feed: weights.optional_norm(&at("post_ffw_norm"))?,
+                attention_norm: weights.norm(&at("attn_norm"), size)?,
+                query: weights.linear(&at("attn_q"), query_size, size)?,
+                key: weights.linear(&at("attn_k"), key_size, size)?,
+                value: weights.linear(&at("attn_v"), key_size, size)?,
+                output: weights.matrix(&at("attn_output.weight"), size, query_size)?,
+                query_norm: weights.optional_norm(&at("attn_q_norm"), head_size)?,
+                key_norm: weights.optional_norm(&at("attn_k_norm"), head_size)?,
+                after_attention: weights.optional_norm(&at("post_attention_norm"), size)?,
+                feed_norm: weights.norm(&at("ffn_norm"), size)?,
+                gate: weights.matrix(&at("ffn_gate.weight"), feed_size, size)?,
+                up: weights.matrix(&at("ffn_up.weight"), feed_size, size)?,
+                down: weights.matrix(&at("ffn_down.weight"), size, feed_size)?,
+                after_feed: weights.optional_norm(&at("post_ffw_norm"), size)?,
                 frequencies: if windowed {
                     self::frequencies(head_size, local_base, 1.0, None)
                 } else {
@@ -160,15 +164,14 @@ impl Decoder {
                 window: if windowed { window } else { None },
             });
         }
-        let table = Arc::new(weights.tensor("token_embd.weight")?);
+        let embeddings = Arc::new(weights.table("token_embd.weight", size)?);
         // Small models use the same matrix at both ends.
         let output = if content.tensor_infos.contains_key("output.weight") {
-            weights.matrix("output.weight")?
+            Arc::new(weights.table("output.weight", size)?)
         } else {
-            Matrix::table(Arc::clone(&table))?
+            Arc::clone(&embeddings)
         };
-        let embeddings = QMatMul::from_arc(table)?;
-        let norm = weights.norm("output_norm")?;
+        let norm = weights.norm("output_norm", size)?;
         let context_length = metadata.required(&key("context_length"))?;
         Ok(Self {
             family,
@@ -191,131 +194,145 @@ impl Decoder {
 
     /// A context that has seen nothing.
     pub(super) fn context(&self) -> Context {
-        let caches = self.layers.iter().map(|_| KvCache::new(1, CONTEXT_STEP)).collect();
-        Context { caches, length: 0 }
+        let heads = || (0..self.kv_heads).map(|_| KeysAndValues::new(self.head_size, 0)).collect();
+        Context { caches: self.layers.iter().map(|_| heads()).collect(), length: 0 }
     }
 
     /// Shows the next tokens, at least one, to a context and returns one score for each token of the vocabulary to come after
     /// them.
     pub(super) fn forward(&self, tokens: &[u32], context: &mut Context) -> Result<Vec<f32>> {
-        let count = tokens.len();
-        let mut x =
-            self.embeddings.embedding(&Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?)?.to_dtype(DType::F32)?;
+        let mut x = self.embeddings.lookup(tokens)?;
         if self.family == Family::Gemma3 {
-            x = (x * (self.embedding_size as f64).sqrt())?;
+            let factor = (self.embedding_size as f32).sqrt();
+            for number in &mut x {
+                *number *= factor;
+            }
         }
         let mut turns: Option<(&[f32], Turns)> = None;
-        for (layer, cache) in self.layers.iter().zip(&mut context.caches) {
+        for (layer, caches) in self.layers.iter().zip(&mut context.caches) {
             let turn = match turns.take() {
                 Some((frequencies, turn)) if *frequencies == layer.frequencies[..] => turn,
-                _ => Turns::new(&layer.frequencies, context.length, count)?,
+                _ => Turns::new(&layer.frequencies, context.length, tokens.len()),
             };
-            x = self.layer(layer, &x, &turn, cache, context.length)?;
+            self.layer(layer, &mut x, &turn, caches)?;
             turns = Some((&layer.frequencies, turn));
         }
-        context.length += count;
-        let last = x.narrow(1, count - 1, 1)?.contiguous()?;
-        self.output.forward(&self.norm.forward(&last)?)?.flatten_all()?.to_vec1()
+        context.length += tokens.len();
+        let last = self.norm.of(&x[(tokens.len() - 1) * self.embedding_size..]);
+        self.output.forward(&Input::new(&last))
     }
 
-    fn layer(&self, layer: &Layer, x: &Tensor, turns: &Turns, cache: &mut KvCache, seen: usize) -> Result<Tensor> {
-        let attended = self.attention(layer, &layer.attention_norm.forward(x)?, turns, cache, seen)?;
-        let x = (x + layer.after_attention.as_ref().map_or(Ok(attended.clone()), |norm| norm.forward(&attended))?)?;
-        let fed = layer.feed_norm.forward(&x)?;
-        let gate = layer.gate.forward(&fed)?;
-        let gate = if self.family == Family::Gemma3 { gate.gelu()? } else { gate.silu()? };
-        let fed = layer.down.forward(&(gate * layer.up.forward(&fed)?)?)?;
-        x + layer.after_feed.as_ref().map_or(Ok(fed.clone()), |norm| norm.forward(&fed))?
-    }
-
-    fn attention(&self, layer: &Layer, x: &Tensor, turns: &Turns, cache: &mut KvCache, seen: usize) -> Result<Tensor> {
-        let count = x.dim(1)?;
-        let split = |x: Tensor, heads: usize, norm: Option<&Norm>| {
-            let x = x.reshape((1, count, heads, self.head_size))?;
-            norm.map_or(Ok(x.clone()), |norm| norm.forward(&x))
-        };
-        let query = split(layer.query.forward(x)?, self.heads, layer.query_norm.as_ref())?;
-        let key = split(layer.key.forward(x)?, self.kv_heads, layer.key_norm.as_ref())?;
-        let value = split(layer.value.forward(x)?, self.kv_heads, None)?;
-        let query = self.turn(&query, turns)?;
-        let key = self.turn(&key, turns)?;
-        let (key, value) = cache.append(&key, &value)?;
-        let attended = self.attend(&query, &key, &value, seen, layer.window)?;
-        layer.output.forward(&attended.transpose(1, 2)?.reshape((1, count, self.heads * self.head_size))?)
-    }
-
-    /// `(1, count, heads, size)` in and `(1, heads, count, size)` out.
-    fn attend(
-        &self,
-        query: &Tensor,
-        key: &Tensor,
-        value: &Tensor,
-        seen: usize,
-        window: Option<usize>,
-    ) -> Result<Tensor> {
-        let count = query.dim(1)?;
-        let total = seen + count;
-        let scale = 1.0 / (self.head_size as f32).sqrt();
-        match window {
-            Some(window) if total > window && count == 1 => {
-                let (key, value) = (key.narrow(1, total - window, window)?, value.narrow(1, total - window, window)?);
-                flash_attn::<f32>(query, &key, &value, scale, AttnMask::Causal { kv_offset: window - 1 }, None, None)
-            }
-            Some(window) if total > window => self.attend_window(query, key, value, seen, window),
-            _ => flash_attn::<f32>(query, key, value, scale, AttnMask::Causal { kv_offset: seen }, None, None),
+    fn layer(&self, layer: &Layer, x: &mut [f32], turns: &Turns, caches: &mut [KeysAndValues]) -> Result<()> {
+        let size = self.embedding_size;
+        let mut attended = self.attention(layer, &layer.attention_norm.of(x), turns, caches)?;
+        if let Some(norm) = &layer.after_attention {
+            norm.apply(&mut attended);
         }
-    }
-
-    fn attend_window(
-        &self,
-        query: &Tensor,
-        key: &Tensor,
-        value: &Tensor,
-        seen: usize,
-        window: usize,
-    ) -> Result<Tensor> {
-        let (count, total) = (query.dim(1)?, seen + query.dim(1)?);
-        let groups = self.heads / self.kv_heads;
-        let hidden = (0..count).flat_map(|row| {
-            (0..total).map(move |column| {
-                let at = seen + row;
-                if column <= at && at - column < window { 0.0 } else { f32::NEG_INFINITY }
-            })
+        rows(x, size, |first, rows| add(rows, &attended[first * size..]));
+        let fed = layer.feed_norm.of(x);
+        let fed = Input::new(&fed);
+        let mut gate = layer.gate.forward(&fed)?;
+        let up = layer.up.forward(&fed)?;
+        let activate = if self.family == Family::Gemma3 { gelu_by_tanh } else { silu };
+        let feed_size = layer.gate.rows();
+        rows(&mut gate, feed_size, |first, rows| {
+            activate(rows);
+            multiply(rows, &up[first * feed_size..]);
         });
-        let mask = Tensor::from_iter(hidden, &Device::Cpu)?.reshape((1, 1, count, total))?;
-        let query = query.transpose(1, 2)?.contiguous()?.reshape((1, self.kv_heads, groups * count, self.head_size))?;
-        let key = key.transpose(1, 2)?.contiguous()?;
-        let value = value.transpose(1, 2)?.contiguous()?;
-        let scores = (query.matmul(&key.t()?)? * (1.0 / (self.head_size as f64).sqrt()))?;
-        let scores = scores.reshape((1, self.heads, count, total))?.broadcast_add(&mask)?;
-        let weights = softmax_last_dim(&scores)?.reshape((1, self.kv_heads, groups * count, total))?;
-        weights.matmul(&value)?.reshape((1, self.heads, count, self.head_size))
+        let mut fed = layer.down.forward(&Input::new(&gate))?;
+        if let Some(norm) = &layer.after_feed {
+            norm.apply(&mut fed);
+        }
+        rows(x, size, |first, rows| add(rows, &fed[first * size..]));
+        Ok(())
     }
 
-    fn turn(&self, x: &Tensor, turns: &Turns) -> Result<Tensor> {
-        let x = x.transpose(1, 2)?.contiguous()?;
+    fn attention(&self, layer: &Layer, x: &[f32], turns: &Turns, caches: &mut [KeysAndValues]) -> Result<Vec<f32>> {
+        let x = Input::new(x);
+        let mut query = layer.query.forward(&x)?;
+        let mut key = layer.key.forward(&x)?;
+        let value = layer.value.forward(&x)?;
+        self.turn(&mut query, layer.query_norm.as_ref(), self.heads, turns);
+        self.turn(&mut key, layer.key_norm.as_ref(), self.kv_heads, turns);
+        let kv_heads = self.kv_heads;
+        for (head, cache) in caches.iter_mut().enumerate() {
+            let keys = key.chunks_exact(self.head_size).skip(head).step_by(kv_heads);
+            let values = value.chunks_exact(self.head_size).skip(head).step_by(kv_heads);
+            keys.zip(values).for_each(|(key, value)| cache.append(key, value));
+        }
+        self.attend(&mut query, caches, layer.window);
+        layer.output.forward(&Input::new(&query))
+    }
+
+    /// Puts what the queries of the last positions get in their places.
+    fn attend(&self, queries: &mut [f32], caches: &[KeysAndValues], window: Option<usize>) {
+        let (size, heads) = (self.head_size, self.heads);
+        // The heads that share keys and values, one position after the other.
+        let group = heads / self.kv_heads;
+        let count = queries.len() / (heads * size);
+        let blocks = (count * group).div_ceil(ROWS);
+        let scale = 1.0 / (size as f32).sqrt();
+        let places = Places::of(queries);
+        pieces(caches.len() * blocks, |piece| {
+            let (head, block) = (piece / blocks, piece % blocks);
+            let cache = &caches[head];
+            let rows = block * ROWS..(count * group).min((block + 1) * ROWS);
+            let place = |row: usize| {
+                let start = (row / group * heads + head * group + row % group) * size;
+                // SAFETY: no other piece has these rows of this head, and here one is used after the other.
+                unsafe { places.at(start..start + size) }
+            };
+            let mut queries: Vec<f32> =
+                rows.clone().flat_map(|row| place(row).iter().map(|number| number * scale)).collect();
+            let seen: Vec<_> = rows
+                .clone()
+                .map(|row| {
+                    let end = cache.length() - count + row / group + 1;
+                    end.saturating_sub(window.unwrap_or(end))..end
+                })
+                .collect();
+            cache.attend(&mut queries, &seen);
+            for (row, attended) in rows.zip(queries.chunks_exact(size)) {
+                place(row).copy_from_slice(attended);
+            }
+        });
+    }
+
+    /// Turns heads by the positions of their rows.
+    fn turn(&self, x: &mut [f32], norm: Option<&Norm>, heads: usize, turns: &Turns) {
         // Llama's files have the pairs of a head side by side; the others have them half a head apart.
-        let turned = if self.family == Family::Llama {
-            rope_i(&x, &turns.cos, &turns.sin)
-        } else {
-            rope(&x, &turns.cos, &turns.sin)
-        };
-        turned?.transpose(1, 2)?.contiguous()
+        let turn = if self.family == Family::Llama { turn_neighbours } else { turn_halves };
+        rows(x, heads * self.head_size, |first, rows| {
+            if let Some(norm) = norm {
+                rms_norm(rows, &norm.weight, norm.epsilon);
+            }
+            for (row, heads) in (first..).zip(rows.chunks_exact_mut(heads * self.head_size)) {
+                let (cosines, sines) = turns.of(row);
+                heads.chunks_exact_mut(self.head_size).for_each(|head| turn(head, cosines, sines));
+            }
+        });
     }
 }
 
-/// How far positions turn the pairs of a head.
+/// How far positions turn the pairs of a head, row by row.
 struct Turns {
-    cos: Tensor,
-    sin: Tensor,
+    cosines: Vec<f32>,
+    sines: Vec<f32>,
+    pairs: usize,
 }
 
 impl Turns {
-    fn new(frequencies: &[f32], first: usize, count: usize) -> Result<Self> {
+    fn new(frequencies: &[f32], first: usize, count: usize) -> Self {
         let angles =
             (first..first + count).flat_map(|position| frequencies.iter().map(move |turn| position as f32 * turn));
-        let angles = Tensor::from_iter(angles, &Device::Cpu)?.reshape((count, frequencies.len()))?;
-        Ok(Self { cos: angles.cos()?, sin: angles.sin()? })
+        let (sines, cosines) = angles.map(f32::sin_cos).unzip();
+        Self { cosines, sines, pairs: frequencies.len() }
+    }
+
+    /// The cosines and the sines of a row.
+    fn of(&self, row: usize) -> (&[f32], &[f32]) {
+        let range = row * self.pairs..(row + 1) * self.pairs;
+        (&self.cosines[range.clone()], &self.sines[range])
     }
 }
 
@@ -329,19 +346,24 @@ fn frequencies(head_size: usize, base: f32, linear_scale: f32, factors: Option<&
 }
 
 impl Linear {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.weight.forward(x)?;
-        match &self.bias {
-            Some(bias) => x.broadcast_add(bias),
-            None => Ok(x),
+    fn forward(&self, x: &Input<'_>) -> Result<Vec<f32>> {
+        let mut x = self.weight.forward(x)?;
+        if let Some(bias) = &self.bias {
+            x.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
         }
+        Ok(x)
     }
 }
 
 impl Norm {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        debug_assert_eq!(x.dim(D::Minus1)?, self.weight.elem_count());
-        rms_norm(x, &self.weight, self.epsilon)
+    fn of(&self, x: &[f32]) -> Vec<f32> {
+        let mut x = x.to_vec();
+        self.apply(&mut x);
+        x
+    }
+
+    fn apply(&self, x: &mut [f32]) {
+        rows(x, self.weight.len(), |_, rows| rms_norm(rows, &self.weight, self.epsilon));
     }
 }
 
@@ -359,31 +381,59 @@ impl Weights<'_> {
         Ok(tensor)
     }
 
-    fn matrix(&self, name: &str) -> Result<Matrix> {
-        Matrix::new(self.tensor(name)?)
+    fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix> {
+        let matrix = self.table(name, columns)?;
+        if matrix.rows() != rows {
+            bail!("{name} has {} rows and not {rows}", matrix.rows());
+        }
+        Ok(matrix)
+    }
+
+    /// A matrix of any number of rows.
+    fn table(&self, name: &str, columns: usize) -> Result<Matrix> {
+        let tensor = self.tensor(name)?;
+        match tensor.shape().dims2()? {
+            (_, found) if found != columns => bail!("{name} has {found} columns and not {columns}"),
+            _ => Matrix::new(tensor),
+        }
     }
 
     /// A tensor as plain numbers, where it is there.
-    fn plain(&self, name: &str) -> Result<Option<Tensor>> {
+    fn plain(&self, name: &str) -> Result<Option<Vec<f32>>> {
         if !self.content.tensor_infos.contains_key(name) {
             return Ok(None);
         }
-        self.tensor(name)?.dequantize(&Device::Cpu).map(Some)
+        self.tensor(name)?.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1().map(Some)
     }
 
-    fn linear(&self, name: &str) -> Result<Linear> {
-        Ok(Linear { weight: self.matrix(&format!("{name}.weight"))?, bias: self.plain(&format!("{name}.bias"))? })
+    /// So many plain numbers, where they are there.
+    fn vector(&self, name: &str, length: usize) -> Result<Option<Vec<f32>>> {
+        let vector = self.plain(name)?;
+        match &vector {
+            Some(vector) if vector.len() != length => bail!("{name} has {} numbers and not {length}", vector.len()),
+            _ => Ok(vector),
+        }
     }
 
-    fn optional_norm(&self, name: &str) -> Result<Option<Norm>> {
-        let weight = self.plain(&format!("{name}.weight"))?;
+    fn linear(&self, name: &str, rows: usize, columns: usize) -> Result<Linear> {
+        Ok(Linear {
+            weight: self.matrix(&format!("{name}.weight"), rows, columns)?,
+            bias: self.vector(&format!("{name}.bias"), rows)?,
+        })
+    }
+
+    fn optional_norm(&self, name: &str, size: usize) -> Result<Option<Norm>> {
+        let weight = self.vector(&format!("{name}.weight"), size)?;
         Ok(weight.map(|weight| Norm { weight, epsilon: self.epsilon }))
     }
 
-    fn norm(&self, name: &str) -> Result<Norm> {
-        match self.optional_norm(name)? {
+    fn norm(&self, name: &str, size: usize) -> Result<Norm> {
+        match self.optional_norm(name, size)? {
             Some(norm) => Ok(norm),
             None => bail!("the file has no {name}.weight"),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,18 +3,19 @@
 use std::fs;
 use std::path::Path;
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, bail};
 use candle_nn::VarBuilder;
 use serde::Deserialize;
 use tokenizers::{Tokenizer, TruncationParams};
 
-use super::encoder::{Encoder, EncoderConfig};
+use super::compute::vectors::add;
+use super::encoder::{Encoder, EncoderConfig, Text};
 use crate::Pooling;
 
 /// So many texts go through the model at once at most.
 const MAX_BATCH: usize = 32;
 
-/// So many tokens go through the model at once at most, the padding included, unless one text has more.
+/// So many tokens go through the model at once at most, unless one text has more.
 const MAX_BATCH_TOKENS: usize = 4096;
 
 /// A model and what surrounds it.
@@ -24,8 +25,6 @@ pub(super) struct Embedder {
     pooling: Pooling,
     normalises: bool,
     dimensions: usize,
-    /// The token that fills the shorter texts of a batch up.
-    padding: u32,
 }
 
 /// The tokens of a text, and its place among the texts of a request.
@@ -72,14 +71,7 @@ impl Embedder {
         let lengths: Lengths = optional(folder, "sentence_bert_config.json")?.unwrap_or_default();
         let longest = lengths.max_seq_length.map_or(encoder.longest(), |length| length.min(encoder.longest()));
         let tokenizer = tokenizer(&folder.join("tokenizer.json"), longest)?;
-        Ok(Self {
-            encoder,
-            tokenizer,
-            pooling,
-            normalises,
-            dimensions: config.hidden_size,
-            padding: config.pad_token_id,
-        })
+        Ok(Self { encoder, tokenizer, pooling, normalises, dimensions: config.hidden_size })
     }
 
     fn weights(folder: &Path) -> Result<VarBuilder<'static>> {
@@ -102,27 +94,20 @@ impl Embedder {
         self.pooling
     }
 
-    /// The texts in batches of texts of like length, so that little is padded.
+    /// The texts in batches.
     pub(super) fn batches(&self, texts: Vec<String>) -> Result<Vec<Vec<Tokens>>> {
         let encodings = self.tokenizer.encode_batch(texts, true).map_err(wrapped)?;
-        let mut tokens: Vec<Tokens> = encodings
-            .into_iter()
-            .enumerate()
-            .map(|(place, encoding)| Tokens {
-                place,
-                ids: encoding.get_ids().to_vec(),
-                types: encoding.get_type_ids().to_vec(),
-            })
-            .collect();
-        tokens.sort_by_key(Tokens::len);
         let mut batches: Vec<Vec<Tokens>> = Vec::new();
-        for text in tokens {
+        let mut tokens = 0;
+        for (place, encoding) in encodings.into_iter().enumerate() {
+            let text = Tokens { place, ids: encoding.get_ids().to_vec(), types: encoding.get_type_ids().to_vec() };
+            tokens += text.len();
             match batches.last_mut() {
-                // The longest so far is this one.
-                Some(batch) if batch.len() < MAX_BATCH && (batch.len() + 1) * text.len() <= MAX_BATCH_TOKENS => {
-                    batch.push(text);
+                Some(batch) if batch.len() < MAX_BATCH && tokens <= MAX_BATCH_TOKENS => batch.push(text),
+                _ => {
+                    tokens = text.len();
+                    batches.push(vec![text]);
                 }
-                _ => batches.push(vec![text]),
             }
         }
         Ok(batches)
@@ -130,33 +115,28 @@ impl Embedder {
 
     /// Writes the vectors of a batch to their places in `values`, which has room for those of all texts.
     pub(super) fn embed(&self, batch: &[Tokens], pooling: Pooling, values: &mut [f32]) -> Result<()> {
-        let longest = batch.iter().map(Tokens::len).max().unwrap_or(0);
-        let padded = |of: fn(&Tokens) -> &[u32], with: u32| -> Result<Tensor> {
-            let rows = batch.iter().flat_map(|text| {
-                let row = of(text);
-                row.iter().copied().chain(std::iter::repeat_n(with, longest - row.len()))
-            });
-            Tensor::from_iter(rows, &Device::Cpu)?.reshape((batch.len(), longest))
-        };
-        let ids = padded(|text| &text.ids, self.padding)?;
-        let types = padded(|text| &text.types, 0)?;
-        let present = batch.iter().flat_map(|text| (0..longest).map(move |at| f32::from(u8::from(at < text.len()))));
-        let mask = Tensor::from_iter(present, &Device::Cpu)?.reshape((batch.len(), longest))?;
-        let hidden = self.encoder.forward(&ids, &types, &mask)?;
-        let pooled = match pooling {
-            Pooling::Cls => hidden.narrow(1, 0, 1)?.squeeze(1)?,
-            Pooling::Mean => {
-                let sum = hidden.broadcast_mul(&mask.unsqueeze(2)?)?.sum(1)?;
-                sum.broadcast_div(&mask.sum_keepdim(1)?.maximum(1e-9)?)?
+        let size = self.dimensions;
+        let texts: Vec<Text<'_>> = batch.iter().map(|text| Text { ids: &text.ids, types: &text.types }).collect();
+        let hidden = self.encoder.forward(&texts)?;
+        let mut rest = &hidden[..];
+        for text in batch {
+            let (tokens, others) = rest.split_at(text.len() * size);
+            rest = others;
+            let tokens = match pooling {
+                Pooling::Cls => tokens.get(..size).unwrap_or_default(),
+                Pooling::Mean => tokens,
+            };
+            let vector = &mut values[text.place * size..][..size];
+            vector.fill(0.0);
+            tokens.chunks_exact(size).for_each(|token| add(vector, token));
+            let factor = if self.normalises {
+                1.0 / vector.iter().map(|number| number * number).sum::<f32>().sqrt().max(1e-12)
+            } else {
+                size as f32 / tokens.len().max(1) as f32
+            };
+            for number in vector {
+                *number *= factor;
             }
-        };
-        let vectors = if self.normalises {
-            pooled.broadcast_div(&pooled.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12)?)?
-        } else {
-            pooled
-        };
-        for (text, vector) in batch.iter().zip(vectors.to_vec2::<f32>()?) {
-            values[text.place * self.dimensions..][..self.dimensions].copy_from_slice(&vector);
         }
         Ok(())
     }

@@ -1,47 +1,102 @@
 //! The products of activations with quantised weights, which is where the time goes.
 //!
-//! candle has vector kernels for most types of weights and picks them when the program starts; for `Q4_1` it has none, so that type has
-//! one here.
+//! candle multiplies one row of activations after the other, has no vector instructions for some types of weights, and keeps those that
+//! it lays out anew twice. The most used types are multiplied here on processors with AVX2; all others are left to candle.
 
 #[cfg(target_arch = "x86_64")]
-mod q4_1;
+mod tiled;
 
+#[cfg(target_arch = "x86_64")]
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use candle_core::quantized::{QMatMul, QTensor};
-use candle_core::{Module, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor, bail};
 
-/// A matrix of weights. Cheap to clone.
-#[derive(Clone)]
+/// A matrix of weights.
 pub(super) enum Matrix {
     /// Left to candle.
-    Candle(QMatMul),
-    /// `Q4_1`, on processors with AVX2.
+    Candle { matrix: QMatMul, rows: usize, columns: usize },
+    /// A type that is known here.
     #[cfg(target_arch = "x86_64")]
-    Q4_1(Arc<q4_1::Q4_1Matrix>),
+    Tiled(tiled::TiledMatrix),
+}
+
+/// Rows of activations that are multiplied with one or several matrices.
+pub(super) struct Input<'a> {
+    values: &'a [f32],
+    /// Made when it is first needed.
+    #[cfg(target_arch = "x86_64")]
+    rounded: OnceCell<tiled::Rounded>,
+}
+
+impl<'a> Input<'a> {
+    pub(super) fn new(values: &'a [f32]) -> Self {
+        Self {
+            values,
+            #[cfg(target_arch = "x86_64")]
+            rounded: OnceCell::new(),
+        }
+    }
 }
 
 impl Matrix {
-    /// The matrix for products.
+    /// The matrix of a tensor, which must have two dimensions.
     pub(super) fn new(tensor: QTensor) -> Result<Self> {
+        let (rows, columns) = tensor.shape().dims2()?;
         #[cfg(target_arch = "x86_64")]
-        if let Some(matrix) = q4_1::Q4_1Matrix::of(&tensor)? {
-            return Ok(Self::Q4_1(Arc::new(matrix)));
+        if let Some(instructions) = tiled::Instructions::best()
+            && let Some(matrix) = tiled::TiledMatrix::of(&tensor, instructions)?
+        {
+            return Ok(Self::Tiled(matrix));
         }
-        Self::table(Arc::new(tensor))
+        Ok(Self::Candle { matrix: QMatMul::from_arc(Arc::new(tensor))?, rows, columns })
     }
 
-    /// The matrix where its rows are looked up too, as those of a table of embeddings are.
-    pub(super) fn table(tensor: Arc<QTensor>) -> Result<Self> {
-        QMatMul::from_arc(tensor).map(Self::Candle)
-    }
-
-    /// `(..., columns)` in and `(..., rows)` out.
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// How many numbers a row of activations becomes.
+    pub(super) fn rows(&self) -> usize {
         match self {
-            Self::Candle(matrix) => matrix.forward(x),
+            Self::Candle { rows, .. } => *rows,
             #[cfg(target_arch = "x86_64")]
-            Self::Q4_1(matrix) => matrix.forward(x),
+            Self::Tiled(matrix) => matrix.rows(),
+        }
+    }
+
+    /// How many numbers a row of activations has.
+    pub(super) fn columns(&self) -> usize {
+        match self {
+            Self::Candle { columns, .. } => *columns,
+            #[cfg(target_arch = "x86_64")]
+            Self::Tiled(matrix) => matrix.columns(),
+        }
+    }
+
+    /// Rows of the matrix, one after the other, as those of a table of embeddings are looked up.
+    pub(super) fn lookup(&self, rows: &[u32]) -> Result<Vec<f32>> {
+        if let Some(row) = rows.iter().find(|row| **row as usize >= self.rows()) {
+            bail!("there is no row {row} in a table of {}", self.rows());
+        }
+        match self {
+            Self::Candle { matrix, .. } => {
+                matrix.embedding(&Tensor::new(rows, &Device::Cpu)?)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Tiled(matrix) => Ok(rows.iter().flat_map(|row| matrix.row(*row as usize)).collect()),
+        }
+    }
+
+    /// What each row of activations becomes.
+    pub(super) fn forward(&self, input: &Input<'_>) -> Result<Vec<f32>> {
+        if !input.values.len().is_multiple_of(self.columns()) {
+            bail!("{} numbers are no rows of {}", input.values.len(), self.columns());
+        }
+        match self {
+            Self::Candle { matrix, columns, .. } => {
+                let values = Tensor::from_slice(input.values, (input.values.len() / columns, *columns), &Device::Cpu)?;
+                matrix.forward(&values)?.flatten_all()?.to_vec1()
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Tiled(matrix) => Ok(matrix.forward(input.rounded.get_or_init(|| tiled::Rounded::of(input.values)))),
         }
     }
 }
