@@ -51,6 +51,11 @@ pub(crate) async fn serve(
     socket: Arc<OpenSocket>,
 ) {
     let _counted = host.connection();
+    // An answer that is written before waits as long. And where its body waits, hyper (1.12) puts the refusal of a broken next request
+    // between its head and its body.
+    if io.writable().await.is_err() {
+        return;
+    }
     let speaks_http2 = is_http2(io.first_bytes());
     let peer_address = HeaderValue::try_from(peer.ip().to_string()).expect("an address is a valid header value");
     let mut shutdown = shared.shutdown.clone();

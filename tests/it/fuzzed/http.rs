@@ -7,7 +7,7 @@ use std::time::Duration;
 use aerostack_fuzz_mutator::Input;
 use aerostack_modules::Url;
 use aerostack_server::ClientLimits;
-use aerostack_tests::{TestServer, WorkerSetup, get, test, wait_until_idle};
+use aerostack_tests::{TestServer, WorkerSetup, exchange, get, test, wait_until_idle};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -22,7 +22,7 @@ const WORKER: &str = "export default {
   async fetch(request) {
     const { url, method } = request;
     if (url.endsWith('/next')) return new Response('next');
-    const bytes = new Uint8Array(await request.arrayBuffer());
+    const bytes = url.endsWith('/unread') ? [] : new Uint8Array(await request.arrayBuffer());
     let body = '';
     for (const byte of bytes) body += String.fromCharCode(byte);
     return Response.json({ url, method, headers: [...request.headers], body });
@@ -49,6 +49,9 @@ pub(super) fn trials(trials: &mut Vec<Trial>) {
             ..ClientLimits::default()
         };
         let server = TestServer::of(WorkerSetup::of(WORKER), limits).await;
+        let request = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let told = told_over_http1(request, &exchange(server.address, request).await).expect("HTTP");
+        assert_eq!(told.len(), 1, "the handler says what it was told");
         fuzz("http", 64, async |inputs| {
             let mut talks = JoinSet::new();
             for (input, manner) in inputs.iter().flat_map(|input| Manner::ALL.map(|manner| (input, manner))) {
