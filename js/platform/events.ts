@@ -22,6 +22,7 @@ const {
   ObjectDefineProperty,
   RangeError,
   SymbolToStringTag,
+  TypeError,
 } = primordials;
 
 const LONGEST_DELAY_SECONDS = 86400;
@@ -133,7 +134,7 @@ class MessageBatch {
     this.#calls = { invocation, ackedAll: false, retriedAll: false };
     const flat = op_event_messages(invocation);
     for (let i = 0; i < flat.length; i += 5) {
-      const body = bodyOf(flat[i + 3], flat[i + 4]);
+      const body = bodyOf(flat[i], flat[i + 3], flat[i + 4]);
       const message = new Message(this.#calls, i / 5, flat[i], flat[i + 1], flat[i + 2], body);
       ArrayPrototypePush(this.messages, message);
       ArrayPrototypePush(this.#all, message);
@@ -166,14 +167,22 @@ class MessageBatch {
 // As js/bindings/queue.ts clones them.
 const STORED = { __proto__: null, forStorage: true };
 
-function bodyOf(contentType: string, body: any): unknown {
-  switch (contentType) {
-    case "json":
-      return JSONParse(body);
-    case "v8":
-      return core.deserialize(body, STORED);
-    default:
-      return body;
+function bodyOf(id: string, contentType: string, body: any): unknown {
+  try {
+    switch (contentType) {
+      case "json":
+        return JSONParse(body);
+      case "v8":
+        return core.deserialize(body, STORED);
+      default:
+        return body;
+    }
+  } catch (error) {
+    // Which of the messages is damaged, only this place knows.
+    throw new TypeError(`the body of message ${id} cannot be read as ${contentType}: ${(error as Error).message}`, {
+      __proto__: null,
+      cause: error,
+    });
   }
 }
 

@@ -8,6 +8,7 @@ mod config_errors;
 mod enforcement;
 mod events;
 mod faults;
+mod fuzzed;
 mod hello;
 mod hostile;
 mod http;
@@ -54,6 +55,7 @@ fn main() {
     background::trials(&mut trials);
     bad_input::trials(&mut trials);
     faults::trials(&mut trials);
+    fuzzed::trials(&mut trials);
     models_command::trials(&mut trials);
     modules::trials(&mut trials);
     seen::trials(&mut trials);

@@ -2,16 +2,19 @@
 //!
 //! The tests replay `fuzz/corpus/<target>/*` through them, and
 //! `cargo run --release -p aerostack-fuzz-targets --example mutate -- <target> <seconds>` is a simple driver for a stable
-//! compiler. A `fuzz_target!` of `cargo fuzz` need only call one.
+//! compiler. Where there is a nightly one, `cargo fuzz` sees what code an input reaches, through `fuzz/libfuzzer`.
 
+mod ai;
 mod cache;
 mod config;
 mod cron;
 mod filters;
 mod memory;
 mod models;
+mod openai;
 mod sql;
 mod storage;
+mod trace;
 
 pub use memory::{CountingAllocator, LARGEST_ALLOCATION};
 
@@ -33,11 +36,20 @@ pub const TARGETS: &[Target] = &[
     Target { name: "storage", run: storage::target },
     Target { name: "cache", run: cache::target },
     Target { name: "models", run: models::target },
+    Target { name: "trace", run: trace::target },
+    Target { name: "openai", run: openai::target },
+    Target { name: "ai", run: ai::target },
 ];
 
 /// The target of this name.
 pub fn target(name: &str) -> Option<Target> {
     TARGETS.iter().copied().find(|target| target.name == name)
+}
+
+/// Runs the target of this name, which there must be: for `fuzz/libfuzzer`.
+pub fn run(name: &str, data: &[u8]) {
+    let target = target(name).unwrap_or_else(|| panic!("there is no target {name}"));
+    (target.run)(data);
 }
 
 /// The text of an input, and what follows its first zero.

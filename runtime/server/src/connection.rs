@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -51,6 +51,11 @@ pub(crate) async fn serve(
     socket: Arc<OpenSocket>,
 ) {
     let _counted = host.connection();
+    // An answer that is written before waits as long. And where its body waits, hyper (1.12) puts the refusal of a broken next request
+    // between its head and its body.
+    if io.writable().await.is_err() {
+        return;
+    }
     let speaks_http2 = is_http2(io.first_bytes());
     let peer_address = HeaderValue::try_from(peer.ip().to_string()).expect("an address is a valid header value");
     let mut shutdown = shared.shutdown.clone();
@@ -453,8 +458,6 @@ fn request_url(parts: &Parts, route: &Route) -> Result<String, &'static str> {
             None => return Err("the request has no Host header"),
         },
     };
-    let is_plain_host =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b':');
     let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let path = route.inner_path(path);
     let path = if path.starts_with('/') { path } else { "/".into() };
@@ -462,9 +465,7 @@ fn request_url(parts: &Parts, route: &Route) -> Result<String, &'static str> {
     url.push_str("http://");
     url.push_str(host);
     url.push_str(&path);
-    let is_plain = !host.is_empty()
-        && host.bytes().all(is_plain_host)
-        && !host.ends_with(":80")
+    let is_plain = is_plain_host(host)
         && path
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'=' | b'&' | b'?'));
@@ -477,6 +478,21 @@ fn request_url(parts: &Parts, route: &Route) -> Result<String, &'static str> {
     }
 }
 
+/// Whether the URL standard leaves a host and its port as they are, as far as a look can tell.
+fn is_plain_host(host: &str) -> bool {
+    let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
+    // Zeros in front and the scheme's own port are left out, and a number beyond all ports is none.
+    let is_plain_port = |port: &str| !port.starts_with(['0', '+']) && port != "80" && port.parse::<u16>().is_ok();
+    // What ends in a number is an address, in one of many ways to write it: `0x7f.1` is 127.0.0.1.
+    let is_plain_name = |name: &str| {
+        let ends_as_name =
+            name.rsplit('.').next().is_some_and(|last| last.starts_with(|first: char| first.is_ascii_lowercase()));
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+        ends_as_name && name.bytes().all(is_plain) && !name.contains("xn--")
+    };
+    port.is_none_or(is_plain_port) && (is_plain_name(name) || name.parse::<Ipv4Addr>().is_ok())
+}
+
 /// Runs HTTP/2 streams on the connection's own thread.
 #[derive(Clone, Copy)]
 struct LocalExecutor;
@@ -487,5 +503,52 @@ where
 {
     fn execute(&self, stream: F) {
         spawn_local(stream);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_plain_host;
+
+    #[test]
+    fn a_host_that_is_taken_as_it_is_is_what_the_url_standard_makes_of_it() {
+        for host in ["localhost", "localhost:8788", "127.0.0.1:8788", "a-b.example", "10.0.0.1", "a..b", "1.example:1"]
+        {
+            assert!(is_plain_host(host), "{host}");
+            let url = format!("http://{host}/");
+            assert_eq!(aerostack_modules::Url::parse(&url).map(String::from), Ok(url));
+        }
+    }
+
+    #[test]
+    fn what_the_url_standard_changes_or_refuses_is_left_to_it() {
+        for host in [
+            "",
+            ":",
+            "a:",
+            "a:80",
+            "a:080",
+            "a:65536",
+            "a:b",
+            "a:1:2",
+            "a:+1",
+            "A",
+            "a/b",
+            "u@a",
+            "0x7f.1",
+            "1",
+            "127.1",
+            "127.0.0.01",
+            "256.0.0.1",
+            "a.1",
+            "a.0x1",
+            "a.",
+            "xn--a",
+            "[::1]",
+            "a b",
+            "é",
+        ] {
+            assert!(!is_plain_host(host), "{host}");
+        }
     }
 }

@@ -31,6 +31,12 @@ impl Rewind {
         Self { _mourning: Some(mourning), ..self }
     }
 
+    /// Resolves once tokio knows that the system takes bytes, which of a connection that has come to a new thread it knows after its
+    /// next look. An error means that the connection is gone.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        self.stream.writable().await
+    }
+
     /// The bytes that were read already.
     pub(crate) fn first_bytes(&self) -> &[u8] {
         &self.prefix

@@ -9,7 +9,7 @@ mod client;
 mod reply;
 mod sse;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use aerostack_bindings::{BindingInfo, BindingState, Error, ErrorKind, Result};
@@ -19,8 +19,10 @@ use serde_json::Value;
 use url::Url;
 
 use self::client::{Client, Reply};
-use self::reply::{StreamedReply, embeddings_of, events_of};
-use self::sse::Lines;
+use self::reply::StreamedReply;
+#[doc(hidden)]
+pub use self::reply::{embeddings_of, events_of};
+use self::sse::{Lines, Parser};
 use crate::{
     AiDriver, Embeddings, EmbeddingsRequest, GenerationEvent, GenerationStream, InferenceCode, KIND, ModelInfo,
     ModelState, Prompt, Task, TextGeneration,
@@ -225,11 +227,42 @@ impl AiDriver for OpenAiDriver {
 
 /// What the next line of data says, and whether it was the last.
 async fn next_events(lines: &mut Lines, reply: &mut StreamedReply) -> Result<(Vec<GenerationEvent>, bool)> {
-    match lines.next_data().await? {
-        Some(data) if data == "[DONE]" => Ok((reply.finish()?, true)),
-        Some(data) => Ok((reply.push(&data)?, false)),
-        None => Ok((reply.finish()?, true)),
+    said(lines.next_data().await?.as_deref(), reply)
+}
+
+fn said(data: Option<&str>, reply: &mut StreamedReply) -> Result<(Vec<GenerationEvent>, bool)> {
+    match data {
+        None | Some("[DONE]") => Ok((reply.finish()?, true)),
+        Some(data) => Ok((reply.push(data)?, false)),
     }
+}
+
+/// What [`AiDriver::stream`] gives for an answer that arrives in these pieces: for the fuzzer, which has no service.
+#[doc(hidden)]
+pub fn events_of_stream<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Result<GenerationEvent>> {
+    let (mut parser, mut ready, mut reply) = (Parser::default(), VecDeque::new(), StreamedReply::default());
+    let mut events = Vec::new();
+    for piece in pieces {
+        if let Err(error) = parser.push(piece, &mut ready) {
+            return vec![Err(error)];
+        }
+    }
+    parser.end(&mut ready);
+    for data in ready.into_iter().map(Some).chain([None]) {
+        match said(data.as_deref(), &mut reply) {
+            Ok((more, over)) => {
+                events.extend(more.into_iter().map(Ok));
+                if over {
+                    break;
+                }
+            }
+            Err(error) => {
+                events.push(Err(error));
+                break;
+            }
+        }
+    }
+    events
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{Embeddings, EmbeddingsRequest, FinishReason, GenerationEvent, Pooling, ToolCall, Usage};
 
 /// The events of an answer that came in one piece.
-pub(super) fn events_of(answer: &Value) -> Result<Vec<GenerationEvent>> {
+pub fn events_of(answer: &Value) -> Result<Vec<GenerationEvent>> {
     let choice = &answer["choices"][0];
     let mut reply = StreamedReply::default();
     // The same members as in a stream, under other names.
@@ -116,7 +116,7 @@ impl PartialCall {
 }
 
 /// The vectors of an answer, in the order of the texts. How they were pooled is the service's choice.
-pub(super) fn embeddings_of(answer: &Value, request: &EmbeddingsRequest) -> Result<Embeddings> {
+pub fn embeddings_of(answer: &Value, request: &EmbeddingsRequest) -> Result<Embeddings> {
     let wrong = |what: &str| Error::new(ErrorKind::Unavailable, format!("the service answered with {what}"));
     let data = answer["data"].as_array().ok_or_else(|| wrong("no vectors"))?;
     let mut vectors: Vec<Option<&Vec<Value>>> = vec![None; request.texts.len()];
@@ -126,14 +126,16 @@ pub(super) fn embeddings_of(answer: &Value, request: &EmbeddingsRequest) -> Resu
         *vectors.get_mut(index).ok_or_else(|| wrong("too many vectors"))? = Some(vector);
     }
     let dimensions = vectors.first().copied().flatten().map_or(0, Vec::len);
-    let mut values = Vec::with_capacity(dimensions * vectors.len());
+    // Not with the capacity for all: the first vector may be far longer than the others.
+    let mut values = Vec::new();
     for vector in vectors {
         let vector = vector.ok_or_else(|| wrong("too few vectors"))?;
         if vector.len() != dimensions || dimensions == 0 {
             return Err(wrong("vectors of different lengths"));
         }
         for value in vector {
-            values.push(value.as_f64().ok_or_else(|| wrong("vectors that are no numbers"))? as f32);
+            let value = value.as_f64().map(|value| value as f32).filter(|value| value.is_finite());
+            values.push(value.ok_or_else(|| wrong("vectors that are no numbers"))?);
         }
     }
     let tokens = answer["usage"]["prompt_tokens"].as_u64().and_then(|tokens| u32::try_from(tokens).ok());
@@ -189,6 +191,7 @@ mod tests {
             json!({ "data": [{ "index": 0, "embedding": [1] }, { "index": 1, "embedding": [1, 2] }] }),
             json!({ "data": [{ "index": 7, "embedding": [1] }] }),
             json!({ "data": [{ "embedding": ["x"] }, { "embedding": ["y"] }] }),
+            json!({ "data": [{ "embedding": [1] }, { "embedding": [1e300] }] }),
         ] {
             assert!(embeddings_of(&wrong, &request).is_err(), "{wrong}");
         }

@@ -2,9 +2,12 @@
 
 use std::collections::VecDeque;
 
-use aerostack_bindings::Result;
+use aerostack_bindings::{Error, ErrorKind, Result};
 
 use super::client::Reply;
+
+/// A service that never ends a line must not fill the memory. A whole answer in one event is a hundredth of this.
+const LONGEST_EVENT: usize = 16 * 1024 * 1024;
 
 /// The data of the events of a reply.
 pub(super) struct Lines {
@@ -16,7 +19,7 @@ pub(super) struct Lines {
 
 /// Takes bytes, gives the data of whole events.
 #[derive(Default)]
-struct Parser {
+pub(super) struct Parser {
     line: Vec<u8>,
     /// The `data` lines of the event so far.
     data: Option<String>,
@@ -39,18 +42,17 @@ impl Lines {
                 return Ok(None);
             }
             if let Some(bytes) = self.reply.piece().await? {
-                self.parser.push(&bytes, &mut self.ready);
+                self.parser.push(&bytes, &mut self.ready)?;
             } else {
                 self.ended = true;
-                // Some services leave out the empty line after the last event.
-                self.parser.push(b"\n\n", &mut self.ready);
+                self.parser.end(&mut self.ready);
             }
         }
     }
 }
 
 impl Parser {
-    fn push(&mut self, bytes: &[u8], ready: &mut VecDeque<String>) {
+    pub(super) fn push(&mut self, bytes: &[u8], ready: &mut VecDeque<String>) -> Result<()> {
         for byte in bytes {
             match byte {
                 b'\n' if self.after_return => self.after_return = false,
@@ -63,7 +65,20 @@ impl Parser {
                     self.line.push(*byte);
                 }
             }
+            if self.line.len() + self.data.as_ref().map_or(0, String::len) > LONGEST_EVENT {
+                return Err(Error::new(ErrorKind::Unavailable, "the service sent an event that is too long"));
+            }
         }
+        Ok(())
+    }
+
+    /// Some services leave out the empty line after the last event.
+    pub(super) fn end(&mut self, ready: &mut VecDeque<String>) {
+        self.after_return = false;
+        if !self.line.is_empty() {
+            self.end_line(ready);
+        }
+        self.end_line(ready);
     }
 
     fn end_line(&mut self, ready: &mut VecDeque<String>) {
@@ -93,7 +108,7 @@ mod tests {
 
     fn parse(pieces: impl Iterator<Item = Vec<u8>>) -> Vec<String> {
         let (mut parser, mut ready) = (Parser::default(), VecDeque::new());
-        pieces.for_each(|piece| parser.push(&piece, &mut ready));
+        pieces.for_each(|piece| parser.push(&piece, &mut ready).expect("the events are short"));
         ready.into()
     }
 
@@ -105,6 +120,15 @@ mod tests {
         for cut in 0..STREAM.len() {
             let (one, other) = STREAM.as_bytes().split_at(cut);
             assert_eq!(parse([one.to_vec(), other.to_vec()].into_iter()), expected, "cut at {cut}");
+        }
+    }
+    #[test]
+    fn an_event_without_an_end_is_refused() {
+        let mebibyte = vec![b'a'; 1024 * 1024];
+        for piece in [mebibyte.clone(), [b"data:", &*mebibyte, b"\n"].concat()] {
+            let (mut parser, mut ready) = (Parser::default(), VecDeque::new());
+            let refused = (0..20).position(|_| parser.push(&piece, &mut ready).is_err());
+            assert!(refused.is_some_and(|refused| refused >= 15), "{refused:?}");
         }
     }
 }
