@@ -14,7 +14,7 @@ pub(super) struct Pool {
 }
 
 struct Idle {
-    // Boxed: a connection is a kilobyte, and changes hands several times a call.
+    #[expect(clippy::vec_box, reason = "a connection is a kilobyte, and changes hands several times a call")]
     connections: Vec<Box<Connection>>,
     /// Threads that wait for one. To wake nobody is a system call, too.
     waiting: usize,
