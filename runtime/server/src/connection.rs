@@ -92,14 +92,14 @@ pub(crate) async fn serve(
             .initial_stream_window_size(HTTP2_WINDOW_BYTES)
             .keep_alive_interval(limits.header_timeout)
             .serve_connection(io, service);
-        see_out(served, |served| served.graceful_shutdown(), ends, &socket, limits.header_timeout).await
+        see_out(served, http2::Connection::graceful_shutdown, ends, &socket, limits.header_timeout).await
     } else {
         let served = http1::Builder::new()
             // hyper's would set a timer for every request; `OpenSocket::idle_for` needs one for each time that it is over.
             .header_read_timeout(None)
             .max_buf_size(limits.header_bytes)
             .serve_connection(io, service);
-        see_out(served, |served| served.graceful_shutdown(), ends, &socket, limits.header_timeout).await
+        see_out(served, http1::Connection::graceful_shutdown, ends, &socket, limits.header_timeout).await
     };
     if let Err(error) = served {
         tracing::debug!(%peer, %error, "connection ended with an error");
