@@ -53,9 +53,8 @@ const {
   wireHeaderList,
 } = core.loadExtScript("ext:deno_fetch/23_response.js");
 const { InnerBody } = core.loadExtScript("ext:deno_fetch/22_body.js");
-const { getReadableStreamResourceBacking, readableStreamForRid, resourceForReadableStream } = core.loadExtScript(
-  "ext:deno_web/06_streams.js",
-);
+const { getReadableStreamResourceBacking, resourceForReadableStream } = core.loadExtScript("ext:deno_web/06_streams.js");
+const { createBodyStream } = core.loadExtScript("ext:aerostack/platform/request_body.ts");
 const { MessageBatch, ScheduledController } = core.loadExtScript("ext:aerostack/platform/events.ts");
 const { fixedLengthOf } = core.loadExtScript("ext:aerostack/platform/identity_streams.ts");
 const { createQueue, createQueueOfClones } = core.loadExtScript("ext:aerostack/bindings/queue.ts");
@@ -137,7 +136,7 @@ class IncomingRequest {
   #openBody() {
     const source = op_invocation_body(this.#invocation);
     if (typeof source === "number") {
-      return new InnerBody(readableStreamForRid(source));
+      return new InnerBody(createBodyStream(source));
     }
     const body = new InnerBody({ __proto__: null, body: source, consumed: false });
     body.length = source.byteLength;

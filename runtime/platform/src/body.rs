@@ -53,7 +53,13 @@ impl RequestBodyResource {
         Self { source, length, cancel: CancelHandle::default() }
     }
 
-    async fn next_chunk(self: Rc<Self>, limit: usize) -> Result<BufView, JsErrorBox> {
+    /// The next bytes as they came; none at the end. Closing the resource ends the wait.
+    pub(crate) async fn chunk(self: Rc<Self>) -> Result<Bytes, JsErrorBox> {
+        let cancel = RcRef::map(&self, |this| &this.cancel);
+        self.next_chunk(usize::MAX).try_or_cancel(cancel).await
+    }
+
+    async fn next_chunk(self: Rc<Self>, limit: usize) -> Result<Bytes, JsErrorBox> {
         let mut source = RcRef::map(&self, |this| &this.source).borrow_mut().await;
         loop {
             if let Some(mut chunk) = source.arrived.pop_front() {
@@ -64,10 +70,10 @@ impl RequestBodyResource {
                 if chunk.is_empty() {
                     continue;
                 }
-                return Ok(BufView::from(chunk));
+                return Ok(chunk);
             }
             match source.rest.frame().await {
-                None => return Ok(BufView::empty()),
+                None => return Ok(Bytes::new()),
                 Some(Err(error)) => return Err(JsErrorBox::type_error(format!("request body: {error}"))),
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
@@ -86,7 +92,7 @@ impl Resource for RequestBodyResource {
 
     fn read(self: Rc<Self>, limit: usize) -> AsyncResult<BufView> {
         let cancel = RcRef::map(&self, |this| &this.cancel);
-        Box::pin(self.next_chunk(limit).try_or_cancel(cancel))
+        Box::pin(async move { self.next_chunk(limit).try_or_cancel(cancel).await.map(BufView::from) })
     }
 
     fn size_hint(&self) -> (u64, Option<u64>) {

@@ -44,6 +44,7 @@ deno_core::extension!(
         fetch_spans::op_fetch_span_end,
         ops::op_console_print,
         ops::op_invocation_body,
+        ops::op_invocation_body_chunk,
         ops::op_invocation_failed,
         ops::op_invocation_header,
         ops::op_invocation_headers,
@@ -74,6 +75,7 @@ deno_core::extension!(
         "ext:aerostack/platform/fetch_spans.ts" = "../../js/platform/fetch_spans.ts",
         "ext:aerostack/platform/handlers.ts" = "../../js/platform/handlers.ts",
         "ext:aerostack/platform/identity_streams.ts" = "../../js/platform/identity_streams.ts",
+        "ext:aerostack/platform/request_body.ts" = "../../js/platform/request_body.ts",
         "ext:deno_net/02_tls.js" = "../../js/platform/net_tls.js",
     ],
     middleware = |op| match op.name {

@@ -3,12 +3,14 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use deno_core::error::{JsError, ResourceError};
-use deno_core::{BufView, JsBuffer, OpState, ResourceId, op2, v8};
+use deno_core::{BufView, JsBuffer, OpState, ResourceId, ToV8, op2, v8};
+use deno_error::JsErrorBox;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::body::RequestBodyResource;
@@ -115,6 +117,27 @@ pub(crate) fn op_invocation_body<'s>(
             let resource = state.resource_table.add(RequestBodyResource::new(arrived, rest));
             Ok(v8::Integer::new_from_unsigned(scope, resource).into())
         }
+    }
+}
+
+/// The next bytes of a body that is still arriving; `null` at its end.
+#[op2]
+pub(crate) async fn op_invocation_body_chunk(
+    state: Rc<RefCell<OpState>>,
+    #[smi] resource: ResourceId,
+) -> Result<BodyChunk, JsErrorBox> {
+    let resource = state.borrow().resource_table.get::<RequestBodyResource>(resource).map_err(JsErrorBox::from_err)?;
+    resource.chunk().await.map(BodyChunk)
+}
+
+/// Bytes of a body, none at its end.
+pub(crate) struct BodyChunk(Bytes);
+
+impl<'a> ToV8<'a> for BodyChunk {
+    type Error = Infallible;
+
+    fn to_v8(self, scope: &mut v8::PinScope<'a, '_>) -> Result<v8::Local<'a, v8::Value>, Infallible> {
+        if self.0.is_empty() { Ok(v8::null(scope).into()) } else { Ok(bytes_to_v8(scope, self.0)) }
     }
 }
 
