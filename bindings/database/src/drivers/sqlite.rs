@@ -198,7 +198,7 @@ const LOG_DUE: u32 = 1000;
 
 /// Pages in the write-ahead log (80 MB) from which on writers wait while it is moved: otherwise a steady stream of writes
 /// would let it grow for ever, because the log starts over only at a moment when all of it is in the file.
-const LOG_OVERDUE: u32 = 20_000;
+const LOG_OVERDUE: u32 = 4000;
 
 /// Versions start at the time of opening, so that they also grow across restarts. Nobody commits a thousand times a
 /// millisecond.
@@ -290,16 +290,21 @@ impl Core {
         self.moved_pages.store(pages, Relaxed);
         let core = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
-            let is_overdue = pages >= LOG_OVERDUE;
-            let nobody_cancels = AtomicBool::new(false);
-            let writer = is_overdue.then(|| core.writer.take_waiting(Instant::now() + LOG_WAIT, &nobody_cancels));
             match core.reader() {
-                Ok(connection) => connection.checkpoint(),
+                Ok(connection) => {
+                    connection.checkpoint();
+                    if pages >= LOG_OVERDUE {
+                        // Writers wait only for what was written meanwhile.
+                        let nobody_cancels = AtomicBool::new(false);
+                        let writer = core.writer.take_waiting(Instant::now() + LOG_WAIT, &nobody_cancels);
+                        connection.checkpoint();
+                        drop(writer);
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the write-ahead log of a database could not be moved into its file");
                 }
             }
-            drop(writer);
             core.is_checkpointing.store(false, Relaxed);
         });
     }
