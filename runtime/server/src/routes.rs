@@ -65,6 +65,9 @@ fn sorted(mut routes: Vec<Route>) -> Arc<[Arc<Route>]> {
 
 impl Route {
     fn covers(&self, path: &str) -> bool {
+        if self.prefix.is_empty() && self.reach == RouteReach::Tree {
+            return path.is_empty() || path.starts_with('/');
+        }
         path.strip_prefix(self.prefix.as_str())
             .is_some_and(|rest| rest.is_empty() || (self.reach == RouteReach::Tree && rest.starts_with('/')))
     }
@@ -79,7 +82,9 @@ impl Route {
 
     /// Path and query as the handler sees them.
     pub(crate) fn inner_path<'a>(&self, path_and_query: &'a str) -> Cow<'a, str> {
-        if self.prefix == self.replacement {
+        // Of nothing with nothing, the library's comparison takes longer than the look.
+        let is_of_root = self.prefix.is_empty() && self.replacement.is_empty();
+        if is_of_root || self.prefix == self.replacement {
             return Cow::Borrowed(path_and_query);
         }
         let rest = &path_and_query[self.prefix.len()..];
