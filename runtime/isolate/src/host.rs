@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use crate::isolate::{HandlerSet, Isolate, LoadError};
 use crate::limits::StopReason;
 use crate::thread::{Condition, ThreadLoad};
+use crate::turn::{AtTurnEnd, TurnEnd};
 use crate::worker::WorkerVersion;
 
 /// How long `waitUntil` work may go on after its isolate was retired.
@@ -87,6 +88,7 @@ pub struct Host {
     room: Notify,
     /// Whether requests were refused since the line was empty.
     overloaded: Cell<bool>,
+    turn_end: Rc<TurnEnd>,
 }
 
 enum State {
@@ -111,6 +113,7 @@ impl Host {
             queued: Cell::new(0),
             room: Notify::new(),
             overloaded: Cell::new(false),
+            turn_end: Rc::new(TurnEnd::new()),
         }))
     }
 
@@ -148,6 +151,21 @@ impl Host {
         ConnectionGuard(self.clone())
     }
 
+    /// Whether the last call of this is so near that what both are about is worth being put together. Reads the clock.
+    pub fn answers_come_quickly(&self) -> bool {
+        self.turn_end.is_worth_it()
+    }
+
+    /// Calls `work` when everything that is ready on this thread now has run.
+    pub fn at_turn_end(&self, work: Rc<dyn AtTurnEnd>) {
+        self.turn_end.add(work);
+    }
+
+    /// Ends the turns of the thread for as long as it lives.
+    pub(crate) fn end_turns(&self) -> impl Future<Output = ()> + 'static {
+        self.turn_end.clone().drive()
+    }
+
     /// Which handlers the worker has; none while there is no isolate.
     pub(crate) fn exported(&self) -> HandlerSet {
         match &*self.isolate.borrow() {
@@ -158,21 +176,26 @@ impl Host {
 
     /// Calls the `fetch` handler. Dropping the future tells the handler through `request.signal` that the client left.
     pub async fn fetch(self: &Rc<Self>, request: FetchRequest) -> Result<Answer, Failure> {
-        if self.queued.get() > 0 || !self.has_room() {
+        if !self.takes_requests() {
             self.wait_for_room().await?;
         }
-        let call = self
-            .begin(|isolate| {
-                let FetchRequest { parts, url, body, identity } = request;
-                let has_body = !matches!(body, RequestBody::Empty);
-                let method = parts.method.clone();
-                let id = isolate.invocations().begin(identity, parts, url, body);
-                (id, move |isolate: &Isolate| isolate.call_fetch(id, method.as_str(), has_body))
-            })
-            .await?;
-        match self.outcome(&call, self.version.limits.wall, Breach::Wall).await? {
-            Settled::Response(response) => Ok(Answer { response, costs: call.invocations.costs(call.id) }),
-            Settled::Done => Err(Failure::Hung),
+        let call = self.begin(request, enter).await?;
+        FetchCall(call).answer().await
+    }
+
+    /// Calls the `fetch` handler up to its first wait, where that can be done now. Needs no future: most handlers have answered by then.
+    pub fn fetch_now(self: &Rc<Self>, request: FetchRequest) -> Fetching {
+        if !self.takes_requests() {
+            return Fetching::NotBegun(request);
+        }
+        let call = match self.begin_now(request, enter) {
+            Begun::Yes(call) => FetchCall(call),
+            Begun::Refused(failure) => return Fetching::Answered(Err(failure)),
+            Begun::NotYet(request) => return Fetching::NotBegun(request),
+        };
+        match self.settled(&call.0) {
+            Some(settled) => Fetching::Answered(call.answer_of(settled)),
+            None => Fetching::Began(call),
         }
     }
 
@@ -181,7 +204,7 @@ impl Host {
         let tracer = &self.version.tracer;
         let span = tracer.begins().then(|| EventSpan::of(&event.event));
         let begun = self
-            .begin(|isolate| {
+            .begin(event, |isolate, event| {
                 let what = event.event.clone();
                 let id = isolate.invocations().begin_event(event, tracer);
                 (id, move |isolate: &Isolate| isolate.call_event(id, &what))
@@ -206,7 +229,12 @@ impl Host {
         }
     }
 
-    /// Whether another request can begin.
+    /// Whether another request can begin, and none waits that came before.
+    fn takes_requests(&self) -> bool {
+        self.queued.get() == 0 && self.has_room()
+    }
+
+    /// Whether fewer requests are at work than may be.
     fn has_room(&self) -> bool {
         match &*self.isolate.borrow() {
             State::Running(isolate) => isolate.invocations().len() < self.version.limits.concurrent_requests,
@@ -260,11 +288,18 @@ impl Host {
         Failure::Stopped(text.into())
     }
 
+    /// What came of a call, where that is known.
+    fn settled(&self, call: &Call) -> Option<Result<Settled, Failure>> {
+        match call.invocations.poll_outcome(call.id, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => Some(outcome.map_err(|failure| self.stopped(call).unwrap_or(failure))),
+            Poll::Pending => None,
+        }
+    }
+
     async fn outcome(&self, call: &Call, limit: Option<Duration>, breach: Breach) -> Result<Settled, Failure> {
-        // Most are settled by now; they need no timer.
-        let settled = call.invocations.poll_outcome(call.id, &mut Context::from_waker(Waker::noop()));
-        if let Poll::Ready(outcome) = settled {
-            return outcome.map_err(|failure| self.stopped(call).unwrap_or(failure));
+        // Many are settled by now; they need no timer.
+        if let Some(settled) = self.settled(call) {
+            return settled;
         }
         let outcome = poll_fn(|context| call.invocations.poll_outcome(call.id, context));
         let outcome = match limit {
@@ -285,25 +320,41 @@ impl Host {
     }
 
     /// Waits for an isolate, lets `add` enter the invocation there, and runs the handler to its first wait.
-    async fn begin<F>(self: &Rc<Self>, add: impl FnOnce(&Isolate) -> (InvocationId, F)) -> Result<Call, Failure>
+    async fn begin<T, F>(
+        self: &Rc<Self>,
+        mut input: T,
+        add: impl Fn(&Isolate, T) -> (InvocationId, F),
+    ) -> Result<Call, Failure>
     where
         F: FnOnce(&Isolate),
     {
         loop {
             let changed = self.changed.notified();
-            match &*self.isolate.borrow() {
-                State::Running(isolate) => {
-                    let (id, run) = add(isolate);
-                    self.load.invocations.fetch_add(1, Ordering::Relaxed);
-                    let call = Call { invocations: isolate.invocations().clone(), id, host: self.clone() };
-                    run(isolate);
-                    return Ok(call);
-                }
-                State::Broken(reason) => return Err(Failure::Stopped(reason.clone())),
-                State::Gone => return Err(Failure::Stopped("the worker was replaced".into())),
-                State::Replacing => {}
+            match self.begin_now(input, &add) {
+                Begun::Yes(call) => return Ok(call),
+                Begun::Refused(failure) => return Err(failure),
+                Begun::NotYet(back) => input = back,
             }
             changed.await;
+        }
+    }
+
+    /// The same where there is an isolate now.
+    fn begin_now<T, F>(self: &Rc<Self>, input: T, add: impl Fn(&Isolate, T) -> (InvocationId, F)) -> Begun<T>
+    where
+        F: FnOnce(&Isolate),
+    {
+        match &*self.isolate.borrow() {
+            State::Running(isolate) => {
+                let (id, run) = add(isolate, input);
+                self.load.invocations.fetch_add(1, Ordering::Relaxed);
+                let call = Call { invocations: isolate.invocations().clone(), id, host: self.clone() };
+                run(isolate);
+                Begun::Yes(call)
+            }
+            State::Broken(reason) => Begun::Refused(Failure::Stopped(reason.clone())),
+            State::Gone => Begun::Refused(Failure::Stopped("the worker was replaced".into())),
+            State::Replacing => Begun::NotYet(input),
         }
     }
 
@@ -449,6 +500,23 @@ impl Host {
     }
 }
 
+/// Enters a request, to be handed to the `fetch` handler next.
+fn enter(isolate: &Isolate, request: FetchRequest) -> (InvocationId, impl FnOnce(&Isolate) + use<>) {
+    let FetchRequest { parts, url, body, identity } = request;
+    let has_body = !matches!(body, RequestBody::Empty);
+    let method = parts.method.clone();
+    let id = isolate.invocations().begin(identity, parts, url, body);
+    (id, move |isolate: &Isolate| isolate.call_fetch(id, method.as_str(), has_body))
+}
+
+/// What came of beginning an invocation.
+enum Begun<T> {
+    Yes(Call),
+    Refused(Failure),
+    /// There is no isolate now, but will be.
+    NotYet(T),
+}
+
 /// A request that waits in line, counted until it begins or its client leaves.
 struct Queued<'a>(&'a Cell<usize>);
 
@@ -525,6 +593,37 @@ impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.load.connections.fetch_sub(1, Ordering::Release);
         self.0.load.became_idle.notify_waiters();
+    }
+}
+
+/// What has come of a request so far.
+#[expect(clippy::large_enum_variant, reason = "taken apart at once, never kept")]
+pub enum Fetching {
+    /// The handler has answered, or failed, or could not be called.
+    Answered(Result<Answer, Failure>),
+    /// The handler waits for something.
+    Began(FetchCall),
+    /// It has to wait before the handler is called: see [`Host::fetch`].
+    NotBegun(FetchRequest),
+}
+
+/// A `fetch` handler that was called. Dropping it tells the handler through `request.signal` that the client left.
+pub struct FetchCall(Call);
+
+impl FetchCall {
+    /// Waits for the answer.
+    pub async fn answer(self) -> Result<Answer, Failure> {
+        let Self(call) = &self;
+        let settled = call.host.outcome(call, call.host.version.limits.wall, Breach::Wall).await;
+        self.answer_of(settled)
+    }
+
+    fn answer_of(&self, settled: Result<Settled, Failure>) -> Result<Answer, Failure> {
+        let Self(call) = self;
+        match settled? {
+            Settled::Response(response) => Ok(Answer { response, costs: call.invocations.costs(call.id) }),
+            Settled::Done => Err(Failure::Hung),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod loader;
 mod remote;
 mod report;
 mod thread;
+mod turn;
 mod worker;
 
 pub use aerostack_platform::{
@@ -30,10 +31,11 @@ pub use deno_core::error::{JsError, JsStackFrame};
 /// Runs a future that need not be `Send` on the current thread's runtime.
 pub use deno_core::unsync::spawn as spawn_local;
 pub use engine::initialise;
-pub use host::{Answer, ConnectionGuard, EventReport, FetchRequest, Host};
+pub use host::{Answer, ConnectionGuard, EventReport, FetchCall, FetchRequest, Fetching, Host};
 pub use isolate::{HandlerSet, LoadError};
 pub use limits::{Limits, StopReason};
 pub use remote::{RemoteAnswer, RemoteBody, RemoteRequest};
 pub use report::{ErrorReport, ReportFrame};
 pub use thread::{IsolateThread, Mourner, Mourning, ThreadLoad};
+pub use turn::AtTurnEnd;
 pub use worker::{EnvEntry, EnvValue, InstallBindings, Worker, WorkerParts, WorkerVersion};

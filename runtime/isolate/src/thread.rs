@@ -257,6 +257,7 @@ async fn run(
     }
     let driver = host.clone();
     deno_core::unsync::spawn(async move { driver.drive().await });
+    deno_core::unsync::spawn(host.end_turns());
     loop {
         tokio::select! {
             task = inbox.recv() => match task {

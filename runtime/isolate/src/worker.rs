@@ -157,7 +157,7 @@ impl Worker {
     }
 
     /// What is counted of the worker, over all its versions.
-    pub fn metrics(&self) -> &WorkerMetrics {
+    pub fn metrics(&self) -> &Arc<WorkerMetrics> {
         &self.metrics
     }
 

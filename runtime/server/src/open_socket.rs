@@ -1,5 +1,5 @@
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ pub(crate) struct OpenSocket {
     open: Mutex<Option<OpenConnection>>,
     asked: AtomicU64,
     answering: AtomicUsize,
+    holds_answer: AtomicBool,
 }
 
 /// Which HTTP a connection speaks.
@@ -28,18 +29,24 @@ pub(crate) enum HttpVersion {
 }
 
 /// A request whose answer has not begun.
-pub(crate) struct Answering<'a>(&'a OpenSocket);
+pub(crate) struct Answering(Arc<OpenSocket>);
 
 impl OpenSocket {
     pub(crate) fn new(stream: &TcpStream, version: HttpVersion, open: OpenConnection) -> Arc<Self> {
         let (descriptor, open) = (stream.as_raw_fd(), Mutex::new(Some(open)));
-        Arc::new(Self { descriptor, version, open, asked: AtomicU64::new(0), answering: AtomicUsize::new(0) })
+        let (asked, answering, holds_answer) = (AtomicU64::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+        Arc::new(Self { descriptor, version, open, asked, answering, holds_answer })
     }
 
-    pub(crate) fn answering(&self) -> Answering<'_> {
+    pub(crate) fn answering(self: &Arc<Self>) -> Answering {
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.answering.fetch_add(1, Ordering::Relaxed);
-        Answering(self)
+        Answering(self.clone())
+    }
+
+    /// Tells whether an answer is there that was not sent.
+    pub(crate) fn holds_answer(&self, holds: bool) {
+        self.holds_answer.store(holds, Ordering::Relaxed);
     }
 
     /// Whether there was a request.
@@ -60,7 +67,7 @@ impl OpenSocket {
     }
 }
 
-impl Drop for Answering<'_> {
+impl Drop for Answering {
     fn drop(&mut self) {
         self.0.answering.fetch_sub(1, Ordering::Relaxed);
     }
@@ -70,6 +77,7 @@ impl Mourner for OpenSocket {
     /// hyper lives on the lost thread and says nothing any more: whoever waits for an answer gets it from here.
     fn lost(&self, reason: &str) {
         let waits = self.answering.load(Ordering::Relaxed) > 0
+            || self.holds_answer.load(Ordering::Relaxed)
             || socket::unread_bytes(self.descriptor).is_ok_and(|bytes| bytes > 0);
         if waits && self.version == HttpVersion::One {
             let text = format!("the worker {reason}");

@@ -12,7 +12,7 @@ use axum::body::Bytes;
 use axum::extract::{Extension, Query};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::{StatusCode, header};
+use http::{Request, StatusCode, Uri, header};
 use serde::{Deserialize, Serialize};
 
 use crate::routes::Routes;
@@ -222,4 +222,20 @@ impl IntoResponse for TriggerRefused {
     fn into_response(self) -> Response {
         (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], self.0 + "\n").into_response()
     }
+}
+
+/// The request as the trigger routes know it: its path below the mount point, the worker there beside it.
+pub(crate) fn triggered(mut request: Request<axum::body::Body>, reserved: ReservedPath) -> Request<axum::body::Body> {
+    let target = match request.uri().query() {
+        Some(query) => format!("{}?{query}", reserved.inner),
+        None => reserved.inner,
+    };
+    // Host is checked in the header where the URI names none.
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = target.parse().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request.extensions_mut().insert(reserved.worker);
+    request
 }

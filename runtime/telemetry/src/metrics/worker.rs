@@ -102,8 +102,9 @@ pub struct IsolateMemory {
 
 /// A request that has begun. Dropped without an answer, it counts as canceled.
 #[must_use]
-pub struct RequestInFlight<'a> {
-    shard: &'a Shard,
+pub struct RequestInFlight {
+    worker: Arc<WorkerMetrics>,
+    shard: usize,
     ended: bool,
 }
 
@@ -124,10 +125,10 @@ impl WorkerMetrics {
     }
 
     /// A request has begun on the isolate thread of this index.
-    pub fn request_began(&self, thread: usize) -> RequestInFlight<'_> {
-        let shard = &self.shards[thread % SHARDS];
-        shard.began.fetch_add(1, Ordering::Relaxed);
-        RequestInFlight { shard, ended: false }
+    pub fn request_began(self: &Arc<Self>, thread: usize) -> RequestInFlight {
+        let shard = thread % SHARDS;
+        self.shards[shard].began.fetch_add(1, Ordering::Relaxed);
+        RequestInFlight { worker: self.clone(), shard, ended: false }
     }
 
     /// An isolate is loaded. It counts as running until what is returned is dropped.
@@ -203,20 +204,25 @@ impl WorkerMetrics {
     }
 }
 
-impl RequestInFlight<'_> {
+impl RequestInFlight {
     /// The head of the answer is on its way.
     pub fn answered(mut self, status: u16, took: Duration) {
         self.ended = true;
         let hundred = u8::try_from(status / 100).unwrap_or(5);
-        self.shard.ended[Ending::Answered(hundred).place()].fetch_add(1, Ordering::Relaxed);
-        self.shard.latency.observe(took);
+        let shard = self.shard();
+        shard.ended[Ending::Answered(hundred).place()].fetch_add(1, Ordering::Relaxed);
+        shard.latency.observe(took);
+    }
+
+    fn shard(&self) -> &Shard {
+        &self.worker.shards[self.shard]
     }
 }
 
-impl Drop for RequestInFlight<'_> {
+impl Drop for RequestInFlight {
     fn drop(&mut self) {
         if !self.ended {
-            self.shard.ended[Ending::Canceled.place()].fetch_add(1, Ordering::Relaxed);
+            self.shard().ended[Ending::Canceled.place()].fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -244,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_request_is_in_flight_until_it_is_answered_or_dropped() {
-        let metrics = WorkerMetrics::new("shop");
+        let metrics = Arc::new(WorkerMetrics::new("shop"));
         let first = metrics.request_began(0);
         let second = metrics.request_began(17);
         assert_eq!(metrics.requests_in_flight(), 2);

@@ -1,0 +1,480 @@
+//! A request on an isolate's thread, from its head to the head of its answer.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::Ipv4Addr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
+
+use aerostack_isolate::{Answer, Breach, Caller, Costs, Failure, FetchRequest, Fetching, Host, RequestBody, Worker};
+use aerostack_telemetry::metrics::RequestInFlight;
+use aerostack_trace::{Identity, Ids, Span, SpanContext, SpanId, SpanKind, TRACEPARENT};
+use bytes::{Bytes, BytesMut};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use tower::ServiceExt;
+
+use crate::admin::{ADMIN_PREFIX, Peer};
+use crate::body::{BodyFault, GuardedBody, ServerBody, body_too_long};
+use crate::error_page::{self, plain};
+use crate::open_socket::{Answering, OpenSocket};
+use crate::routes::Route;
+use crate::triggers::{self, triggered};
+use crate::{FinishedRequest, Shared};
+
+/// Bodies up to this size are read before the handler is called when they are there already, and handed over as bytes.
+const SMALL_BODY_BYTES: u64 = 64 * 1024;
+
+/// A connection on an isolate's thread, as its requests see it.
+pub(crate) struct Connection {
+    pub(crate) host: Rc<Host>,
+    pub(crate) home: Arc<Worker>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) peer: Peer,
+    pub(crate) peer_address: HeaderValue,
+    pub(crate) socket: Arc<OpenSocket>,
+    pub(crate) ids: Ids,
+}
+
+/// Answers the requests of a connection.
+pub(crate) struct Requests(pub(crate) Rc<Connection>);
+
+impl Service<Request<Incoming>> for Requests {
+    type Response = Response<ServerBody>;
+    type Error = Infallible;
+    type Future = Reply;
+
+    fn call(&self, request: Request<Incoming>) -> Reply {
+        self.0.answer(request)
+    }
+}
+
+/// An answer that is there already, as most are when their handler has run to its first wait, or one on its way.
+pub(crate) enum Reply {
+    Now(Option<Response<ServerBody>>),
+    Later(Pin<Box<dyn Future<Output = Response<ServerBody>>>>),
+}
+
+impl Reply {
+    fn later(answer: impl Future<Output = Response<ServerBody>> + 'static) -> Self {
+        Self::Later(Box::pin(answer))
+    }
+}
+
+impl Future for Reply {
+    type Output = Result<Response<ServerBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Now(response) => Poll::Ready(Ok(response.take().expect("a reply is taken once"))),
+            Self::Later(response) => response.as_mut().poll(context).map(Ok),
+        }
+    }
+}
+
+/// What is kept of a request until it is answered.
+struct Asked {
+    started: Instant,
+    method: Method,
+    uri: Uri,
+    accept: Option<HeaderValue>,
+    identity: Identity,
+    parent: Option<SpanId>,
+    routed: Option<Routed>,
+    _answering: Answering,
+}
+
+/// The worker that a request is for.
+struct Routed {
+    route: Arc<Route>,
+    in_flight: RequestInFlight,
+}
+
+/// Where the handler of a request runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// On this thread.
+    Here,
+    /// On a thread of another worker, or of a version that was loaded after the connection came.
+    Elsewhere,
+}
+
+type Outcome = Result<(Response<ServerBody>, Costs), Failure>;
+
+fn from_here(outcome: Result<Answer, Failure>) -> Outcome {
+    outcome.map(|answer| (answer.response.map(ServerBody::Local), answer.costs))
+}
+
+impl Connection {
+    fn answer(self: &Rc<Self>, request: Request<Incoming>) -> Reply {
+        let (mut parts, body) = request.into_parts();
+        let mut asked = self.ask(&parts);
+        let path = asked.uri.path();
+        let reserved = triggers::reserved(path, &self.shared.routes);
+        if path.starts_with(ADMIN_PREFIX) || reserved.is_some() {
+            let request = Request::from_parts(parts, axum::body::Body::new(body));
+            let request = match reserved {
+                Some(reserved) => triggered(request, reserved),
+                None => request,
+            };
+            let connection = self.clone();
+            return Reply::later(async move {
+                let response = connection.ask_admin(request).await;
+                connection.answered(asked, response, &Costs::default())
+            });
+        }
+        let Some(route) = self.shared.routes.find(path) else {
+            self.shared.metrics.request_unrouted();
+            let response = plain(StatusCode::NOT_FOUND, &self.shared.nothing_at(path));
+            return self.at_once(asked, response);
+        };
+        let in_flight = route.worker.metrics().request_began(self.host.thread_index());
+        let url = request_url(&parts, &route);
+        asked.routed = Some(Routed { route: route.clone(), in_flight });
+        let url = match url {
+            Ok(url) => url,
+            Err(problem) => return self.at_once(asked, plain(StatusCode::BAD_REQUEST, problem)),
+        };
+        // Only a proxy on this machine may say whom it speaks for; anybody else could claim any address.
+        if !self.peer.is_near() || !parts.headers.contains_key("cf-connecting-ip") {
+            parts.headers.insert("cf-connecting-ip", self.peer_address.clone());
+        }
+        let identity = asked.identity;
+        let connection = self.clone();
+        if !body.is_end_stream() {
+            return Reply::later(async move {
+                let fault = Arc::new(BodyFault::new());
+                let body = match connection.read_body(body, &fault).await {
+                    Ok(body) => body,
+                    Err(refused) => return connection.answered(asked, refused, &Costs::default()),
+                };
+                let request = FetchRequest { parts, url, body, identity };
+                let (outcome, place) = connection.fetch(&route, request).await;
+                connection.conclude(asked, &route, outcome, place, fault.get())
+            });
+        }
+        let request = FetchRequest { parts, url, body: RequestBody::Empty, identity };
+        let request = match self.place_of(&route) {
+            Place::Elsewhere => request,
+            Place::Here => match self.host.fetch_now(request) {
+                Fetching::Answered(outcome) => {
+                    let response = self.conclude(asked, &route, from_here(outcome), Place::Here, None);
+                    return Reply::Now(Some(response));
+                }
+                Fetching::Began(call) => {
+                    return Reply::later(async move {
+                        let outcome = from_here(call.answer().await);
+                        connection.conclude(asked, &route, outcome, Place::Here, None)
+                    });
+                }
+                Fetching::NotBegun(request) => request,
+            },
+        };
+        Reply::later(async move {
+            let (outcome, place) = connection.fetch(&route, request).await;
+            connection.conclude(asked, &route, outcome, place, None)
+        })
+    }
+
+    fn ask(&self, parts: &Parts) -> Asked {
+        let (identity, parent) = self.identify(&parts.headers);
+        Asked {
+            started: Instant::now(),
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            accept: parts.headers.get(header::ACCEPT).cloned(),
+            identity,
+            parent,
+            routed: None,
+            _answering: self.socket.answering(),
+        }
+    }
+
+    fn at_once(&self, asked: Asked, response: Response<ServerBody>) -> Reply {
+        Reply::Now(Some(self.answered(asked, response, &Costs::default())))
+    }
+
+    /// Writes down how a request was answered.
+    fn answered(&self, asked: Asked, response: Response<ServerBody>, costs: &Costs) -> Response<ServerBody> {
+        let Asked { started, method, uri, identity, parent, routed, .. } = asked;
+        let took = started.elapsed();
+        let route = routed.map(|Routed { route, in_flight }| {
+            in_flight.answered(response.status().as_u16(), took);
+            route
+        });
+        if let Some(route) = &route
+            && let Some(context) = identity.span.filter(|span| self.shared.tracer.keeps(*span))
+        {
+            let request = RequestSpan { context, parent, identity, method: &method, path: uri.path(), took };
+            self.shared.tracer.record(request.span(route, response.status()));
+        }
+        self.shared.log.answered(&FinishedRequest {
+            method: method.as_str(),
+            path: uri.path(),
+            status: response.status(),
+            took,
+            costs,
+            worker: route.as_ref().map(|route| route.worker.name()),
+            identity,
+        });
+        response
+    }
+
+    /// What a request is called in the log and in traces, and the span that it is part of. It belongs to the trace that its client
+    /// names; without one it begins a trace only where traces are kept.
+    fn identify(&self, headers: &HeaderMap) -> (Identity, Option<SpanId>) {
+        let mut named = headers.get_all(TRACEPARENT).iter();
+        let parent = match (named.next(), named.next()) {
+            (Some(only), None) => SpanContext::parse(only.as_bytes()),
+            _ => None,
+        };
+        let tracer = &self.shared.tracer;
+        let span = match parent {
+            Some(parent) => Some(parent.child(&self.ids)),
+            None => tracer.begins().then(|| SpanContext::root(&self.ids, tracer.sampling())),
+        };
+        (Identity { request: self.ids.request(), span }, parent.map(|parent| parent.span))
+    }
+
+    fn place_of(&self, route: &Route) -> Place {
+        let is_home = Arc::ptr_eq(&route.worker, &self.home) && !self.host.is_retired();
+        if is_home { Place::Here } else { Place::Elsewhere }
+    }
+
+    /// Calls the handler and waits for its answer.
+    async fn fetch(&self, route: &Route, request: FetchRequest) -> (Outcome, Place) {
+        let place = self.place_of(route);
+        let outcome = match place {
+            Place::Here => from_here(self.host.fetch(request).await),
+            Place::Elsewhere => {
+                let answered = route.worker.fetch(request).await;
+                answered.map(|answer| (answer.response.map(ServerBody::Remote), answer.costs))
+            }
+        };
+        (outcome, place)
+    }
+
+    /// The answer of a handler, or a page that says why there is none. `fault` is what the client did wrong with its body.
+    fn conclude(
+        &self,
+        asked: Asked,
+        route: &Route,
+        outcome: Outcome,
+        place: Place,
+        fault: Option<&(StatusCode, String)>,
+    ) -> Response<ServerBody> {
+        match (outcome, fault) {
+            (Ok((response, costs)), _) => self.answered(asked, response, &costs),
+            (Err(Failure::Exception(_)), Some((status, text))) => {
+                self.answered(asked, body_refused(*status, text), &Costs::default())
+            }
+            (Err(failure), _) => {
+                let version = match place {
+                    Place::Here => self.host.version().clone(),
+                    Place::Elsewhere => route.worker.version(),
+                };
+                let name = format!("{} {}", asked.method, asked.uri.path());
+                self.shared.log.failed(&Caller { name, identity: asked.identity }, &failure, &version);
+                let page = error_page::answer(&failure, &version, asked.accept.as_ref(), &self.shared.errors);
+                self.answered(asked, page, &Costs::default())
+            }
+        }
+    }
+
+    async fn ask_admin(&self, mut request: Request<axum::body::Body>) -> Response<ServerBody> {
+        request.extensions_mut().insert(self.peer);
+        let Ok(response) = self.shared.admin.clone().oneshot(request).await;
+        let (head, body) = response.into_parts();
+        let bytes = body.collect().await.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
+        Response::from_parts(head, ServerBody::from(bytes))
+    }
+
+    /// Takes a small body that is there already as a whole, so that the handler need not wait for it; others stream.
+    async fn read_body(&self, body: Incoming, fault: &Arc<BodyFault>) -> Result<RequestBody, Response<ServerBody>> {
+        let limits = &self.shared.limits;
+        let announced = body.size_hint().exact();
+        if announced.is_some_and(|length| length > limits.body_bytes) {
+            self.shared.breaches.note(Breach::RequestBody);
+            return Err(body_refused(StatusCode::PAYLOAD_TOO_LARGE, &body_too_long(limits.body_bytes)));
+        }
+        let mut body = GuardedBody::new(body, &self.shared, fault.clone());
+        let mut arrived = VecDeque::new();
+        if announced.is_some_and(|length| length <= SMALL_BODY_BYTES) {
+            loop {
+                if body.is_end_stream() {
+                    return Ok(RequestBody::Full(concatenate(arrived)));
+                }
+                // hyper reads the body only once somebody asked for it: ask, let the connection have a turn, look again.
+                let frame = tokio::select! {
+                    biased;
+                    frame = body.frame() => frame,
+                    () = tokio::task::yield_now() => break,
+                };
+                match frame {
+                    None => return Ok(RequestBody::Full(concatenate(arrived))),
+                    Some(Ok(frame)) => arrived.extend(frame.into_data().ok()),
+                    Some(Err(error)) => {
+                        let status = fault.get().map_or(StatusCode::BAD_REQUEST, |(status, _)| *status);
+                        return Err(body_refused(status, &error.to_string()));
+                    }
+                }
+            }
+        }
+        Ok(RequestBody::Streaming { arrived, rest: body.boxed_unsync() })
+    }
+}
+
+/// A request that is answered and whose trace is kept.
+struct RequestSpan<'a> {
+    context: SpanContext,
+    parent: Option<SpanId>,
+    identity: Identity,
+    method: &'a Method,
+    path: &'a str,
+    took: Duration,
+}
+
+impl RequestSpan<'_> {
+    fn span(self, route: &Route, status: StatusCode) -> Span {
+        let pattern = route.pattern();
+        Span {
+            context: self.context,
+            parent: self.parent,
+            name: format!("{} {pattern}", self.method),
+            kind: SpanKind::Server,
+            started: SystemTime::now() - self.took,
+            took: self.took,
+            attributes: vec![
+                ("http.request.method", self.method.as_str().into()),
+                ("http.route", pattern.into()),
+                ("url.path", self.path.into()),
+                ("http.response.status_code", i64::from(status.as_u16()).into()),
+                ("aerostack.worker", route.worker.name().into()),
+                ("aerostack.request_id", self.identity.request.to_string().into()),
+            ],
+            failure: status.is_server_error().then(|| format!("status {}", status.as_u16())),
+        }
+    }
+}
+
+fn body_refused(status: StatusCode, text: &str) -> Response<ServerBody> {
+    let mut response = plain(status, text);
+    // The rest of the body is not read: the connection cannot be used again.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn concatenate(mut chunks: VecDeque<Bytes>) -> Bytes {
+    if chunks.len() <= 1 {
+        return chunks.pop_front().unwrap_or_default();
+    }
+    let mut whole = BytesMut::new();
+    for chunk in chunks {
+        whole.extend_from_slice(&chunk);
+    }
+    whole.freeze()
+}
+
+/// The URL the handler sees: the host the client named, the path without the route's prefix, normalised as the URL standard
+/// says.
+fn request_url(parts: &Parts, route: &Route) -> Result<String, &'static str> {
+    // RFC 9112, section 3.2: what stands between client and server may have believed the other one.
+    if parts.headers.get_all(header::HOST).iter().nth(1).is_some() {
+        return Err("the request has more than one Host header");
+    }
+    let host = match parts.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => match parts.headers.get(header::HOST) {
+            Some(host) => host.to_str().map_err(|_| "invalid Host header")?,
+            None if parts.version < Version::HTTP_11 => "localhost",
+            None => return Err("the request has no Host header"),
+        },
+    };
+    let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let path = route.inner_path(path);
+    let path = if path.starts_with('/') { path } else { "/".into() };
+    let mut url = String::with_capacity(7 + host.len() + path.len());
+    url.push_str("http://");
+    url.push_str(host);
+    url.push_str(&path);
+    let is_plain = is_plain_host(host)
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'=' | b'&' | b'?'));
+    if is_plain {
+        return Ok(url);
+    }
+    match aerostack_modules::Url::parse(&url) {
+        Ok(parsed) if parsed.username().is_empty() && parsed.password().is_none() => Ok(parsed.into()),
+        _ => Err("invalid Host header or path"),
+    }
+}
+
+/// Whether the URL standard leaves a host and its port as they are, as far as a look can tell.
+fn is_plain_host(host: &str) -> bool {
+    let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
+    // Zeros in front and the scheme's own port are left out, and a number beyond all ports is none.
+    let is_plain_port = |port: &str| !port.starts_with(['0', '+']) && port != "80" && port.parse::<u16>().is_ok();
+    // What ends in a number is an address, in one of many ways to write it: `0x7f.1` is 127.0.0.1.
+    let is_plain_name = |name: &str| {
+        let ends_as_name =
+            name.rsplit('.').next().is_some_and(|last| last.starts_with(|first: char| first.is_ascii_lowercase()));
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+        ends_as_name && name.bytes().all(is_plain) && !name.contains("xn--")
+    };
+    port.is_none_or(is_plain_port) && (is_plain_name(name) || name.parse::<Ipv4Addr>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_plain_host;
+
+    #[test]
+    fn a_host_that_is_taken_as_it_is_is_what_the_url_standard_makes_of_it() {
+        for host in ["localhost", "localhost:8788", "127.0.0.1:8788", "a-b.example", "10.0.0.1", "a..b", "1.example:1"]
+        {
+            assert!(is_plain_host(host), "{host}");
+            let url = format!("http://{host}/");
+            assert_eq!(aerostack_modules::Url::parse(&url).map(String::from), Ok(url));
+        }
+    }
+
+    #[test]
+    fn what_the_url_standard_changes_or_refuses_is_left_to_it() {
+        for host in [
+            "",
+            ":",
+            "a:",
+            "a:80",
+            "a:080",
+            "a:65536",
+            "a:b",
+            "a:1:2",
+            "a:+1",
+            "A",
+            "a/b",
+            "u@a",
+            "0x7f.1",
+            "1",
+            "127.1",
+            "127.0.0.01",
+            "256.0.0.1",
+            "a.1",
+            "a.0x1",
+            "a.",
+            "xn--a",
+            "[::1]",
+            "a b",
+            "é",
+        ] {
+            assert!(!is_plain_host(host), "{host}");
+        }
+    }
+}
