@@ -44,6 +44,7 @@ type OpResult = [
   rowsRead: number,
   rowsWritten: number,
   version: number,
+  toRow: ToRow | undefined,
 ];
 
 // Only code in this file makes statements, sessions and databases.
@@ -78,7 +79,10 @@ const toDefinedRow: ToRow = (columns, cells, start) => {
   return row;
 };
 
-function rowMaker(columns: string[]): ToRow {
+function rowMaker(result: OpResult): ToRow {
+  const compiled = result[10];
+  if (compiled !== undefined) return compiled;
+  const columns = result[0];
   for (let i = 0; i < columns.length; i++) {
     if (columns[i] in ObjectPrototype) return toDefinedRow;
   }
@@ -91,7 +95,7 @@ function toResult(result: OpResult) {
   const width = columns.length;
   const results = [];
   if (width !== 0) {
-    const toRow = rowMaker(columns);
+    const toRow = rowMaker(result);
     for (let start = 0, row = 0; start < cells.length; start += width, row++) {
       results[row] = toRow(columns, cells, start);
     }
@@ -116,7 +120,7 @@ function toFirst(result: OpResult, column: unknown) {
   const columns = result[0];
   const cells = result[1];
   if (cells.length === 0) return null;
-  if (column === undefined) return rowMaker(columns)(columns, cells, 0);
+  if (column === undefined) return rowMaker(result)(columns, cells, 0);
   for (let i = columns.length - 1; i >= 0; i--) {
     if (columns[i] === column) return cells[i];
   }

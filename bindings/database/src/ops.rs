@@ -3,8 +3,9 @@
 //! A call crosses twice: the text and the parameters on the way in, one flat array on the way out. Rows become objects in
 //! JavaScript, where making them is cheapest.
 
+mod columns;
+
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,13 +13,15 @@ use aerostack_bindings::{Calls, Error, ErrorKind};
 use deno_core::{FromV8, OpState, ToV8, op2, v8};
 use deno_error::JsErrorBox;
 
+use columns::Columns;
+
 use crate::driver::{Cell, DatabaseDriver, Statement, StatementResult, Value};
 use crate::{KIND, Meta};
 
 deno_core::extension!(
     aerostack_database,
     ops = [op_database_run, op_database_batch, op_database_dump],
-    state = |state| state.put(ColumnNames::default()),
+    state = |state| state.put(Columns::default()),
 );
 
 /// The databases of one worker, in the order of its bindings. Put into `OpState` together with [`Calls`] before the first
@@ -43,11 +46,11 @@ async fn op_database_run(
     #[string] sql: String,
     #[scoped] params: Params,
 ) -> Result<OneResult, DatabaseOpError> {
-    let Handles { database, calls, names } = Handles::from_state(&state, database)?;
+    let Handles { database, calls, columns } = Handles::from_state(&state, database)?;
     let statements = vec![Statement { sql, params: params.0 }];
     let mut results = calls.call(KIND, &database.name, "run", database.driver.run(statements)).await?;
     let result = results.pop().ok_or_else(|| Error::new(ErrorKind::Unexpected, "a statement returned no result"))?;
-    Ok(OneResult { result, names })
+    Ok(OneResult { result, columns })
 }
 
 /// Runs several statements in one transaction. They come as `[sql, params, sql, params, ...]`.
@@ -57,9 +60,9 @@ async fn op_database_batch(
     #[smi] database: u32,
     #[scoped] statements: Statements,
 ) -> Result<AllResults, DatabaseOpError> {
-    let Handles { database, calls, names } = Handles::from_state(&state, database)?;
+    let Handles { database, calls, columns } = Handles::from_state(&state, database)?;
     let results = calls.call(KIND, &database.name, "batch", database.driver.run(statements.0)).await?;
-    Ok(AllResults(results.into_iter().map(|result| OneResult { result, names: names.clone() }).collect()))
+    Ok(AllResults(results.into_iter().map(|result| OneResult { result, columns: columns.clone() }).collect()))
 }
 
 /// The whole database as an `ArrayBuffer`.
@@ -88,7 +91,7 @@ impl From<Error> for DatabaseOpError {
 struct Handles {
     database: NamedDatabase,
     calls: Calls,
-    names: ColumnNames,
+    columns: Columns,
 }
 
 impl Handles {
@@ -101,7 +104,7 @@ impl Handles {
         Ok(Self {
             database: database.clone(),
             calls: state.borrow::<Calls>().clone(),
-            names: state.borrow::<ColumnNames>().clone(),
+            columns: state.borrow::<Columns>().clone(),
         })
     }
 }
@@ -170,10 +173,10 @@ fn bad_argument(message: &'static str) -> JsErrorBox {
 }
 
 /// The result of one statement, on its way to JavaScript as
-/// `[columns, cells, duration, changes, last_row_id, changed_db, size_after, rows_read, rows_written, version]`.
+/// `[columns, cells, duration, changes, last_row_id, changed_db, size_after, rows_read, rows_written, version, to_row]`.
 struct OneResult {
     result: StatementResult,
-    names: ColumnNames,
+    columns: Columns,
 }
 
 /// The results of a batch, in order.
@@ -184,7 +187,7 @@ impl<'a> ToV8<'a> for OneResult {
 
     fn to_v8(self, scope: &mut v8::PinScope<'a, '_>) -> Result<v8::Local<'a, v8::Value>, Self::Error> {
         let StatementResult { columns, cells, meta } = self.result;
-        let columns = self.names.array(scope, &columns)?;
+        let columns = self.columns.in_v8(scope, &columns)?;
         let mut values = Vec::with_capacity(cells.len());
         for cell in cells {
             values.push(cell_to_v8(scope, cell)?);
@@ -192,7 +195,7 @@ impl<'a> ToV8<'a> for OneResult {
         let cells = v8::Array::new_with_elements(scope, &values);
         let Meta { duration_ms, changes, last_row_id, changed_db, size_after, rows_read, rows_written, version } = meta;
         let parts = [
-            columns.into(),
+            columns.names.into(),
             cells.into(),
             v8::Number::new(scope, duration_ms).into(),
             whole(scope, changes as f64),
@@ -202,6 +205,7 @@ impl<'a> ToV8<'a> for OneResult {
             whole(scope, rows_read as f64),
             whole(scope, rows_written as f64),
             whole(scope, version as f64),
+            columns.to_row,
         ];
         Ok(v8::Array::new_with_elements(scope, &parts).into())
     }
@@ -254,45 +258,4 @@ fn string<'a>(
         v8::String::new_from_utf8(scope, text.as_bytes(), kind)
     };
     made.ok_or_else(|| JsErrorBox::range_error("a string of the result is longer than V8 can hold"))
-}
-
-/// The arrays of column names of the statements an isolate runs again and again, made once. JavaScript must not change them.
-#[derive(Clone, Default)]
-struct ColumnNames(Rc<RefCell<HashMap<usize, KnownNames>>>);
-
-struct KnownNames {
-    /// Keeps the names at their address, which is the key.
-    _names: Arc<[String]>,
-    array: v8::Global<v8::Array>,
-}
-
-/// How many arrays of names are kept.
-const KNOWN_NAMES: usize = 500;
-
-impl ColumnNames {
-    fn array<'a>(
-        &self,
-        scope: &mut v8::PinScope<'a, '_>,
-        names: &Arc<[String]>,
-    ) -> Result<v8::Local<'a, v8::Array>, JsErrorBox> {
-        if names.is_empty() {
-            return Ok(v8::Array::new(scope, 0));
-        }
-        let mut known = self.0.borrow_mut();
-        let address = names.as_ptr().addr();
-        if let Some(known) = known.get(&address) {
-            return Ok(v8::Local::new(scope, &known.array));
-        }
-        let mut strings = Vec::with_capacity(names.len());
-        for name in names.iter() {
-            strings.push(string(scope, name, v8::NewStringType::Internalized)?.into());
-        }
-        let array = v8::Array::new_with_elements(scope, &strings);
-        if known.len() >= KNOWN_NAMES {
-            known.clear();
-        }
-        let array_kept = v8::Global::new(scope, array);
-        known.insert(address, KnownNames { _names: Arc::clone(names), array: array_kept });
-        Ok(array)
-    }
 }
