@@ -8,6 +8,7 @@ mod concurrency;
 mod errors;
 mod meta;
 mod model;
+mod together;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub fn trials(name: &str, capabilities: Capabilities, open: &Opener) -> Vec<Tria
     cases.extend(meta::cases());
     cases.extend(model::cases());
     cases.extend(concurrency::cases());
+    cases.extend(together::cases());
     cases
         .into_iter()
         .map(|case| {

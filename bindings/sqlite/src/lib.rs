@@ -2,6 +2,7 @@
 //!
 //! Not for the databases of users, which are `bindings/database`'s: those have other rules, but for [`OpenedFile`] and [`patiently`].
 
+mod group;
 mod opened;
 mod patience;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use aerostack_bindings::{Error, ErrorKind, Result, make_state_folder};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+pub use group::{Grouped, TurnGroup};
 pub use opened::OpenedFile;
 pub use patience::patiently;
 

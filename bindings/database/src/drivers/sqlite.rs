@@ -14,6 +14,9 @@
 //!   another process. A slow query never stalls its neighbours, and a write waits instead of failing.
 //! * A call on a blocking thread whose future is dropped is interrupted and rolled back.
 //!
+//! Single writes that follow each other quickly, as those of many requests do, wait for the end of the thread's turn and become one
+//! commit ([`TurnGroup`]). What a thread asks for takes effect in the order of asking: a query or a batch has those that wait done first.
+//!
 //! `sqlite3_stmt_readonly` decides what is a query; the text is only guessed at to pick the connection that is asked first.
 //!
 //! The write-ahead log is moved into the file by a blocking thread as well, because that is the only part of a write that
@@ -36,15 +39,15 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::R
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::{Clock, Error, ErrorKind, Result, SystemClock, make_state_folder};
-use aerostack_sqlite::OpenedFile;
+use aerostack_sqlite::{Grouped, OpenedFile, TurnGroup};
 use async_trait::async_trait;
 
-use crate::driver::{Capabilities, DatabaseDriver, DatabaseInfo, Statement, StatementResult, Value};
+use crate::driver::{Capabilities, DatabaseDriver, DatabaseInfo, Meta, Statement, StatementResult, Value};
 use connection::{Connection, Role, Together};
 use errors::{Failure, cannot_open};
 use guard::Patience;
 use pool::{Lease, Pool};
-use text::{Guess, guess};
+use text::{Guess, changes_rows, guess};
 
 pub(crate) use text::skip_blank;
 
@@ -97,6 +100,7 @@ impl Sqlite {
             log_pages: AtomicU32::new(0),
             moved_pages: AtomicU32::new(0),
             is_checkpointing: AtomicBool::new(false),
+            group: TurnGroup::new(),
         };
         Ok(Self { core: Arc::new(core) })
     }
@@ -109,7 +113,8 @@ impl DatabaseDriver for Sqlite {
     }
 
     async fn run(&self, statements: Vec<Statement>) -> Result<Vec<StatementResult>> {
-        let outcome = match self.core.attempt(&statements, &Patience::Slice(self.core.options.slice)) {
+        let statements = Arc::new(statements);
+        let outcome = match self.core.first_attempt(&statements).await {
             Ok(results) => Ok(results),
             Err(Failure::Refused(error)) => Err(error),
             Err(Failure::Interrupted | Failure::Busy | Failure::NeedsWriter) => {
@@ -124,6 +129,7 @@ impl DatabaseDriver for Sqlite {
     }
 
     async fn dump(&self) -> Result<Vec<u8>> {
+        self.core.run_group_of_before();
         let core = Arc::clone(&self.core);
         on_blocking_thread(move || core.reader()?.serialize()).await
     }
@@ -191,7 +197,15 @@ struct Core {
     log_pages: AtomicU32,
     moved_pages: AtomicU32,
     is_checkpointing: AtomicBool,
+    /// Single statements that change rows.
+    group: TurnGroup<Arc<Vec<Statement>>, Attempt>,
 }
+
+/// What came of trying once.
+type Attempt = Result<Vec<StatementResult>, Failure>;
+
+/// A statement that waits for others.
+type Waiting = Grouped<Arc<Vec<Statement>>, Attempt>;
 
 /// Pages that the write-ahead log grows by (4 MB) until it is moved into the file once more.
 const LOG_DUE: u32 = 1000;
@@ -205,8 +219,90 @@ const LOG_OVERDUE: u32 = 4000;
 const VERSIONS_PER_MS: u64 = 1000;
 
 impl Core {
+    /// Tries once: now, on this thread, or at the end of its turn together with others.
+    async fn first_attempt(self: &Arc<Self>, statements: &Arc<Vec<Statement>>) -> Attempt {
+        let may_wait = matches!(statements.as_slice(), [only] if changes_rows(&only.sql));
+        if may_wait
+            && self.group.is_worth_it()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let core = Arc::clone(self);
+            // A task runs after all that are ready already.
+            let begin = || drop(runtime.spawn(async move { core.finish_group().await }));
+            if let Ok(outcome) = self.group.join(Arc::clone(statements), begin).await {
+                return outcome;
+            }
+        } else {
+            self.run_group_of_before();
+        }
+        self.attempt(statements, &self.slice())
+    }
+
+    /// Runs what waits now: it was asked for before. Where another thread holds the writer, it comes when it can.
+    fn run_group_of_before(&self) {
+        let mut left = self.group.len();
+        while left > 0 {
+            match self.run_group() {
+                0 => break,
+                answered => left = left.saturating_sub(answered),
+            }
+        }
+    }
+
+    /// Runs what waits for others, with turns of the thread between while another one holds the writer.
+    async fn finish_group(&self) {
+        let mut progressed = Instant::now();
+        loop {
+            if self.run_group() > 0 {
+                progressed = Instant::now();
+            } else if progressed.elapsed() >= self.options.slice {
+                for grouped in self.group.take() {
+                    grouped.answer(Err(Failure::Busy));
+                }
+            }
+            if self.group.is_empty() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Runs what waits for others for a moment, if no other thread holds the writer. Returns how many were answered.
+    fn run_group(&self) -> usize {
+        let Some(writer) = self.writer.take_briefly() else { return 0 };
+        let mut waiting = self.group.take();
+        let together = self.write_together(writer, &waiting);
+        let outcomes = together.unwrap_or_else(|| {
+            let alone = |grouped: &Waiting| self.attempt(&grouped.work, &self.slice());
+            waiting.iter().map(alone).collect()
+        });
+        let answered = outcomes.len();
+        self.group.put_back(waiting.split_off(answered));
+        for (grouped, outcome) in waiting.into_iter().zip(outcomes) {
+            grouped.answer(outcome);
+        }
+        answered
+    }
+
+    /// Runs statements that each change rows, in one transaction. See [`Connection::run_together`].
+    fn write_together(&self, mut writer: Lease<'_>, waiting: &[Waiting]) -> Option<Vec<Attempt>> {
+        let statements: Vec<&Statement> = waiting.iter().flat_map(|grouped| grouped.work.as_slice()).collect();
+        if statements.len() < 2 || self.file.check().is_err() {
+            return None;
+        }
+        let mut outcomes = writer.run_together(&statements, &self.slice())?;
+        self.note_write(&writer, outcomes.iter_mut().flatten());
+        let attempt_of =
+            |outcome: Result<StatementResult>| outcome.map(|result| vec![result]).map_err(Failure::Refused);
+        Some(outcomes.into_iter().map(attempt_of).collect())
+    }
+
+    fn slice(&self) -> Patience {
+        Patience::Slice(self.options.slice)
+    }
+
     /// Tries once, on this thread.
-    fn attempt(&self, statements: &[Statement], patience: &Patience) -> Result<Vec<StatementResult>, Failure> {
+    fn attempt(&self, statements: &[Statement], patience: &Patience) -> Attempt {
         if statements.iter().all(|statement| guess(&statement.sql) == Guess::Reads) {
             match self.read(statements, patience) {
                 Err(Failure::NeedsWriter) => {}
@@ -232,7 +328,7 @@ impl Core {
         }
     }
 
-    fn read(&self, statements: &[Statement], patience: &Patience) -> Result<Vec<StatementResult>, Failure> {
+    fn read(&self, statements: &[Statement], patience: &Patience) -> Attempt {
         let mut results = self.reader()?.run(statements, together(statements), patience)?;
         for result in &mut results {
             result.meta.last_row_id = self.last_row_id.load(Relaxed);
@@ -242,7 +338,7 @@ impl Core {
         Ok(results)
     }
 
-    fn write(&self, statements: &[Statement], patience: &Patience) -> Result<Vec<StatementResult>, Failure> {
+    fn write(&self, statements: &[Statement], patience: &Patience) -> Attempt {
         self.file.check()?;
         let lease = match patience {
             Patience::Slice(_) => self.writer.take_briefly(),
@@ -250,15 +346,21 @@ impl Core {
         };
         let mut writer = lease.ok_or(Failure::Busy)?;
         let mut results = writer.run(statements, together(statements), patience)?;
+        self.note_write(&writer, results.iter_mut());
+        Ok(results)
+    }
+
+    /// Remembers what reading connections do not know, and gives the results of one commit its version.
+    fn note_write<'a>(&self, writer: &Connection, results: impl Iterator<Item = &'a mut StatementResult>) {
         self.last_row_id.store(writer.last_row_id(), Relaxed);
         self.size.store(writer.size(), Relaxed);
         self.log_pages.store(writer.log_pages(), Relaxed);
-        let has_changed = results.iter().any(|result| result.meta.changed_db);
+        let metas: Vec<&mut Meta> = results.map(|result| &mut result.meta).collect();
+        let has_changed = metas.iter().any(|meta| meta.changed_db);
         let version = self.version.fetch_add(u64::from(has_changed), Relaxed) + u64::from(has_changed);
-        for result in &mut results {
-            result.meta.version = version;
+        for meta in metas {
+            meta.version = version;
         }
-        Ok(results)
     }
 
     /// What is wrong with the file and not with a statement names the file: `PATH: database or disk is full: SQLITE_FULL`.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aerostack_bindings::{Error, ErrorKind};
 use rusqlite::config::DbConfig;
@@ -57,6 +57,9 @@ pub(super) struct Connection {
 
 const PARAMETERS_TOO_EARLY: &str =
     "When executing multiple SQL statements in a single call, only the last statement can have parameters.";
+
+/// For how long unrelated statements may be run in one transaction: others wait for the lock meanwhile.
+const LOCKED_TOGETHER: Duration = Duration::from_millis(2);
 
 /// How many statements a connection keeps compiled. A compiled statement is a few kilobytes.
 const KEPT_STATEMENTS: usize = 200;
@@ -120,6 +123,57 @@ impl Connection {
         self.guard.disarm();
         self.settle();
         outcome
+    }
+
+    /// Runs single statements of unrelated calls in one transaction, each as if it were alone: what is wrong with one is undone and
+    /// told to its caller only. As many as there are outcomes were run, at least one; the others take too long to be waited for.
+    ///
+    /// `None` when they could not be kept apart, and nothing has happened: then each must be run by itself.
+    pub(super) fn run_together(
+        &mut self,
+        statements: &[&Statement],
+        patience: &Patience,
+    ) -> Option<Vec<Result<StatementResult, Error>>> {
+        let last_row_id = self.last_row_id();
+        self.guard.arm(patience);
+        let outcomes = self.begin().ok().and_then(|()| self.run_each(statements, patience));
+        self.guard.disarm();
+        self.settle();
+        if outcomes.is_none() {
+            // A rollback leaves the rowid of an insert that it undid.
+            // SAFETY: the connection is open and used by this thread only.
+            unsafe { ffi::sqlite3_set_last_insert_rowid(self.db(), last_row_id) };
+            self.refresh_size();
+        }
+        outcomes
+    }
+
+    fn run_each(
+        &mut self,
+        statements: &[&Statement],
+        patience: &Patience,
+    ) -> Option<Vec<Result<StatementResult, Error>>> {
+        let started = Instant::now();
+        let mut outcomes = Vec::with_capacity(statements.len());
+        for statement in statements {
+            self.guard.arm(patience);
+            match self.run_text(statement) {
+                Ok(result) => outcomes.push(Ok(result)),
+                // Some conflicts roll the transaction back, and a file that fails one may fail all.
+                Err(Failure::Refused(error))
+                    if !self.inner.is_autocommit() && error.kind() != ErrorKind::Unavailable =>
+                {
+                    outcomes.push(Err(error));
+                }
+                Err(_) => return None,
+            }
+            if started.elapsed() >= LOCKED_TOGETHER {
+                break;
+            }
+        }
+        self.guard.disarm();
+        self.commit().ok()?;
+        Some(outcomes)
     }
 
     /// Runs `work` between `BEGIN` and `COMMIT`; an error rolls back.

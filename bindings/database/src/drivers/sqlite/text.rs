@@ -44,6 +44,14 @@ pub(super) fn is_setting_pragma(sql: &str) -> bool {
     word.eq_ignore_ascii_case("pragma") && !is_reporting_pragma(&sql[word.len()..])
 }
 
+/// Whether a text is one statement that changes rows and nothing else, as far as a look can tell: a semicolon within one may hide it.
+pub(super) fn changes_rows(sql: &str) -> bool {
+    let sql = skip_blank(sql);
+    let word = first_word(sql);
+    let changes = ["insert", "update", "delete", "replace"].iter().any(|known| word.eq_ignore_ascii_case(known));
+    changes && !sql.trim_end_matches(|c: char| c.is_ascii_whitespace() || c == ';').contains(';')
+}
+
 /// What is left after white space, comments and semicolons. Empty when there is no statement in the text.
 pub(crate) fn skip_blank(sql: &str) -> &str {
     let mut rest = sql;
@@ -76,6 +84,31 @@ fn first_word(sql: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_that_changes_rows_is_one_statement() {
+        for sql in [
+            "INSERT INTO t VALUES (1)",
+            " /* a */ update t SET a = 1 ;\n",
+            "Replace INTO t VALUES (1);",
+            "delete from t",
+        ] {
+            assert!(changes_rows(sql), "{sql}");
+        }
+        for sql in [
+            "",
+            "SELECT 1",
+            "WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a",
+            "INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)",
+            "INSERT INTO t VALUES (';')",
+            "CREATE TABLE t (a)",
+            "PRAGMA foreign_keys = ON",
+            "BEGIN",
+            "insertion",
+        ] {
+            assert!(!changes_rows(sql), "{sql}");
+        }
+    }
 
     #[test]
     fn comments_and_blanks_before_a_statement_do_not_hide_its_first_word() {
