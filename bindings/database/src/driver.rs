@@ -52,6 +52,8 @@ pub struct Capabilities {
     pub d1_limits: bool,
     /// The rows a statement read and wrote are counted, see [`Meta::rows_read`].
     pub row_counts: bool,
+    /// Short calls of one thread take effect in the order in which they are made, also where none waits for the one before.
+    pub in_order: bool,
 }
 
 /// One statement with its parameters.

@@ -74,7 +74,8 @@ impl Default for SqliteOptions {
 
 impl Sqlite {
     /// What this driver can do.
-    pub const CAPABILITIES: Capabilities = Capabilities { dump: true, shared: true, d1_limits: true, row_counts: true };
+    pub const CAPABILITIES: Capabilities =
+        Capabilities { dump: true, shared: true, d1_limits: true, row_counts: true, in_order: true };
 
     /// Opens a database file, and makes it, and its folder, when they do not exist.
     ///

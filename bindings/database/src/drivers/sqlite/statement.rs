@@ -132,8 +132,23 @@ impl Prepared {
         // SAFETY: the parameters outlive the run, and the reset at its end unbinds them.
         unsafe {
             let reset = ResetAtEnd(self.raw);
-            self.bind(db, params)?;
-            let mut cells = Vec::new();
+            let cells = self.bind(db, params).and_then(|()| self.read_rows(db));
+            // Also of a run that failed: the next one begins at zero.
+            let steps = take_steps(self.raw());
+            drop(reset);
+            let effect = self.effect();
+            Ok(Output { columns: Arc::clone(&self.columns), cells: cells?, steps, profile: self.profile, effect })
+        }
+    }
+
+    /// Steps to the end.
+    ///
+    /// # Safety
+    /// `db` must be the statement's connection, used by this thread only, and the statement bound.
+    unsafe fn read_rows(&mut self, db: *mut ffi::sqlite3) -> Result<Vec<Cell>, Failure> {
+        let mut cells = Vec::new();
+        // SAFETY: the caller vouches for the connection, and rows are read right after the step that led to them.
+        unsafe {
             let mut step = self.step(db)?;
             // A schema that changed makes SQLite compile the statement again at its first step, maybe with other columns.
             if ffi::sqlite3_stmt_status(self.raw(), ffi::SQLITE_STMTSTATUS_REPREPARE, 1) != 0 {
@@ -144,11 +159,8 @@ impl Prepared {
                 self.read_row(width, &mut cells);
                 step = self.step(db)?;
             }
-            let steps = take_steps(self.raw());
-            drop(reset);
-            let effect = self.effect();
-            Ok(Output { columns: Arc::clone(&self.columns), cells, steps, profile: self.profile, effect })
         }
+        Ok(cells)
     }
 
     /// Takes one step.
