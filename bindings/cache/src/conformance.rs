@@ -53,6 +53,8 @@ pub fn trials(driver: &'static str, open: &Open) -> Vec<Trial> {
     add("a_reader_never_goes_back_in_time", concurrency::a_reader_never_goes_back_in_time);
     add("a_place_can_be_opened_by_many_at_once", concurrency::a_place_can_be_opened_by_many_at_once);
     add("any_sequence_of_calls_behaves_like_a_sorted_map", model::any_sequence_of_calls_behaves_like_a_sorted_map);
+    add("calls_at_once_behave_as_one_after_the_other", model::calls_at_once_behave_as_one_after_the_other);
+    add("threads_that_write_at_once_lose_nothing", concurrency::threads_that_write_at_once_lose_nothing);
     trials
 }
 

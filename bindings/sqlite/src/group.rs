@@ -71,7 +71,8 @@ impl<T, R> TurnGroup<T, R> {
         self.count.load(Relaxed)
     }
 
-    /// Has `work` wait for [`TurnGroup::take`]. Calls `begin` for the first one, which must see to it that somebody takes them. The
+    /// Has `work` wait. Calls `begin` for the first one, which must see to it that they are answered: [`TurnGroup::finish`] in a task, which
+    /// runs after all that are ready already. The
     /// receiver fails when nobody answers: then nothing was done.
     pub fn join(&self, work: T, begin: impl FnOnce()) -> oneshot::Receiver<R> {
         let (outcome, receiver) = oneshot::channel();
@@ -87,8 +88,49 @@ impl<T, R> TurnGroup<T, R> {
         receiver
     }
 
+    /// Takes those that wait, and answers as many of them as `run` has outcomes for, in their order. The others wait on.
+    pub fn answer_with(&self, run: impl FnOnce(&[Grouped<T, R>]) -> Vec<R>) -> usize {
+        let mut waiting = self.take();
+        let outcomes = run(&waiting);
+        let answered = outcomes.len();
+        self.put_back(waiting.split_off(answered));
+        for (grouped, outcome) in waiting.into_iter().zip(outcomes) {
+            // One that is gone is told nothing.
+            let _ = grouped.outcome.send(outcome);
+        }
+        answered
+    }
+
+    /// Takes steps until those that wait now are answered, or no step answers any. A step says how many it answered.
+    pub fn finish_those_of_now(&self, step: impl Fn() -> usize) {
+        let mut left = self.len();
+        while left > 0 {
+            match step() {
+                0 => return,
+                answered => left = left.saturating_sub(answered),
+            }
+        }
+    }
+
+    /// Takes steps until nobody waits, with a turn of the thread between. Where none answers any for `patience`, all are answered with
+    /// `given_up`.
+    pub async fn finish(&self, patience: Duration, step: impl Fn() -> usize, given_up: impl Fn() -> R) {
+        let mut progressed = Instant::now();
+        loop {
+            if step() > 0 {
+                progressed = Instant::now();
+            } else if progressed.elapsed() >= patience {
+                self.answer_with(|waiting| waiting.iter().map(|_| given_up()).collect());
+            }
+            if self.is_empty() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// All that wait, in the order in which they came.
-    pub fn take(&self) -> Vec<Grouped<T, R>> {
+    fn take(&self) -> Vec<Grouped<T, R>> {
         let taken = {
             let mut waiting = self.lock();
             self.count.store(0, Relaxed);
@@ -101,7 +143,7 @@ impl<T, R> TurnGroup<T, R> {
     }
 
     /// Puts those back that were not answered, before all that came since.
-    pub fn put_back(&self, mut taken: Vec<Grouped<T, R>>) {
+    fn put_back(&self, mut taken: Vec<Grouped<T, R>>) {
         let mut waiting = self.lock();
         taken.append(&mut waiting);
         *waiting = taken;
@@ -116,13 +158,6 @@ impl<T, R> TurnGroup<T, R> {
 impl<T, R> Default for TurnGroup<T, R> {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl<T, R> Grouped<T, R> {
-    /// Tells whoever asked. One that is gone is told nothing.
-    pub fn answer(self, outcome: R) {
-        let _ = self.outcome.send(outcome);
     }
 }
 
@@ -156,14 +191,25 @@ mod tests {
     }
 
     #[test]
-    fn who_is_put_back_comes_first_again() {
-        let group = TurnGroup::<u32, ()>::new();
-        let _all = [1, 2, 3].map(|work| group.join(work, || {}));
-        let mut taken = group.take();
-        let rest = taken.split_off(1);
+    fn who_is_not_answered_in_a_step_comes_first_in_the_next() {
+        let group = TurnGroup::<u32, u32>::new();
+        let mut waits = [1, 2, 3].map(|work| group.join(work, || {}));
+        let works = |waiting: &[Grouped<u32, u32>]| waiting.iter().map(|grouped| grouped.work).collect::<Vec<_>>();
+        assert_eq!(group.answer_with(|waiting| vec![waiting[0].work * 10]), 1);
         let _late = group.join(4, || {});
-        group.put_back(rest);
-        assert_eq!(group.take().iter().map(|grouped| grouped.work).collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(group.answer_with(|waiting| works(waiting)), 3);
+        assert_eq!(waits.each_mut().map(|wait| wait.try_recv()), [Ok(10), Ok(2), Ok(3)]);
+    }
+
+    #[test]
+    fn where_no_step_answers_anybody_all_are_given_up() {
+        let group = TurnGroup::<u32, u32>::new();
+        let mut wait = group.join(1, || {});
+        group.finish_those_of_now(|| 0);
+        assert_eq!(group.len(), 1);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(group.finish(Duration::from_millis(1), || 0, || 7));
+        assert_eq!(wait.try_recv(), Ok(7));
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use libtest_mimic::Failed;
@@ -121,6 +122,42 @@ pub(super) fn a_place_can_be_opened_by_many_at_once(place: &Place) -> Result<(),
             }
         });
         assert_eq!(block_on(names(&*place.driver(), ""))?.len(), THREADS);
+    }
+    Ok(())
+}
+
+pub(super) fn threads_that_write_at_once_lose_nothing(place: &Place) -> Result<(), Failed> {
+    let (one, two) = (place.driver(), place.driver());
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = [&one, &one, &two]
+            .into_iter()
+            .enumerate()
+            .map(|(thread, driver)| scope.spawn(move || block_on(write_at_once(driver, thread))))
+            .collect();
+        writers.into_iter().try_for_each(|writer| writer.join().expect("no writer panics"))
+    })?;
+    block_on(async {
+        assert_eq!(names(&*place.driver(), "").await?.len(), 3 * 10 * 30);
+        Ok(())
+    })
+}
+
+/// What was put is there for whoever asks after it, also where it was put together with others.
+async fn write_at_once(driver: &Arc<dyn CacheDriver>, thread: usize) -> Result<(), Failed> {
+    for round in 0..10 {
+        let puts: Vec<_> = (0..30)
+            .map(|number| {
+                let driver = Arc::clone(driver);
+                let key = format!("{thread}/{round}/{number}");
+                tokio::spawn(async move {
+                    driver.put(&key, Entry::lasting(key.clone())).await?;
+                    driver.get(&key).await.map(|entry| entry == Some(Entry::lasting(key)))
+                })
+            })
+            .collect();
+        for put in puts {
+            assert!(put.await??, "who has put it reads it");
+        }
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use aerostack_bindings::Clock as _;
 use libtest_mimic::Failed;
@@ -7,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::{Place, block_on, entry};
-use crate::{Entry, ListedKey, Listing};
+use crate::{CacheDriver, Entry, ListedKey, Listing};
 
 /// Few enough that a sequence meets the same key again, and chosen so that their orders in UTF-8, in UTF-16 and without case
 /// differ.
@@ -56,6 +57,18 @@ pub(super) fn any_sequence_of_calls_behaves_like_a_sorted_map(place: &Place) -> 
         .run(&prop::collection::vec(call(), 1..60), |calls| {
             runs.set(runs.get() + 1);
             block_on(play(&place.beside(runs.get()), calls))
+        })
+        .map_err(|error| Failed::from(error.to_string()))
+}
+
+/// As those of many requests are: none waits for the one before.
+pub(super) fn calls_at_once_behave_as_one_after_the_other(place: &Place) -> Result<(), Failed> {
+    let config = Config { cases: 100, failure_persistence: None, ..Config::default() };
+    let runs = Cell::new(0);
+    TestRunner::new(config)
+        .run(&prop::collection::vec(call(), 1..60), |calls| {
+            runs.set(runs.get() + 1);
+            block_on(play_at_once(&place.beside(runs.get()), calls))
         })
         .map_err(|error| Failed::from(error.to_string()))
 }
@@ -111,4 +124,62 @@ async fn play(place: &Place, calls: Vec<Call>) -> Result<(), TestCaseError> {
         }
     }
     Ok(())
+}
+
+/// What a call that reads has found.
+#[derive(Debug, PartialEq)]
+enum Found {
+    Nothing,
+    One(Option<Entry>),
+    Many(Vec<Option<Entry>>),
+    Keys(Listing),
+}
+
+async fn play_at_once(place: &Place, calls: Vec<Call>) -> Result<(), TestCaseError> {
+    let mut model = Model::default();
+    let driver = place.driver();
+    let now = place.clock.now_ms() / 1000;
+    let mut running = Vec::new();
+    for call in calls {
+        let expected = match &call {
+            Call::Put { key, value, metadata, ttl } => {
+                model.0.insert((*key).to_owned(), entry(value, *metadata, ttl.map(|seconds| now + seconds)));
+                Found::Nothing
+            }
+            Call::Delete { key } => {
+                model.0.remove(*key);
+                Found::Nothing
+            }
+            Call::Get { key } => Found::One(model.get(key, now)),
+            Call::GetMany { keys } => Found::Many(keys.iter().map(|key| model.get(key, now)).collect()),
+            Call::List { prefix, limit, start_after } => Found::Keys(model.list(prefix, *limit, *start_after, now)),
+            Call::Wait { .. } | Call::Reopen => continue,
+        };
+        running.push((expected, tokio::spawn(make(Arc::clone(&driver), call, now))));
+    }
+    for (expected, call) in running {
+        let found = call.await.map_err(|error| TestCaseError::fail(error.to_string()))?;
+        prop_assert_eq!(found.map_err(|error| TestCaseError::fail(error.to_string()))?, expected);
+    }
+    Ok(())
+}
+
+async fn make(driver: Arc<dyn CacheDriver>, call: Call, now: u64) -> aerostack_bindings::Result<Found> {
+    Ok(match call {
+        Call::Put { key, value, metadata, ttl } => {
+            driver.put(key, entry(&value, metadata, ttl.map(|seconds| now + seconds))).await?;
+            Found::Nothing
+        }
+        Call::Delete { key } => {
+            driver.delete(key).await?;
+            Found::Nothing
+        }
+        Call::Get { key } => Found::One(driver.get(key).await?),
+        Call::GetMany { keys } => {
+            let keys: Vec<_> = keys.into_iter().map(str::to_owned).collect();
+            Found::Many(driver.get_many(&keys).await?)
+        }
+        Call::List { prefix, limit, start_after } => Found::Keys(driver.list(prefix, limit, start_after).await?),
+        Call::Wait { .. } | Call::Reopen => Found::Nothing,
+    })
 }

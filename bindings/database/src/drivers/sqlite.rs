@@ -228,7 +228,6 @@ impl Core {
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let core = Arc::clone(self);
-            // A task runs after all that are ready already.
             let begin = || drop(runtime.spawn(async move { core.finish_group().await }));
             if let Ok(outcome) = self.group.join(Arc::clone(statements), begin).await {
                 return outcome;
@@ -241,48 +240,22 @@ impl Core {
 
     /// Runs what waits now: it was asked for before. Where another thread holds the writer, it comes when it can.
     fn run_group_of_before(&self) {
-        let mut left = self.group.len();
-        while left > 0 {
-            match self.run_group() {
-                0 => break,
-                answered => left = left.saturating_sub(answered),
-            }
-        }
+        self.group.finish_those_of_now(|| self.run_group());
     }
 
     /// Runs what waits for others, with turns of the thread between while another one holds the writer.
     async fn finish_group(&self) {
-        let mut progressed = Instant::now();
-        loop {
-            if self.run_group() > 0 {
-                progressed = Instant::now();
-            } else if progressed.elapsed() >= self.options.slice {
-                for grouped in self.group.take() {
-                    grouped.answer(Err(Failure::Busy));
-                }
-            }
-            if self.group.is_empty() {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
+        self.group.finish(self.options.slice, || self.run_group(), || Err(Failure::Busy)).await;
     }
 
     /// Runs what waits for others for a moment, if no other thread holds the writer. Returns how many were answered.
     fn run_group(&self) -> usize {
         let Some(writer) = self.writer.take_briefly() else { return 0 };
-        let mut waiting = self.group.take();
-        let together = self.write_together(writer, &waiting);
-        let outcomes = together.unwrap_or_else(|| {
+        self.group.answer_with(|waiting| {
+            let together = self.write_together(writer, waiting);
             let alone = |grouped: &Waiting| self.attempt(&grouped.work, &self.slice());
-            waiting.iter().map(alone).collect()
-        });
-        let answered = outcomes.len();
-        self.group.put_back(waiting.split_off(answered));
-        for (grouped, outcome) in waiting.into_iter().zip(outcomes) {
-            grouped.answer(outcome);
-        }
-        answered
+            together.unwrap_or_else(|| waiting.iter().map(alone).collect())
+        })
     }
 
     /// Runs statements that each change rows, in one transaction. See [`Connection::run_together`].

@@ -105,18 +105,25 @@ impl Memory {
         now
     }
 
-    /// Takes over the outcome of a write: `committed` is what it changed, or `None` where it committed nothing.
-    pub(super) fn after_write(&self, wal: &WalIndex, before: Stamp, committed: Option<Change<'_>>) {
+    /// Takes over the outcome of a write: `committed` is what its one commit changed, or `None` where it committed nothing.
+    pub(super) fn after_write<'a>(
+        &self,
+        wal: &WalIndex,
+        before: Stamp,
+        committed: Option<impl IntoIterator<Item = Change<'a>>>,
+    ) {
         let mut turn = self.turn();
         turn.writing = false;
         let now = wal.stamp();
         match committed {
             None if now == before => {}
-            Some(change) if now.is_the_commit_after(before) => {
-                match change {
-                    Change::Stored(key, entry) => self.remember(key, Some(entry)),
-                    Change::Removed(key) => self.remember(key, None),
-                    Change::Purged => {}
+            Some(changes) if now.is_the_commit_after(before) => {
+                for change in changes {
+                    match change {
+                        Change::Stored(key, entry) => self.remember(key, Some(entry)),
+                        Change::Removed(key) => self.remember(key, None),
+                        Change::Purged => {}
+                    }
                 }
                 self.stamp.store(now.to_bits(), Ordering::Release);
             }
@@ -162,6 +169,8 @@ mod tests {
     use super::super::file;
     use super::*;
 
+    const NOTHING: Option<[Change<'_>; 0]> = None;
+
     /// A memory of a file with a connection of this process and one of somebody else.
     struct Fixture {
         ours: Connection,
@@ -183,7 +192,7 @@ mod tests {
             let fixture = Self { ours, theirs, wal, memory, _folder: folder };
             let before = fixture.memory.before_write(&fixture.wal);
             commit(&fixture.ours, "old");
-            fixture.memory.after_write(&fixture.wal, before, Some(Change::Stored("old", Entry::lasting("old"))));
+            fixture.memory.after_write(&fixture.wal, before, Some([Change::Stored("old", Entry::lasting("old"))]));
             assert!(fixture.knows("old"));
             fixture
         }
@@ -203,7 +212,7 @@ mod tests {
         let before = fixture.memory.before_write(&fixture.wal);
         commit(&fixture.ours, "new");
         assert!(!fixture.knows("old"), "between the commit and its outcome nobody knows whose it is");
-        fixture.memory.after_write(&fixture.wal, before, Some(Change::Removed("new")));
+        fixture.memory.after_write(&fixture.wal, before, Some([Change::Removed("new")]));
         assert!(fixture.knows("old") && fixture.knows("new"));
     }
 
@@ -213,7 +222,7 @@ mod tests {
         let before = fixture.memory.before_write(&fixture.wal);
         commit(&fixture.theirs, "foreign");
         commit(&fixture.ours, "new");
-        fixture.memory.after_write(&fixture.wal, before, Some(Change::Removed("new")));
+        fixture.memory.after_write(&fixture.wal, before, Some([Change::Removed("new")]));
         assert!(!fixture.knows("old") && !fixture.knows("new"));
     }
 
@@ -222,7 +231,7 @@ mod tests {
         let fixture = Fixture::new();
         let before = fixture.memory.before_write(&fixture.wal);
         commit(&fixture.theirs, "foreign");
-        fixture.memory.after_write(&fixture.wal, before, None);
+        fixture.memory.after_write(&fixture.wal, before, NOTHING);
         assert!(!fixture.knows("old"));
     }
 
@@ -232,7 +241,7 @@ mod tests {
         commit(&fixture.theirs, "foreign");
         assert!(!fixture.knows("old"));
         let before = fixture.memory.before_write(&fixture.wal);
-        fixture.memory.after_write(&fixture.wal, before, None);
+        fixture.memory.after_write(&fixture.wal, before, NOTHING);
         assert!(!fixture.knows("old"));
     }
 
@@ -244,7 +253,7 @@ mod tests {
             if is_own {
                 let before = fixture.memory.before_write(&fixture.wal);
                 commit(&fixture.ours, "key");
-                fixture.memory.after_write(&fixture.wal, before, Some(Change::Stored("key", Entry::lasting("new"))));
+                fixture.memory.after_write(&fixture.wal, before, Some([Change::Stored("key", Entry::lasting("new"))]));
             } else {
                 commit(&fixture.theirs, "key");
             }
@@ -260,7 +269,7 @@ mod tests {
         let before = fixture.memory.before_write(&fixture.wal);
         commit(&fixture.ours, "new");
         fixture.memory.learn(&fixture.wal, fixture.wal.stamp(), "unrelated", None);
-        fixture.memory.after_write(&fixture.wal, before, Some(Change::Stored("new", Entry::lasting(""))));
+        fixture.memory.after_write(&fixture.wal, before, Some([Change::Stored("new", Entry::lasting(""))]));
         assert!(fixture.knows("old") && fixture.knows("new"));
     }
 

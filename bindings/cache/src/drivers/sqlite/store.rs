@@ -7,12 +7,12 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aerostack_bindings::{Clock, Error, Result};
 use aerostack_sqlite::OpenedFile;
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, named_params};
 
 use super::file;
 use super::memory::{Change, Known, Memory};
@@ -23,6 +23,8 @@ use crate::{Entry, ListedKey, Listing};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// A value up to this size is read and written on the caller's thread.
 pub(super) const INLINE_VALUE_BYTES: usize = 64 * 1024;
+/// For how long unrelated writes may be done in one transaction: others wait for the lock meanwhile.
+const LOCKED_TOGETHER: Duration = Duration::from_millis(2);
 /// How many expired rows one purge removes at most, and about how many bytes of values.
 const PURGE_ROWS: usize = 32;
 const PURGE_BYTES: i64 = 1024 * 1024;
@@ -69,6 +71,43 @@ pub(super) enum Refusal {
 }
 
 pub(super) type Attempt<T> = std::result::Result<T, Refusal>;
+
+/// A change of one key.
+pub(super) enum Write {
+    Put(String, Entry),
+    Delete(String),
+}
+
+impl Write {
+    /// Whether it may be done on an isolate's thread.
+    pub(super) fn is_small(&self) -> bool {
+        match self {
+            Self::Put(_, entry) => entry.value.len() <= INLINE_VALUE_BYTES,
+            Self::Delete(_) => true,
+        }
+    }
+
+    fn change(&self) -> Change<'_> {
+        match self {
+            Self::Put(key, entry) => Change::Stored(key, entry.clone()),
+            Self::Delete(key) => Change::Removed(key),
+        }
+    }
+
+    /// Runs its statement, and counts as one change whatever rows there were.
+    fn execute(&self, connection: &Connection) -> rusqlite::Result<usize> {
+        match self {
+            Self::Put(key, entry) => connection.prepare_cached(PUT)?.execute(named_params! {
+                ":key": key,
+                ":expires_at": entry.expires_at.map(|second| second as i64),
+                ":metadata": entry.metadata.as_deref(),
+                ":value": &entry.value[..],
+            }),
+            Self::Delete(key) => connection.prepare_cached(DELETE)?.execute(named_params! { ":key": key }),
+        }
+        .map(|_| 1)
+    }
+}
 
 /// The file of one cache.
 pub(super) struct Store {
@@ -157,30 +196,41 @@ impl Store {
         Ok(entry.filter(|entry| self.is_alive(entry)))
     }
 
-    pub(super) fn put(&self, key: &str, entry: &Entry, patience: Patience) -> Attempt<()> {
-        if patience == Patience::None && entry.value.len() > INLINE_VALUE_BYTES {
+    /// Does one write.
+    pub(super) fn apply(&self, write: &Write, patience: Patience) -> Attempt<()> {
+        if patience == Patience::None && !write.is_small() {
             return Err(Refusal::NotHere);
         }
         let writer = self.lock(&self.writer, patience)?;
-        self.write(&writer, Change::Stored(key, entry.clone()), patience, |connection| {
-            connection.prepare_cached(PUT)?.execute(named_params! {
-                ":key": key,
-                ":expires_at": entry.expires_at.map(|second| second as i64),
-                ":metadata": entry.metadata.as_deref(),
-                ":value": &entry.value[..],
-            })
-        })?;
+        self.write(&writer, [write.change()], patience, |connection| write.execute(connection))?;
         self.purge(&writer);
         Ok(())
     }
 
-    pub(super) fn delete(&self, key: &str, patience: Patience) -> Attempt<()> {
-        let writer = self.lock(&self.writer, patience)?;
-        self.write(&writer, Change::Removed(key), patience, |connection| {
-            connection.prepare_cached(DELETE)?.execute(named_params! { ":key": key })
-        })?;
-        self.purge(&writer);
-        Ok(())
+    /// The connection that writes, if nobody has it.
+    pub(super) fn writer_now(&self) -> Option<MutexGuard<'_, Connection>> {
+        self.lock(&self.writer, Patience::None).ok()
+    }
+
+    /// Does several small writes in one transaction, as many as can be done while others wait for the lock: that many are done when it
+    /// returns. `None` where one failed, and nothing has happened: then each must be done by itself.
+    pub(super) fn apply_together(&self, writer: &Connection, writes: &[&Write]) -> Option<usize> {
+        let mut done = 0;
+        let outcome = self.write(writer, writes.iter().map(|write| write.change()), Patience::None, |connection| {
+            let started = Instant::now();
+            let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+            for write in writes {
+                write.execute(&transaction)?;
+                done += 1;
+                if started.elapsed() >= LOCKED_TOGETHER {
+                    break;
+                }
+            }
+            transaction.commit().map(|()| done)
+        });
+        outcome.ok()?;
+        self.purge(writer);
+        Some(done)
     }
 
     pub(super) fn list(
@@ -238,22 +288,23 @@ impl Store {
         keeper.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
     }
 
-    /// Runs one statement that changes the file, and carries the memory along.
-    fn write(
+    /// Commits once at most, and carries the memory along: as many of `changes` as `commit` says it has made.
+    fn write<'a>(
         &self,
         writer: &Connection,
-        change: Change<'_>,
+        changes: impl IntoIterator<Item = Change<'a>>,
         patience: Patience,
-        statement: impl FnOnce(&Connection) -> rusqlite::Result<usize>,
-    ) -> Attempt<usize> {
+        commit: impl FnOnce(&Connection) -> rusqlite::Result<usize>,
+    ) -> Attempt<()> {
         self.file.check().map_err(Refusal::Failed)?;
         let before = self.memory.before_write(&self.wal);
         let commits = COMMITS.get();
-        let outcome = statement(writer);
-        // A statement that leaves every page as it was commits nothing, so its success does not say that it did.
-        let committed = (COMMITS.get() != commits).then_some(change);
+        let outcome = commit(writer);
+        let made = *outcome.as_ref().unwrap_or(&0);
+        // What leaves every page as it was commits nothing, so its success does not say that it did.
+        let committed = (COMMITS.get() != commits).then(|| changes.into_iter().take(made));
         self.memory.after_write(&self.wal, before, committed);
-        outcome.map_err(|error| self.refusal("write", error, patience))
+        outcome.map(|_| ()).map_err(|error| self.refusal("write", error, patience))
     }
 
     /// Removes some rows whose time has come: a bounded piece of work, once a second at most unless there is more to do.
@@ -298,8 +349,9 @@ impl Store {
         if rows == 0 {
             return Ok(Purged::All);
         }
-        self.write(writer, Change::Purged, patience, |connection| {
-            connection.prepare_cached(PURGE)?.execute(named_params! { ":now": now as i64, ":limit": rows as i64 })
+        self.write(writer, [Change::Purged], patience, |connection| {
+            let purged = named_params! { ":now": now as i64, ":limit": rows as i64 };
+            connection.prepare_cached(PURGE)?.execute(purged).map(|_| 1)
         })?;
         if rows == PURGE_ROWS || rows < sizes.len() { Ok(Purged::Some) } else { Ok(Purged::All) }
     }
