@@ -22,6 +22,7 @@ mod paths;
 mod recipe_insights;
 mod recipe_rag;
 mod recipes;
+mod rows;
 mod secrets;
 mod seen;
 mod serve;
@@ -59,6 +60,7 @@ fn main() {
     models_command::trials(&mut trials);
     modules::trials(&mut trials);
     seen::trials(&mut trials);
+    rows::trials(&mut trials);
     storage::trials(&mut trials);
     web_platform::trials(&mut trials);
     workers::trials(&mut trials);
