@@ -49,6 +49,8 @@ pub(super) struct Prepared {
     raw: NonNull<ffi::sqlite3_stmt>,
     columns: Arc<[String]>,
     parameter_count: usize,
+    /// How many cells the last run had: the next one probably has as many.
+    last_cells: usize,
     /// When the statement was last used, in uses of its connection.
     pub(super) last_used: u64,
     /// Whether it changes settings of its connection.
@@ -94,6 +96,7 @@ impl Prepared {
             raw,
             columns: Arc::new([]),
             parameter_count: usize::try_from(parameter_count).unwrap_or(0),
+            last_cells: 0,
             last_used: 0,
             sets_pragma: false,
             profile: Profile::default(),
@@ -146,7 +149,7 @@ impl Prepared {
     /// # Safety
     /// `db` must be the statement's connection, used by this thread only, and the statement bound.
     unsafe fn read_rows(&mut self, db: *mut ffi::sqlite3) -> Result<Vec<Cell>, Failure> {
-        let mut cells = Vec::new();
+        let mut cells = Vec::with_capacity(self.last_cells);
         // SAFETY: the caller vouches for the connection, and rows are read right after the step that led to them.
         unsafe {
             let mut step = self.step(db)?;
@@ -160,6 +163,8 @@ impl Prepared {
                 step = self.step(db)?;
             }
         }
+        // Room for very many is not made beforehand: the next parameters may lead to few.
+        self.last_cells = cells.len().min(EXPECTED_CELLS);
         Ok(cells)
     }
 
@@ -261,6 +266,9 @@ impl Drop for Prepared {
         unsafe { ffi::sqlite3_finalize(self.raw()) };
     }
 }
+
+/// For how many cells room is made before they are read, at most.
+const EXPECTED_CELLS: usize = 4096;
 
 /// `SQLITE_UTF8` with the type that `sqlite3_bind_text64` wants.
 const ENCODING_UTF8: u8 = 1;
