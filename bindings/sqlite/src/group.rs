@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(group.answer_with(|waiting| vec![waiting[0].work * 10]), 1);
         let _late = group.join(4, || {});
         assert_eq!(group.answer_with(|waiting| works(waiting)), 3);
-        assert_eq!(waits.each_mut().map(|wait| wait.try_recv()), [Ok(10), Ok(2), Ok(3)]);
+        assert_eq!(waits.each_mut().map(oneshot::Receiver::try_recv), [Ok(10), Ok(2), Ok(3)]);
     }
 
     #[test]

@@ -597,7 +597,6 @@ impl Drop for ConnectionGuard {
 }
 
 /// What has come of a request so far.
-#[expect(clippy::large_enum_variant, reason = "taken apart at once, never kept")]
 pub enum Fetching {
     /// The handler has answered, or failed, or could not be called.
     Answered(Result<Answer, Failure>),

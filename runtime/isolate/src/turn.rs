@@ -67,8 +67,8 @@ impl TurnEnd {
             if waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
                 *waker = Some(context.waker().clone());
             }
-            Poll::Pending
+            Poll::<()>::Pending
         })
-        .await
+        .await;
     }
 }

@@ -92,7 +92,7 @@ impl SqliteCache {
             Some(Ok(())) => {}
             Some(Err(Refusal::Failed(error))) => return Err(error),
             Some(Err(Refusal::NotHere)) | None => {
-                self.run(move |store, patience| store.apply(&write, patience)).await?
+                self.run(move |store, patience| store.apply(&write, patience)).await?;
             }
         }
         self.tidy();
