@@ -9,6 +9,7 @@ mod enforcement;
 mod events;
 mod faults;
 mod fuzzed;
+mod held_answers;
 mod hello;
 mod hostile;
 mod http;
@@ -60,6 +61,7 @@ fn main() {
     models_command::trials(&mut trials);
     modules::trials(&mut trials);
     seen::trials(&mut trials);
+    held_answers::trials(&mut trials);
     rows::trials(&mut trials);
     storage::trials(&mut trials);
     web_platform::trials(&mut trials);
