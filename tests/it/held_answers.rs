@@ -43,9 +43,9 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
         async || {
             let server = TestServer::start(NUMBERED).await;
             let mut client = Connection::open_narrow(server.address).await;
-            let requests: String =
-                (0..2000).map(|number| format!("GET /{number}?2000 HTTP/1.1\r\nhost: localhost\r\n\r\n")).collect();
-            client.write(requests).await;
+            let request = |number| format!("GET /{number}?2000 HTTP/1.1\r\nhost: localhost\r\n\r\n");
+            let requests: Vec<String> = (0..2000).map(request).collect();
+            client.write(requests.concat()).await;
             for number in 0..2000 {
                 let text = client.answer().await.text();
                 assert!(text == format!("{number} {}", "x".repeat(2000)), "answer {number}: {} bytes", text.len());

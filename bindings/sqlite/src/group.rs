@@ -1,6 +1,6 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -10,11 +10,27 @@ use tokio::sync::oneshot;
 ///
 /// Who calls for a write waits as long as before for what is durable when it returns; only what is ready to run meanwhile runs first.
 pub struct TurnGroup<T, R> {
-    waiting: Mutex<Vec<Grouped<T, R>>>,
+    state: Mutex<State<T, R>>,
+    /// How many wait, for a look without the lock.
     count: AtomicUsize,
     epoch: Instant,
     asked_ns: AtomicU64,
     skips: AtomicU32,
+}
+
+struct State<T, R> {
+    waiting: Vec<Grouped<T, R>>,
+    /// Threads that have taken some, and may put them back.
+    taking: usize,
+    /// Whether there is a [`Finisher`].
+    has_finisher: bool,
+}
+
+/// Sees to it that those who wait in a [`TurnGroup`] are answered. Dropped before, it sends them away: nothing was done for them.
+#[must_use]
+pub struct Finisher<T, R> {
+    group: Arc<TurnGroup<T, R>>,
+    has_finished: bool,
 }
 
 /// A write that waits in a [`TurnGroup`].
@@ -35,7 +51,7 @@ impl<T, R> TurnGroup<T, R> {
     /// A group that nobody has joined.
     pub fn new() -> Self {
         Self {
-            waiting: Mutex::default(),
+            state: Mutex::new(State { waiting: Vec::new(), taking: 0, has_finisher: false }),
             count: AtomicUsize::new(0),
             epoch: Instant::now(),
             asked_ns: AtomicU64::new(0),
@@ -71,30 +87,29 @@ impl<T, R> TurnGroup<T, R> {
         self.count.load(Relaxed)
     }
 
-    /// Has `work` wait. Calls `begin` for the first one, which must see to it that they are answered: [`TurnGroup::finish`] in a task, which
-    /// runs after all that are ready already. The
-    /// receiver fails when nobody answers: then nothing was done.
-    pub fn join(&self, work: T, begin: impl FnOnce()) -> oneshot::Receiver<R> {
+    /// Has `work` wait. `begin` is called where nobody sees to those who wait yet: a task that drives [`Finisher::finish`] runs after all
+    /// that are ready already. The receiver fails when nobody answers: then nothing was done.
+    pub fn join(self: &Arc<Self>, work: T, begin: impl FnOnce(Finisher<T, R>)) -> oneshot::Receiver<R> {
         let (outcome, receiver) = oneshot::channel();
-        let is_first = {
-            let mut waiting = self.lock();
-            waiting.push(Grouped { work, outcome });
-            self.count.store(waiting.len(), Relaxed);
-            waiting.len() == 1
+        let had_finisher = {
+            let mut state = self.lock();
+            state.waiting.push(Grouped { work, outcome });
+            self.count.store(state.waiting.len(), Relaxed);
+            std::mem::replace(&mut state.has_finisher, true)
         };
-        if is_first {
-            begin();
+        if !had_finisher {
+            begin(Finisher { group: Arc::clone(self), has_finished: false });
         }
         receiver
     }
 
     /// Takes those that wait, and answers as many of them as `run` has outcomes for, in their order. The others wait on.
     pub fn answer_with(&self, run: impl FnOnce(&[Grouped<T, R>]) -> Vec<R>) -> usize {
-        let mut waiting = self.take();
-        let outcomes = run(&waiting);
+        let mut taken = Taken::from(self);
+        let outcomes = run(&taken.waiting);
         let answered = outcomes.len();
-        self.put_back(waiting.split_off(answered));
-        for (grouped, outcome) in waiting.into_iter().zip(outcomes) {
+        let rest = taken.waiting.split_off(answered);
+        for (grouped, outcome) in std::mem::replace(&mut taken.waiting, rest).into_iter().zip(outcomes) {
             // One that is gone is told nothing.
             let _ = grouped.outcome.send(outcome);
         }
@@ -112,46 +127,83 @@ impl<T, R> TurnGroup<T, R> {
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, State<T, R>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T, R> Finisher<T, R> {
     /// Takes steps until nobody waits, with a turn of the thread between. Where none answers any for `patience`, all are answered with
     /// `given_up`.
-    pub async fn finish(&self, patience: Duration, step: impl Fn() -> usize, given_up: impl Fn() -> R) {
+    pub async fn finish(mut self, patience: Duration, step: impl Fn() -> usize, given_up: impl Fn() -> R) {
         let mut progressed = Instant::now();
-        loop {
+        while !self.is_over() {
             if step() > 0 {
                 progressed = Instant::now();
             } else if progressed.elapsed() >= patience {
-                self.answer_with(|waiting| waiting.iter().map(|_| given_up()).collect());
+                self.group.answer_with(|waiting| waiting.iter().map(|_| given_up()).collect());
             }
-            if self.is_empty() {
+            if self.is_over() {
                 return;
             }
             tokio::task::yield_now().await;
         }
     }
 
-    /// All that wait, in the order in which they came.
-    fn take(&self) -> Vec<Grouped<T, R>> {
-        let taken = {
-            let mut waiting = self.lock();
-            self.count.store(0, Relaxed);
-            std::mem::take(&mut *waiting)
-        };
-        if !taken.is_empty() {
-            self.skips.store(if taken.len() == 1 { SKIPS } else { 0 }, Relaxed);
+    /// Whether nobody waits and nobody can be put back. Who joins from then on gets another finisher.
+    fn is_over(&mut self) -> bool {
+        let mut state = self.group.lock();
+        if !self.has_finished && state.waiting.is_empty() && state.taking == 0 {
+            state.has_finisher = false;
+            self.has_finished = true;
         }
-        taken
+        self.has_finished
     }
+}
 
-    /// Puts those back that were not answered, before all that came since.
-    fn put_back(&self, mut taken: Vec<Grouped<T, R>>) {
-        let mut waiting = self.lock();
-        taken.append(&mut waiting);
-        *waiting = taken;
-        self.count.store(waiting.len(), Relaxed);
+impl<T, R> Drop for Finisher<T, R> {
+    fn drop(&mut self) {
+        if self.has_finished {
+            return;
+        }
+        let sent_away = {
+            let mut state = self.group.lock();
+            state.has_finisher = false;
+            self.group.count.store(0, Relaxed);
+            std::mem::take(&mut state.waiting)
+        };
+        drop(sent_away);
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Grouped<T, R>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+/// Those that one thread has taken. What is left of them goes back, before all that came since.
+struct Taken<'a, T, R> {
+    group: &'a TurnGroup<T, R>,
+    waiting: Vec<Grouped<T, R>>,
+}
+
+impl<'a, T, R> Taken<'a, T, R> {
+    fn from(group: &'a TurnGroup<T, R>) -> Self {
+        let waiting = {
+            let mut state = group.lock();
+            state.taking += 1;
+            group.count.store(0, Relaxed);
+            std::mem::take(&mut state.waiting)
+        };
+        if !waiting.is_empty() {
+            group.skips.store(if waiting.len() == 1 { SKIPS } else { 0 }, Relaxed);
+        }
+        Self { group, waiting }
+    }
+}
+
+impl<T, R> Drop for Taken<'_, T, R> {
+    fn drop(&mut self) {
+        let mut state = self.group.lock();
+        state.taking -= 1;
+        self.waiting.append(&mut state.waiting);
+        std::mem::swap(&mut state.waiting, &mut self.waiting);
+        self.group.count.store(state.waiting.len(), Relaxed);
     }
 }
 
@@ -165,16 +217,33 @@ impl<T, R> Default for TurnGroup<T, R> {
 mod tests {
     use super::*;
 
+    type Group = Arc<TurnGroup<u32, u32>>;
+
+    /// Keeps the finisher of whoever was the first.
+    fn join(group: &Group, work: u32, finishers: &mut Vec<Finisher<u32, u32>>) -> oneshot::Receiver<u32> {
+        group.join(work, |finisher| finishers.push(finisher))
+    }
+
+    fn works(waiting: &[Grouped<u32, u32>]) -> Vec<u32> {
+        waiting.iter().map(|grouped| grouped.work).collect()
+    }
+
+    fn finish(finisher: Finisher<u32, u32>, step: impl Fn() -> usize) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(finisher.finish(Duration::from_millis(1), step, || 7));
+    }
+
     #[test]
     fn writes_that_come_alone_do_not_wait_and_neighbours_do() {
-        let group = TurnGroup::<u32, ()>::new();
+        let group = Group::default();
+        let mut finishers = Vec::new();
         let at = Duration::from_secs(1);
         assert!(!group.is_worth_it_at(at), "nothing came before");
         assert!(group.is_worth_it_at(at + APART), "a neighbour came right before");
-        let _first = group.join(1, || {});
+        let mut waits = vec![join(&group, 1, &mut finishers)];
         assert!(group.is_worth_it_at(at + APART * 9), "one waits");
-        let _second = group.join(2, || panic!("the first has begun"));
-        assert_eq!(group.take().iter().map(|grouped| grouped.work).collect::<Vec<_>>(), [1, 2]);
+        waits.push(join(&group, 2, &mut finishers));
+        assert_eq!((group.answer_with(works), finishers.len()), (2, 1));
         assert!(group.is_empty());
         assert!(group.is_worth_it_at(at + APART * 10), "the last were two");
         assert!(!group.is_worth_it_at(at + APART * 12), "it comes alone");
@@ -182,41 +251,63 @@ mod tests {
 
     #[test]
     fn after_one_that_waited_in_vain_some_do_not_wait() {
-        let group = TurnGroup::<u32, ()>::new();
-        let mut begun = 0;
-        let _alone = group.join(1, || begun += 1);
-        assert_eq!((group.take().len(), begun), (1, 1));
+        let group = Group::default();
+        let mut finishers = Vec::new();
+        let _alone = join(&group, 1, &mut finishers);
+        assert_eq!(group.answer_with(works), 1);
         let waits: Vec<bool> = (0..=SKIPS).map(|_| group.is_worth_it_at(APART)).collect();
         assert_eq!(waits.iter().position(|waits| *waits), Some(SKIPS as usize));
     }
 
     #[test]
     fn who_is_not_answered_in_a_step_comes_first_in_the_next() {
-        let group = TurnGroup::<u32, u32>::new();
-        let mut waits = [1, 2, 3].map(|work| group.join(work, || {}));
-        let works = |waiting: &[Grouped<u32, u32>]| waiting.iter().map(|grouped| grouped.work).collect::<Vec<_>>();
+        let group = Group::default();
+        let mut finishers = Vec::new();
+        let mut waits = [1, 2, 3].map(|work| join(&group, work, &mut finishers));
         assert_eq!(group.answer_with(|waiting| vec![waiting[0].work * 10]), 1);
-        let _late = group.join(4, || {});
-        assert_eq!(group.answer_with(|waiting| works(waiting)), 3);
+        let _late = join(&group, 4, &mut finishers);
+        assert_eq!(group.answer_with(works), 3);
         assert_eq!(waits.each_mut().map(oneshot::Receiver::try_recv), [Ok(10), Ok(2), Ok(3)]);
     }
 
     #[test]
     fn where_no_step_answers_anybody_all_are_given_up() {
-        let group = TurnGroup::<u32, u32>::new();
-        let mut wait = group.join(1, || {});
+        let group = Group::default();
+        let mut finishers = Vec::new();
+        let mut wait = join(&group, 1, &mut finishers);
         group.finish_those_of_now(|| 0);
         assert_eq!(group.len(), 1);
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        runtime.block_on(group.finish(Duration::from_millis(1), || 0, || 7));
+        finish(finishers.remove(0), || 0);
         assert_eq!(wait.try_recv(), Ok(7));
     }
 
     #[test]
-    fn who_is_not_answered_hears_of_it() {
-        let group = TurnGroup::<u32, ()>::new();
-        let mut waits = group.join(1, || {});
-        drop(group.take());
-        assert!(matches!(waits.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+    fn a_finisher_stays_as_long_as_another_thread_may_put_some_back() {
+        let group = Group::default();
+        let mut finishers = Vec::new();
+        let mut wait = join(&group, 1, &mut finishers);
+        let finisher = finishers.remove(0);
+        let mut finishing = None;
+        // Taken by this thread, which does none of it.
+        group.answer_with(|_| {
+            let group = group.clone();
+            finishing = Some(std::thread::spawn(move || finish(finisher, || group.answer_with(works))));
+            Vec::new()
+        });
+        finishing.expect("it was begun").join().expect("the finisher does not panic");
+        assert_eq!(wait.try_recv(), Ok(1));
+        let _next = join(&group, 2, &mut finishers);
+        assert_eq!(finishers.len(), 1, "the next gets another");
+    }
+
+    #[test]
+    fn without_their_finisher_all_are_sent_away() {
+        let group = Group::default();
+        let mut finishers = Vec::new();
+        let mut wait = join(&group, 1, &mut finishers);
+        finishers.clear();
+        assert!(matches!(wait.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+        let _next = join(&group, 2, &mut finishers);
+        assert_eq!((group.len(), finishers.len()), (1, 1));
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aerostack_bindings::{BindingInfo, BindingState, Clock, Error, ErrorKind, Result};
-use aerostack_sqlite::TurnGroup;
+use aerostack_sqlite::{Finisher, TurnGroup};
 use async_trait::async_trait;
 
 use self::memory::Known;
@@ -107,10 +107,10 @@ impl SqliteCache {
         }
         let runtime = tokio::runtime::Handle::try_current().ok()?;
         let (writes, store) = (Arc::clone(&self.writes), Arc::clone(&self.store));
-        let begin = || {
+        let begin = |finisher: Finisher<_, _>| {
             drop(runtime.spawn(async move {
                 let given_up = || Err(Refusal::NotHere);
-                writes.finish(PATIENCE_TOGETHER, || do_writes(&writes, &store), given_up).await;
+                finisher.finish(PATIENCE_TOGETHER, || do_writes(&writes, &store), given_up).await;
             }));
         };
         self.writes.join(Arc::clone(write), begin).await.ok()

@@ -39,7 +39,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::R
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::{Clock, Error, ErrorKind, Result, SystemClock, make_state_folder};
-use aerostack_sqlite::{Grouped, OpenedFile, TurnGroup};
+use aerostack_sqlite::{Finisher, Grouped, OpenedFile, TurnGroup};
 use async_trait::async_trait;
 
 use crate::driver::{Capabilities, DatabaseDriver, DatabaseInfo, Meta, Statement, StatementResult, Value};
@@ -101,7 +101,7 @@ impl Sqlite {
             log_pages: AtomicU32::new(0),
             moved_pages: AtomicU32::new(0),
             is_checkpointing: AtomicBool::new(false),
-            group: TurnGroup::new(),
+            group: Arc::default(),
         };
         Ok(Self { core: Arc::new(core) })
     }
@@ -199,7 +199,7 @@ struct Core {
     moved_pages: AtomicU32,
     is_checkpointing: AtomicBool,
     /// Single statements that change rows.
-    group: TurnGroup<Arc<Vec<Statement>>, Attempt>,
+    group: Arc<TurnGroup<Arc<Vec<Statement>>, Attempt>>,
 }
 
 /// What came of trying once.
@@ -228,7 +228,11 @@ impl Core {
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let core = Arc::clone(self);
-            let begin = || drop(runtime.spawn(async move { core.finish_group().await }));
+            let begin = |finisher: Finisher<_, _>| {
+                drop(runtime.spawn(async move {
+                    finisher.finish(core.options.slice, || core.run_group(), || Err(Failure::Busy)).await;
+                }));
+            };
             if let Ok(outcome) = self.group.join(Arc::clone(statements), begin).await {
                 return outcome;
             }
@@ -241,11 +245,6 @@ impl Core {
     /// Runs what waits now: it was asked for before. Where another thread holds the writer, it comes when it can.
     fn run_group_of_before(&self) {
         self.group.finish_those_of_now(|| self.run_group());
-    }
-
-    /// Runs what waits for others, with turns of the thread between while another one holds the writer.
-    async fn finish_group(&self) {
-        self.group.finish(self.options.slice, || self.run_group(), || Err(Failure::Busy)).await;
     }
 
     /// Runs what waits for others for a moment, if no other thread holds the writer. Returns how many were answered.
