@@ -51,24 +51,24 @@ impl Model {
 }
 
 pub(super) fn any_sequence_of_calls_behaves_like_a_sorted_map(place: &Place) -> Result<(), Failed> {
+    play_random_calls(place, &play)
+}
+
+/// As those of many requests are: none waits for the one before.
+pub(super) fn calls_at_once_behave_as_one_after_the_other(place: &Place) -> Result<(), Failed> {
+    play_random_calls(place, &play_at_once)
+}
+
+fn play_random_calls(
+    place: &Place,
+    play: &impl AsyncFn(&Place, Vec<Call>) -> Result<(), TestCaseError>,
+) -> Result<(), Failed> {
     let config = Config { cases: 100, failure_persistence: None, ..Config::default() };
     let runs = Cell::new(0);
     TestRunner::new(config)
         .run(&prop::collection::vec(call(), 1..60), |calls| {
             runs.set(runs.get() + 1);
             block_on(play(&place.beside(runs.get()), calls))
-        })
-        .map_err(|error| Failed::from(error.to_string()))
-}
-
-/// As those of many requests are: none waits for the one before.
-pub(super) fn calls_at_once_behave_as_one_after_the_other(place: &Place) -> Result<(), Failed> {
-    let config = Config { cases: 100, failure_persistence: None, ..Config::default() };
-    let runs = Cell::new(0);
-    TestRunner::new(config)
-        .run(&prop::collection::vec(call(), 1..60), |calls| {
-            runs.set(runs.get() + 1);
-            block_on(play_at_once(&place.beside(runs.get()), calls))
         })
         .map_err(|error| Failed::from(error.to_string()))
 }
