@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 /// first. A commit is the larger part of a small write: its locks, the pages it appends to the log, their checksums.
 ///
 /// Who calls for a write waits as long as before for what is durable when it returns; only what is ready to run meanwhile runs first.
+/// Writes are done in steps: [`answer_with`](Self::answer_with) some of those that wait, and say how many were answered.
 pub struct TurnGroup<T, R> {
     state: Mutex<State<T, R>>,
     /// How many wait, for a look without the lock.
@@ -28,7 +29,7 @@ struct State<T, R> {
 
 /// Sees to it that those who wait in a [`TurnGroup`] are answered. Dropped before, it sends them away: nothing was done for them.
 #[must_use]
-pub struct Finisher<T, R> {
+struct Finisher<T, R> {
     group: Arc<TurnGroup<T, R>>,
     has_finished: bool,
 }
@@ -59,8 +60,33 @@ impl<T, R> TurnGroup<T, R> {
         }
     }
 
+    /// Has `work` wait for others and returns its outcome. `None` where nothing was done of it and its time is now: it comes alone, and
+    /// those that waited before are done, or nobody was there to do it.
+    ///
+    /// Takes a `step` in each turn of the thread until nobody waits. Where none answers any for `patience`, all are `given_up`.
+    pub async fn wait(
+        self: &Arc<Self>,
+        work: T,
+        patience: Duration,
+        step: impl Fn() -> usize + Send + 'static,
+        given_up: impl Fn() -> R + Send + 'static,
+    ) -> Option<R>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+    {
+        if self.is_worth_it()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let begin = |finisher: Finisher<T, R>| drop(runtime.spawn(finisher.finish(patience, step, given_up)));
+            return self.join(work, begin).await.ok();
+        }
+        self.finish_those_of_now(step);
+        None
+    }
+
     /// Whether the write that comes now should wait for others.
-    pub fn is_worth_it(&self) -> bool {
+    fn is_worth_it(&self) -> bool {
         self.is_worth_it_at(self.epoch.elapsed())
     }
 
@@ -78,18 +104,18 @@ impl<T, R> TurnGroup<T, R> {
     }
 
     /// Whether nobody waits.
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// How many wait.
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.count.load(Relaxed)
     }
 
     /// Has `work` wait. `begin` is called where nobody sees to those who wait yet: a task that drives [`Finisher::finish`] runs after all
     /// that are ready already. The receiver fails when nobody answers: then nothing was done.
-    pub fn join(self: &Arc<Self>, work: T, begin: impl FnOnce(Finisher<T, R>)) -> oneshot::Receiver<R> {
+    fn join(self: &Arc<Self>, work: T, begin: impl FnOnce(Finisher<T, R>)) -> oneshot::Receiver<R> {
         let (outcome, receiver) = oneshot::channel();
         let had_finisher = {
             let mut state = self.lock();
@@ -135,7 +161,7 @@ impl<T, R> TurnGroup<T, R> {
 impl<T, R> Finisher<T, R> {
     /// Takes steps until nobody waits, with a turn of the thread between. Where none answers any for `patience`, all are answered with
     /// `given_up`.
-    pub async fn finish(mut self, patience: Duration, step: impl Fn() -> usize, given_up: impl Fn() -> R) {
+    async fn finish(mut self, patience: Duration, step: impl Fn() -> usize, given_up: impl Fn() -> R) {
         let mut progressed = Instant::now();
         while !self.is_over() {
             if step() > 0 {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use aerostack_bindings::{Error, ErrorKind, Result, make_state_folder};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-pub use group::{Finisher, Grouped, TurnGroup};
+pub use group::{Grouped, TurnGroup};
 pub use opened::OpenedFile;
 pub use patience::patiently;
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aerostack_bindings::{BindingInfo, BindingState, Clock, Error, ErrorKind, Result};
-use aerostack_sqlite::{Finisher, TurnGroup};
+use aerostack_sqlite::TurnGroup;
 use async_trait::async_trait;
 
 use self::memory::Known;
@@ -101,19 +101,13 @@ impl SqliteCache {
 
     /// `None` where the write does not wait for others, or nobody has done it.
     async fn write_with_others(&self, write: &Arc<Write>) -> Option<Attempt<()>> {
-        if !write.is_small() || !self.writes.is_worth_it() {
+        if !write.is_small() {
             finish_writes_of_now(&self.writes, &self.store);
             return None;
         }
-        let runtime = tokio::runtime::Handle::try_current().ok()?;
         let (writes, store) = (Arc::clone(&self.writes), Arc::clone(&self.store));
-        let begin = |finisher: Finisher<_, _>| {
-            drop(runtime.spawn(async move {
-                let given_up = || Err(Refusal::NotHere);
-                finisher.finish(PATIENCE_TOGETHER, || do_writes(&writes, &store), given_up).await;
-            }));
-        };
-        self.writes.join(Arc::clone(write), begin).await.ok()
+        let step = move || do_writes(&writes, &store);
+        self.writes.wait(Arc::clone(write), PATIENCE_TOGETHER, step, || Err(Refusal::NotHere)).await
     }
 
     /// Has the log moved to the file in the background where it has grown long.

@@ -39,7 +39,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::R
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::{Clock, Error, ErrorKind, Result, SystemClock, make_state_folder};
-use aerostack_sqlite::{Finisher, Grouped, OpenedFile, TurnGroup};
+use aerostack_sqlite::{Grouped, OpenedFile, TurnGroup};
 use async_trait::async_trait;
 
 use crate::driver::{Capabilities, DatabaseDriver, DatabaseInfo, Meta, Statement, StatementResult, Value};
@@ -222,18 +222,12 @@ const VERSIONS_PER_MS: u64 = 1000;
 impl Core {
     /// Tries once: now, on this thread, or at the end of its turn together with others.
     async fn first_attempt(self: &Arc<Self>, statements: &Arc<Vec<Statement>>) -> Attempt {
-        let may_wait = matches!(statements.as_slice(), [only] if changes_rows(&only.sql));
-        if may_wait
-            && self.group.is_worth_it()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
+        if matches!(statements.as_slice(), [only] if changes_rows(&only.sql)) {
             let core = Arc::clone(self);
-            let begin = |finisher: Finisher<_, _>| {
-                drop(runtime.spawn(async move {
-                    finisher.finish(core.options.slice, || core.run_group(), || Err(Failure::Busy)).await;
-                }));
-            };
-            if let Ok(outcome) = self.group.join(Arc::clone(statements), begin).await {
+            let given_up = || Err(Failure::Busy);
+            let outcome =
+                self.group.wait(Arc::clone(statements), self.options.slice, move || core.run_group(), given_up).await;
+            if let Some(outcome) = outcome {
                 return outcome;
             }
         } else {
