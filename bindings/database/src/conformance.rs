@@ -16,7 +16,8 @@ use std::sync::Arc;
 use aerostack_bindings::{Error, Result};
 use libtest_mimic::{Failed, Trial};
 
-use crate::driver::{Capabilities, Cell, DatabaseDriver, Statement, StatementResult, Value};
+use crate::cells::Cell;
+use crate::driver::{Capabilities, DatabaseDriver, Statement, StatementResult, Value};
 
 /// Opens the database that belongs to a folder: the same folder again is the same database, another folder another one. The
 /// driver may keep its files in the folder or only use its name.
@@ -81,7 +82,7 @@ impl Place {
 
     /// The cells of the rows of a query.
     fn cells(&self, sql: &str) -> Result<Vec<Cell>> {
-        Ok(self.run(sql)?.cells)
+        Ok(self.run(sql)?.cells.to_vec())
     }
 
     /// The message of a call that must fail.
@@ -115,7 +116,7 @@ fn expect_error(outcome: Result<Vec<StatementResult>>) -> std::result::Result<Er
     }
 }
 
-fn equal<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -> Outcome {
+fn equal<F: PartialEq<E> + std::fmt::Debug, E: std::fmt::Debug>(what: &str, found: &F, expected: &E) -> Outcome {
     if found == expected {
         return Ok(());
     }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use aerostack_bindings::Result;
 use async_trait::async_trait;
-use compact_str::CompactString;
+
+use crate::cells::{Cell, Cells};
 
 /// What every database behind a `DB` binding can do. Knows neither V8 nor TOML.
 ///
@@ -91,21 +92,6 @@ pub enum Value {
     Blob(Vec<u8>),
 }
 
-/// A value of a result row.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Cell {
-    /// NULL
-    Null,
-    /// INTEGER
-    Integer(i64),
-    /// REAL
-    Real(f64),
-    /// TEXT; bytes that are not UTF-8 are replaced by U+FFFD. A short one needs no memory of its own: most are.
-    Text(CompactString),
-    /// BLOB
-    Blob(Vec<u8>),
-}
-
 /// What one statement returned.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StatementResult {
@@ -113,15 +99,15 @@ pub struct StatementResult {
     /// statement returns no rows (a plain write).
     pub columns: Arc<[String]>,
     /// The cells of all rows, one row after the other.
-    pub cells: Vec<Cell>,
+    pub cells: Cells,
     /// What the statement did.
     pub meta: Meta,
 }
 
 impl StatementResult {
     /// The rows, each as wide as [`StatementResult::columns`].
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[Cell]> {
-        self.cells.chunks_exact(self.columns.len().max(1))
+    pub fn rows(&self) -> Vec<Vec<Cell>> {
+        self.cells.to_vec().chunks_exact(self.columns.len().max(1)).map(<[Cell]>::to_vec).collect()
     }
 }
 

@@ -7,6 +7,7 @@
 //! * `conformance` (feature `conformance`): the behaviour that every driver must show.
 //! * `ops` (feature `ops`): the ops behind `js/bindings/database.ts`.
 
+mod cells;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod driver;
@@ -18,7 +19,8 @@ pub mod script;
 
 use aerostack_bindings::{BindingInfo, BindingState};
 
-pub use driver::{Capabilities, Cell, DatabaseDriver, DatabaseInfo, Meta, Statement, StatementResult, Value};
+pub use cells::{Cell, CellRef, Cells};
+pub use driver::{Capabilities, DatabaseDriver, DatabaseInfo, Meta, Statement, StatementResult, Value};
 pub use drivers::sqlite::Sqlite;
 
 /// The kind of this binding, as spans, metrics and the start table name it.

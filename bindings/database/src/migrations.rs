@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use aerostack_bindings::Error;
 
-use crate::driver::{Cell, Value};
+use crate::cells::Cell;
+use crate::driver::{StatementResult, Value};
 use crate::drivers::sqlite::{OwnerConnection, open_for_owner};
 use crate::script::{self, ScriptError};
 
@@ -180,13 +181,10 @@ impl Migrations {
         let all = format!("SELECT name, applied_at FROM {}", quoted(&self.table));
         let (result, _) = connection.run_first(&all, &[]).map_err(|refusal| refusal.error)?;
         let text = |cell: &Cell| match cell {
-            Cell::Text(text) => text.to_string(),
+            Cell::Text(text) => text.clone(),
             _ => String::new(),
         };
-        Ok(result
-            .iter()
-            .flat_map(|result| result.rows().map(|row| (text(&row[0]), text(&row[1]))).collect::<Vec<_>>())
-            .collect())
+        Ok(result.iter().flat_map(StatementResult::rows).map(|row| (text(&row[0]), text(&row[1]))).collect())
     }
 
     /// The names of the files, in order.
@@ -257,7 +255,7 @@ mod tests {
     }
 
     fn one_cell(migrations: &Migrations, sql: &str) -> Cell {
-        script::execute(&migrations.database, sql).unwrap().pop().unwrap().cells.pop().unwrap()
+        script::execute(&migrations.database, sql).unwrap().pop().unwrap().cells.to_vec().pop().unwrap()
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn line_of(text: &str, position: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::Cell;
+    use crate::cells::Cell;
 
     #[test]
     fn statements_may_span_lines_and_hold_semicolons() {

@@ -88,7 +88,7 @@ pub(super) fn trials(trials: &mut Vec<Trial>) {
         assert!(duplicates <= in_flight, "{duplicates} messages came twice");
         for file in [".aerostack/queue/queues.sqlite", &database_file(&project)] {
             let checked = script::execute(&project.path().join(file), "PRAGMA integrity_check").expect("the file can be read");
-            let text = format!("{:?}", checked[0].rows().collect::<Vec<_>>());
+            let text = format!("{:?}", checked[0].cells);
             assert!(text.contains("\"ok\""), "{file}: {text}");
         }
     }));

@@ -1,7 +1,8 @@
 //! Values, columns, batches, several statements in one text.
 
 use super::{Case, Outcome, Place, always, equal, expect_error, text, text_cell};
-use crate::driver::{Cell, Statement, Value};
+use crate::cells::Cell;
+use crate::driver::{Statement, Value};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -127,8 +128,8 @@ fn batch_rolls_back(place: &Place) -> Outcome {
 
 fn batch_of_queries(place: &Place) -> Outcome {
     let results = place.call((0..10).map(|n| Statement::new(format!("SELECT {n}"))).collect())?;
-    let found: Vec<_> = results.into_iter().flat_map(|result| result.cells).collect();
-    equal("results", &found, &(0..10).map(Cell::Integer).collect())
+    let found: Vec<_> = results.into_iter().flat_map(|result| result.cells.to_vec()).collect();
+    equal("results", &found, &(0..10).map(Cell::Integer).collect::<Vec<_>>())
 }
 
 fn empty_call(place: &Place) -> Outcome {

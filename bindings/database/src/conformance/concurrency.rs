@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use super::{Case, Outcome, Place, always, equal, runtime};
-use crate::driver::{Capabilities, Cell, DatabaseDriver, Statement, Value};
+use crate::cells::Cell;
+use crate::driver::{Capabilities, DatabaseDriver, Statement, Value};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![

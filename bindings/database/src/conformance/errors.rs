@@ -3,7 +3,8 @@
 use aerostack_bindings::ErrorKind;
 
 use super::{Case, Outcome, Place, always, equal, expect_error, text};
-use crate::driver::{Capabilities, Cell, Statement, Value};
+use crate::cells::Cell;
+use crate::driver::{Capabilities, Statement, Value};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![

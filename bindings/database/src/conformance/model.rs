@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::{Case, Outcome, Place, always, text};
-use crate::driver::{Cell, Statement, Value};
+use crate::cells::Cell;
+use crate::driver::{Statement, Value};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![Case { name: "random_operations_agree_with_a_model", needs: always, trial: agrees_with_model }]

@@ -11,7 +11,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::{Case, Outcome, Place, always, equal, runtime, text};
-use crate::driver::{Capabilities, Cell, DatabaseDriver, Statement, StatementResult, Value};
+use crate::cells::Cell;
+use crate::driver::{Capabilities, DatabaseDriver, Statement, StatementResult, Value};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![

@@ -17,7 +17,7 @@ use super::guard::{Guard, Patience};
 use super::setup::{Control, OPEN_TIMEOUT, SETTINGS, prepare_file, spare_memory_statistics};
 use super::statement::{Effect, Output, Prepared};
 use super::text::{is_setting_pragma, skip_blank};
-use crate::driver::{Cell, Meta, Statement, StatementResult, Value};
+use crate::driver::{Meta, Statement, StatementResult, Value};
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -406,10 +406,7 @@ impl Connection {
         }
         let changes = self.inner.total_changes() - before.all_changes;
         let direct = if changes == 0 { 0 } else { self.inner.changes().min(changes) };
-        let counted = match output.cells.as_slice() {
-            [Cell::Integer(rows)] => Some(*rows),
-            _ => None,
-        };
+        let counted = output.cells.only_integer();
         let last_row_id = self.inner.last_insert_rowid();
         let meta = Meta {
             duration_ms: before.started.elapsed().as_secs_f64() * 1000.0,
@@ -427,9 +424,9 @@ impl Connection {
     /// Asks for the size of the database. When that fails (it reads nothing but the log's header) the old size stays.
     fn refresh_size(&mut self) {
         if let Ok(output) = self.run_control(|control| &mut control.page_count)
-            && let Some(Cell::Integer(pages)) = output.cells.first()
+            && let Some(pages) = output.cells.only_integer()
         {
-            self.size = u64::try_from(*pages).unwrap_or(0) * self.page_size;
+            self.size = u64::try_from(pages).unwrap_or(0) * self.page_size;
         }
     }
 

@@ -13,7 +13,8 @@ use rusqlite::ffi;
 
 use super::counts::{Profile, Steps, take_steps};
 use super::errors::{Failure, failure};
-use crate::driver::{Cell, Value};
+use crate::cells::{CellRef, Cells};
+use crate::driver::Value;
 
 /// What one step of a statement led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Output {
     pub(super) columns: Arc<[String]>,
-    pub(super) cells: Vec<Cell>,
+    pub(super) cells: Cells,
     pub(super) steps: Steps,
     pub(super) profile: Profile,
     pub(super) effect: Effect,
@@ -49,8 +50,9 @@ pub(super) struct Prepared {
     raw: NonNull<ffi::sqlite3_stmt>,
     columns: Arc<[String]>,
     parameter_count: usize,
-    /// How many cells the last run had: the next one probably has as many.
+    /// How many cells the last run had, and how many bytes of text: the next one probably has as many.
     last_cells: usize,
+    last_text: usize,
     /// When the statement was last used, in uses of its connection.
     pub(super) last_used: u64,
     /// Whether it changes settings of its connection.
@@ -97,6 +99,7 @@ impl Prepared {
             columns: Arc::new([]),
             parameter_count: usize::try_from(parameter_count).unwrap_or(0),
             last_cells: 0,
+            last_text: 0,
             last_used: 0,
             sets_pragma: false,
             profile: Profile::default(),
@@ -148,8 +151,8 @@ impl Prepared {
     ///
     /// # Safety
     /// `db` must be the statement's connection, used by this thread only, and the statement bound.
-    unsafe fn read_rows(&mut self, db: *mut ffi::sqlite3) -> Result<Vec<Cell>, Failure> {
-        let mut cells = Vec::with_capacity(self.last_cells);
+    unsafe fn read_rows(&mut self, db: *mut ffi::sqlite3) -> Result<Cells, Failure> {
+        let mut cells = Cells::with_capacity(self.last_cells, self.last_text);
         // SAFETY: the caller vouches for the connection, and rows are read right after the step that led to them.
         unsafe {
             let mut step = self.step(db)?;
@@ -165,6 +168,7 @@ impl Prepared {
         }
         // Room for very many is not made beforehand: the next parameters may lead to few.
         self.last_cells = cells.len().min(EXPECTED_CELLS);
+        self.last_text = cells.text().len().min(EXPECTED_TEXT);
         Ok(cells)
     }
 
@@ -219,30 +223,31 @@ impl Prepared {
 
     /// # Safety
     /// The last step must have led to a row, and `width` must be its number of columns.
-    unsafe fn read_row(&self, width: usize, cells: &mut Vec<Cell>) {
-        cells.reserve(width);
+    unsafe fn read_row(&self, width: usize, cells: &mut Cells) {
         for column in 0..width as c_int {
             // SAFETY: the caller vouches for the row; text and blob pointers are valid until the next step and are copied. The
-            // pointer is asked for before the length, as SQLite wants it.
-            cells.push(unsafe {
-                match ffi::sqlite3_column_type(self.raw(), column) {
-                    ffi::SQLITE_INTEGER => Cell::Integer(ffi::sqlite3_column_int64(self.raw(), column)),
-                    ffi::SQLITE_FLOAT => Cell::Real(ffi::sqlite3_column_double(self.raw(), column)),
+            // pointer is asked for before the length, as SQLite wants it. The value of a column may be asked itself, which spares
+            // SQLite to find it three times, because the connection was opened without a mutex to protect it.
+            unsafe {
+                let value = ffi::sqlite3_column_value(self.raw(), column);
+                match ffi::sqlite3_value_type(value) {
+                    ffi::SQLITE_INTEGER => cells.push(CellRef::Integer(ffi::sqlite3_value_int64(value))),
+                    ffi::SQLITE_FLOAT => cells.push(CellRef::Real(ffi::sqlite3_value_double(value))),
                     ffi::SQLITE_TEXT => {
-                        let text = ffi::sqlite3_column_text(self.raw(), column);
-                        let bytes = bytes_at(text, ffi::sqlite3_column_bytes(self.raw(), column));
-                        Cell::Text(match str::from_utf8(bytes) {
-                            Ok(text) => text.into(),
-                            Err(_) => String::from_utf8_lossy(bytes).into(),
-                        })
+                        let text = ffi::sqlite3_value_text(value);
+                        let bytes = bytes_at(text, ffi::sqlite3_value_bytes(value));
+                        match str::from_utf8(bytes) {
+                            Ok(text) => cells.push(CellRef::Text(text)),
+                            Err(_) => cells.push(CellRef::Text(&String::from_utf8_lossy(bytes))),
+                        }
                     }
                     ffi::SQLITE_BLOB => {
-                        let blob = ffi::sqlite3_column_blob(self.raw(), column);
-                        Cell::Blob(bytes_at(blob.cast(), ffi::sqlite3_column_bytes(self.raw(), column)).to_vec())
+                        let blob = ffi::sqlite3_value_blob(value);
+                        cells.push(CellRef::Blob(bytes_at(blob.cast(), ffi::sqlite3_value_bytes(value))));
                     }
-                    _ => Cell::Null,
+                    _ => cells.push(CellRef::Null),
                 }
-            });
+            }
         }
     }
 
@@ -267,8 +272,9 @@ impl Drop for Prepared {
     }
 }
 
-/// For how many cells room is made before they are read, at most.
+/// For how many cells, and bytes of text, room is made before they are read, at most.
 const EXPECTED_CELLS: usize = 4096;
+const EXPECTED_TEXT: usize = 64 * 1024;
 
 /// `SQLITE_UTF8` with the type that `sqlite3_bind_text64` wants.
 const ENCODING_UTF8: u8 = 1;

@@ -110,7 +110,7 @@ fn print_tables(results: &[StatementResult]) {
     let with_rows = results.iter().filter(|result| !result.columns.is_empty());
     for (index, result) in with_rows.enumerate() {
         let header: Vec<&str> = result.columns.iter().map(String::as_str).collect();
-        let rows: Vec<Vec<table::Cell>> = result.rows().map(|row| row.iter().map(as_cell).collect()).collect();
+        let rows: Vec<Vec<table::Cell>> = result.rows().iter().map(|row| row.iter().map(as_cell).collect()).collect();
         let gap = if index == 0 { "" } else { "\n" };
         output(&format!("{gap}{}", table::render(&header, &rows)));
     }

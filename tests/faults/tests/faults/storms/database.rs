@@ -125,7 +125,7 @@ fn rows(folder: &Path, schema: &str, query: &str) -> Result<Vec<Vec<Cell>>, Fail
     let results = script::execute(&file, &format!("{schema}; {query}"))?;
     check_integrity(&file)?;
     let result = results.last().ok_or("the query has a result")?;
-    Ok(result.rows().map(<[Cell]>::to_vec).collect())
+    Ok(result.rows())
 }
 
 fn groups(folder: &Path) -> Result<Observed, Failed> {

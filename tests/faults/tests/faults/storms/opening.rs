@@ -92,7 +92,7 @@ fn written(folder: &Path) -> Result<Vec<(&'static str, u64)>, Failed> {
     let tables = block_on(database.run(vec![Statement::new("SELECT name FROM sqlite_schema WHERE name = 't'")]))?;
     if !tables[0].cells.is_empty() {
         let rows = block_on(database.run(vec![Statement::new("SELECT version FROM t")]))?;
-        if let [Cell::Integer(version)] = rows[0].cells[..] {
+        if let Some(version) = rows[0].cells.only_integer() {
             written.push(("database", version as u64));
         }
     }
