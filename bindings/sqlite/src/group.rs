@@ -1,9 +1,11 @@
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+
+use crate::neighbours::Neighbours;
 
 /// Writes that are asked for one right after the other and committed together, at the end of the turn of the thread that asked for the
 /// first. A commit is the larger part of a small write: its locks, the pages it appends to the log, their checksums.
@@ -14,9 +16,7 @@ pub struct TurnGroup<T, R> {
     state: Mutex<State<T, R>>,
     /// How many wait, for a look without the lock.
     count: AtomicUsize,
-    epoch: Instant,
-    asked_ns: AtomicU64,
-    skips: AtomicU32,
+    neighbours: Neighbours,
 }
 
 struct State<T, R> {
@@ -41,22 +41,13 @@ pub struct Grouped<T, R> {
     outcome: oneshot::Sender<R>,
 }
 
-/// Apart by more than this, two writes are no neighbours.
-const APART: Duration = Duration::from_micros(500);
-
-/// After a write that waited for others and was alone, so many do not wait: they probably come from one caller, each when the one
-/// before is done.
-const SKIPS: u32 = 16;
-
 impl<T, R> TurnGroup<T, R> {
     /// A group that nobody has joined.
     pub fn new() -> Self {
         Self {
             state: Mutex::new(State { waiting: Vec::new(), taking: 0, has_finisher: false }),
             count: AtomicUsize::new(0),
-            epoch: Instant::now(),
-            asked_ns: AtomicU64::new(0),
-            skips: AtomicU32::new(0),
+            neighbours: Neighbours::new(),
         }
     }
 
@@ -87,20 +78,7 @@ impl<T, R> TurnGroup<T, R> {
 
     /// Whether the write that comes now should wait for others.
     fn is_worth_it(&self) -> bool {
-        self.is_worth_it_at(self.epoch.elapsed())
-    }
-
-    /// The same at a time since the group was made.
-    fn is_worth_it_at(&self, now: Duration) -> bool {
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        let before = self.asked_ns.swap(now, Relaxed);
-        if !self.is_empty() {
-            return true;
-        }
-        if Duration::from_nanos(now.saturating_sub(before)) > APART {
-            return false;
-        }
-        self.skips.try_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err()
+        self.neighbours.note() || !self.is_empty()
     }
 
     /// Whether nobody waits.
@@ -217,7 +195,7 @@ impl<'a, T, R> Taken<'a, T, R> {
             std::mem::take(&mut state.waiting)
         };
         if !waiting.is_empty() {
-            group.skips.store(if waiting.len() == 1 { SKIPS } else { 0 }, Relaxed);
+            group.neighbours.have_shared(waiting.len());
         }
         Self { group, waiting }
     }
@@ -260,29 +238,24 @@ mod tests {
     }
 
     #[test]
-    fn writes_that_come_alone_do_not_wait_and_neighbours_do() {
+    fn a_write_waits_where_another_does() {
         let group = Group::default();
         let mut finishers = Vec::new();
-        let at = Duration::from_secs(1);
-        assert!(!group.is_worth_it_at(at), "nothing came before");
-        assert!(group.is_worth_it_at(at + APART), "a neighbour came right before");
         let mut waits = vec![join(&group, 1, &mut finishers)];
-        assert!(group.is_worth_it_at(at + APART * 9), "one waits");
+        group.neighbours.have_shared(1);
+        assert!(group.is_worth_it());
         waits.push(join(&group, 2, &mut finishers));
         assert_eq!((group.answer_with(works), finishers.len()), (2, 1));
         assert!(group.is_empty());
-        assert!(group.is_worth_it_at(at + APART * 10), "the last were two");
-        assert!(!group.is_worth_it_at(at + APART * 12), "it comes alone");
     }
 
     #[test]
-    fn after_one_that_waited_in_vain_some_do_not_wait() {
+    fn after_one_that_waited_in_vain_the_next_does_not_wait() {
         let group = Group::default();
         let mut finishers = Vec::new();
         let _alone = join(&group, 1, &mut finishers);
         assert_eq!(group.answer_with(works), 1);
-        let waits: Vec<bool> = (0..=SKIPS).map(|_| group.is_worth_it_at(APART)).collect();
-        assert_eq!(waits.iter().position(|waits| *waits), Some(SKIPS as usize));
+        assert!(!group.is_worth_it());
     }
 
     #[test]

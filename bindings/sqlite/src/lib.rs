@@ -1,10 +1,13 @@
 //! What drivers that keep their state in a SQLite file have in common: opening it, and telling the user why it cannot be used.
 //!
-//! Not for the databases of users, which are `bindings/database`'s: those have other rules, but for [`OpenedFile`] and [`patiently`].
+//! Not for the databases of users, which are `bindings/database`'s: those have other rules, but for [`OpenedFile`], [`patiently`], [`WalIndex`] and what
+//! calls at the same time share ([`TurnGroup`], [`Neighbours`]).
 
 mod group;
+mod neighbours;
 mod opened;
 mod patience;
+mod wal_index;
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,8 +16,10 @@ use aerostack_bindings::{Error, ErrorKind, Result, make_state_folder};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use group::{Grouped, TurnGroup};
+pub use neighbours::Neighbours;
 pub use opened::OpenedFile;
 pub use patience::patiently;
+pub use wal_index::{Stamp, WalIndex};
 
 /// A kind of state file: how it is made, and the words messages have for it.
 #[derive(Debug, Clone, Copy)]

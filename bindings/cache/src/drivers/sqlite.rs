@@ -1,7 +1,7 @@
 //! Entries in one SQLite file, with a bounded memory in front.
 //!
 //! A `get` that memory can answer takes no lock and no system call; how memory stays true although other processes write the
-//! file is told in `memory` and `wal_index`. Other calls run on the caller's thread as long as they neither wait nor move
+//! file is told in `memory`. Other calls run on the caller's thread as long as they neither wait nor move
 //! more than 64 KiB, and on a thread of tokio's blocking pool otherwise. Writes that follow each other quickly become one commit at the
 //! end of the thread's turn ([`TurnGroup`]); what a thread asks for takes effect in the order of asking.
 
@@ -10,7 +10,6 @@ mod memory;
 mod store;
 #[cfg(test)]
 mod tests;
-mod wal_index;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -17,6 +17,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case { name: "a_write_waits_for_a_long_write", needs: always, trial: write_waits },
         Case { name: "two_threads_write_a_thousand_rows_each", needs: always, trial: two_writers },
         Case { name: "two_drivers_on_one_database_write_a_thousand_rows_each", needs: shared, trial: two_drivers },
+        Case { name: "queries_see_what_another_driver_has_just_written", needs: shared, trial: newest_state },
         Case { name: "a_slow_query_lets_its_thread_go_on", needs: always, trial: slow_query },
         Case { name: "a_slow_write_happens_once", needs: always, trial: slow_write_once },
         Case { name: "a_dropped_call_leaves_nothing_behind", needs: always, trial: dropped_call },
@@ -114,6 +115,30 @@ fn two_drivers(place: &Place) -> Outcome {
         join(thread)?;
     }
     equal("rows", &place.cells("SELECT count(*) FROM t")?, &vec![Cell::Integer(2000)])
+}
+
+/// All in one turn of the thread, as quickly as it goes.
+fn newest_state(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (a INTEGER PRIMARY KEY)")?;
+    let drivers = [Arc::clone(&place.driver), place.second()?];
+    let count = || Statement::new("SELECT count(*) FROM t");
+    place.runtime.block_on(async {
+        for n in 1..=300 {
+            drivers[n % 2].run(vec![Statement::new(format!("INSERT INTO t VALUES ({n})"))]).await?;
+            let expected = vec![Cell::Integer(n as i64)];
+            for driver in drivers.iter().chain(&drivers) {
+                equal("rows", &driver.run(vec![count()]).await?[0].cells, &expected)?;
+                let both = driver.run(vec![count(), count()]).await?;
+                equal("rows of a batch", &both[0].cells, &expected)?;
+                equal("rows of a batch", &both[1].cells, &expected)?;
+            }
+        }
+        // A column that another driver has added is there, too.
+        drivers[0].run(vec![Statement::new("ALTER TABLE t ADD COLUMN b DEFAULT 7")]).await?;
+        let query = Statement::new("SELECT * FROM t LIMIT 1");
+        let expected = vec![Cell::Integer(1), Cell::Integer(7)];
+        equal("the row", &drivers[1].run(vec![query]).await?[0].cells, &expected)
+    })
 }
 
 fn slow_query(place: &Place) -> Outcome {

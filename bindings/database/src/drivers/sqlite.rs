@@ -14,6 +14,9 @@
 //!   another process. A slow query never stalls its neighbours, and a write waits instead of failing.
 //! * A call on a blocking thread whose future is dropped is interrupted and rolled back.
 //!
+//! Queries that follow each other quickly read in one transaction until the turn of the thread ends, for as long as nobody commits:
+//! see [`Connection::keep_snapshot`].
+//!
 //! Single writes that follow each other quickly, as those of many requests do, wait for the end of the thread's turn and become one
 //! commit ([`TurnGroup`]). What a thread asks for takes effect in the order of asking: a query or a batch has those that wait done first.
 //!
@@ -35,11 +38,12 @@ mod text;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::{Clock, Error, ErrorKind, Result, SystemClock, make_state_folder};
-use aerostack_sqlite::{Grouped, OpenedFile, TurnGroup};
+use aerostack_sqlite::{Grouped, Neighbours, OpenedFile, TurnGroup};
 use async_trait::async_trait;
 
 use crate::driver::{Capabilities, DatabaseDriver, DatabaseInfo, Meta, Statement, StatementResult, Value};
@@ -102,6 +106,9 @@ impl Sqlite {
             moved_pages: AtomicU32::new(0),
             is_checkpointing: AtomicBool::new(false),
             group: Arc::default(),
+            queries: Neighbours::new(),
+            in_snapshot: AtomicUsize::new(0),
+            are_snapshots_kept: AtomicBool::new(false),
         };
         Ok(Self { core: Arc::new(core) })
     }
@@ -200,6 +207,11 @@ struct Core {
     is_checkpointing: AtomicBool,
     /// Single statements that change rows.
     group: Arc<TurnGroup<Arc<Vec<Statement>>, Attempt>>,
+    /// Queries, and how many of them have read in a snapshot since one was begun.
+    queries: Neighbours,
+    in_snapshot: AtomicUsize,
+    /// Readers may keep a snapshot, and a task is on its way that ends it.
+    are_snapshots_kept: AtomicBool,
 }
 
 /// What came of trying once.
@@ -237,12 +249,12 @@ impl Core {
     }
 
     /// Runs what waits now: it was asked for before. Where another thread holds the writer, it comes when it can.
-    fn run_group_of_before(&self) {
+    fn run_group_of_before(self: &Arc<Self>) {
         self.group.finish_those_of_now(|| self.run_group());
     }
 
     /// Runs what waits for others for a moment, if no other thread holds the writer. Returns how many were answered.
-    fn run_group(&self) -> usize {
+    fn run_group(self: &Arc<Self>) -> usize {
         let Some(writer) = self.writer.take_briefly() else { return 0 };
         self.group.answer_with(|waiting| {
             let together = self.write_together(writer, waiting);
@@ -257,6 +269,7 @@ impl Core {
         if statements.len() < 2 || self.file.check().is_err() {
             return None;
         }
+        self.end_snapshots();
         let mut outcomes = writer.run_together(&statements, &self.slice())?;
         self.note_write(&writer, outcomes.iter_mut().flatten());
         let attempt_of =
@@ -269,7 +282,7 @@ impl Core {
     }
 
     /// Tries once, on this thread.
-    fn attempt(&self, statements: &[Statement], patience: &Patience) -> Attempt {
+    fn attempt(self: &Arc<Self>, statements: &[Statement], patience: &Patience) -> Attempt {
         if statements.iter().all(|statement| guess(&statement.sql) == Guess::Reads) {
             match self.read(statements, patience) {
                 Err(Failure::NeedsWriter) => {}
@@ -280,7 +293,11 @@ impl Core {
     }
 
     /// Tries until it works, the time is over, or nobody wants the result any more.
-    fn persist(&self, statements: &[Statement], cancelled: &Arc<AtomicBool>) -> Result<Vec<StatementResult>> {
+    fn persist(
+        self: &Arc<Self>,
+        statements: &[Statement],
+        cancelled: &Arc<AtomicBool>,
+    ) -> Result<Vec<StatementResult>> {
         let until = Instant::now() + self.options.lock_wait;
         let patience = Patience::Waiting { until, cancelled: Arc::clone(cancelled) };
         loop {
@@ -295,8 +312,20 @@ impl Core {
         }
     }
 
-    fn read(&self, statements: &[Statement], patience: &Patience) -> Attempt {
-        let mut results = self.reader()?.run(statements, together(statements), patience)?;
+    fn read(self: &Arc<Self>, statements: &[Statement], patience: &Patience) -> Attempt {
+        let keeps_snapshot = matches!(patience, Patience::Slice(_)) && self.queries.note();
+        let outcome = if keeps_snapshot {
+            self.in_snapshot.fetch_add(1, Relaxed);
+            let mut reader = self.any_reader()?;
+            reader.keep_snapshot()?;
+            reader.run(statements, together(statements), patience)
+        } else {
+            self.reader()?.run(statements, together(statements), patience)
+        };
+        if keeps_snapshot {
+            self.end_snapshots_later();
+        }
+        let mut results = outcome?;
         for result in &mut results {
             result.meta.last_row_id = self.last_row_id.load(Relaxed);
             result.meta.size_after = self.size.load(Relaxed);
@@ -307,6 +336,7 @@ impl Core {
 
     fn write(&self, statements: &[Statement], patience: &Patience) -> Attempt {
         self.file.check()?;
+        self.end_snapshots();
         let lease = match patience {
             Patience::Slice(_) => self.writer.take_briefly(),
             Patience::Waiting { until, cancelled } => self.writer.take_waiting(*until, cancelled),
@@ -337,11 +367,38 @@ impl Core {
     }
 
     fn reader(&self) -> Result<Lease<'_>> {
+        let mut reader = self.any_reader()?;
+        reader.end_snapshot();
+        Ok(reader)
+    }
+
+    /// A reader, perhaps with a snapshot from before.
+    fn any_reader(&self) -> Result<Lease<'_>> {
         if let Some(lease) = self.readers.take() {
             return Ok(lease);
         }
         let reader = Connection::open(&self.path, Role::Reader).map_err(|source| cannot_open(&self.path, source))?;
         Ok(self.readers.lend(Box::new(reader)))
+    }
+
+    /// Ends the snapshots of this turn when everything that is ready has run. To be called when the reader is back.
+    fn end_snapshots_later(self: &Arc<Self>) {
+        if self.are_snapshots_kept.swap(true, AcqRel) {
+            return;
+        }
+        let end = EndOfSnapshots(Arc::clone(self));
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // Where the runtime ends first, the task is dropped, and the snapshots end all the same.
+            runtime.spawn(async move { drop(end) });
+        }
+    }
+
+    /// Ends the snapshots that idle readers keep: before a write, which makes them useless, and which may start the log over once
+    /// nobody reads from it.
+    fn end_snapshots(&self) {
+        if self.are_snapshots_kept.swap(false, AcqRel) {
+            self.readers.for_each_idle(Connection::end_snapshot);
+        }
     }
 
     /// Has the write-ahead log moved into the file by a blocking thread when it has grown long enough.
@@ -381,6 +438,16 @@ impl Core {
 
 /// How long moving an overdue log waits for the writer.
 const LOG_WAIT: Duration = Duration::from_secs(5);
+
+/// Ends the snapshots of a turn when it is dropped.
+struct EndOfSnapshots(Arc<Core>);
+
+impl Drop for EndOfSnapshots {
+    fn drop(&mut self) {
+        self.0.queries.have_shared(self.0.in_snapshot.swap(0, Relaxed));
+        self.0.end_snapshots();
+    }
+}
 
 /// Tells the call on a blocking thread that its future is gone.
 struct CancelOnDrop(Arc<AtomicBool>);

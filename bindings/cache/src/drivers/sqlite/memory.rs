@@ -8,9 +8,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use aerostack_sqlite::{Stamp, WalIndex};
 use moka::sync::Cache;
 
-use super::wal_index::{Stamp, WalIndex};
 use crate::Entry;
 
 /// An entry larger than this is read from the file each time.

@@ -10,13 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::{Clock, Error, Result};
-use aerostack_sqlite::OpenedFile;
+use aerostack_sqlite::{OpenedFile, WalIndex};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, named_params};
 
 use super::file;
 use super::memory::{Change, Known, Memory};
-use super::wal_index::WalIndex;
 use crate::{Entry, ListedKey, Listing};
 
 /// How long a call waits for another process.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::{Error, ErrorKind};
+use aerostack_sqlite::{Stamp, WalIndex};
 use rusqlite::config::DbConfig;
 use rusqlite::{OpenFlags, ffi};
 
@@ -44,6 +45,7 @@ pub(super) struct Connection {
     // Statements must go before their connection: fields are dropped in this order.
     kept: HashMap<Box<str>, Prepared>,
     control: Option<Control>,
+    wal: Option<WalIndex>,
     inner: rusqlite::Connection,
     guard: Arc<Guard>,
     role: Role,
@@ -53,6 +55,8 @@ pub(super) struct Connection {
     uses: u64,
     /// A setting of the connection was changed and must be put back before the next call.
     settings_changed: bool,
+    /// The state of the file, or an earlier one, that a transaction reads which is kept open between calls.
+    snapshot: Option<Stamp>,
 }
 
 const PARAMETERS_TOO_EARLY: &str =
@@ -86,6 +90,7 @@ impl Connection {
         let mut connection = Self {
             kept: HashMap::new(),
             control: None,
+            wal: None,
             inner,
             guard: Guard::new(),
             role,
@@ -93,6 +98,7 @@ impl Connection {
             size: 0,
             uses: 0,
             settings_changed: false,
+            snapshot: None,
         };
         connection.control = Some(Control::compile(connection.db(), role)?);
         match role {
@@ -101,6 +107,8 @@ impl Connection {
         }
         connection.guard.distrust();
         connection.refresh_size();
+        // SAFETY: the size was read from the file just now, and the connection lives as long as the index beside it.
+        connection.wal = unsafe { WalIndex::of(&connection.inner) };
         Ok(connection)
     }
 
@@ -115,14 +123,43 @@ impl Connection {
     ) -> Result<Vec<StatementResult>, Failure> {
         self.guard.arm(patience);
         let outcome = match together {
-            Together::Apart => statements.iter().map(|statement| self.run_text(statement)).collect(),
-            Together::InTransaction => self.in_transaction(|connection| {
+            Together::InTransaction if self.snapshot.is_none() => self.in_transaction(|connection| {
                 statements.iter().map(|statement| connection.run_text(statement)).collect()
             }),
+            Together::Apart | Together::InTransaction => {
+                statements.iter().map(|statement| self.run_text(statement)).collect()
+            }
         };
         self.guard.disarm();
+        if outcome.is_err() {
+            self.end_snapshot();
+        }
         self.settle();
         outcome
+    }
+
+    /// Has the queries that follow read the newest state of the file in one transaction, until that state is not the newest any more:
+    /// a look at the WAL index tells. SQLite alone takes a lock and gives it back for each, at two system calls.
+    ///
+    /// While the transaction is open the log cannot start over: [`Connection::end_snapshot`] must follow soon.
+    pub(super) fn keep_snapshot(&mut self) -> Result<(), Failure> {
+        let Some(wal) = &self.wal else { return Ok(()) };
+        let newest = wal.stamp();
+        if self.snapshot == Some(newest) && !self.inner.is_autocommit() {
+            return Ok(());
+        }
+        self.end_snapshot();
+        // The transaction sees the state at its first query, which is this one, or a later one that the next look notices.
+        self.begin()?;
+        self.snapshot = Some(newest);
+        Ok(())
+    }
+
+    /// Has the queries that follow read the state of the file at their time.
+    pub(super) fn end_snapshot(&mut self) {
+        if self.snapshot.take().is_some() {
+            self.roll_back();
+        }
     }
 
     /// Runs single statements of unrelated calls in one transaction, each as if it were alone: what is wrong with one is undone and
@@ -186,10 +223,12 @@ impl Connection {
         outcome
     }
 
-    /// Rolls back what is open and puts settings back, so that the next call finds the connection as new.
+    /// Rolls back what is open, but for a snapshot, and puts settings back, so that the next call finds the connection as new.
     pub(super) fn settle(&mut self) {
         self.guard.disarm();
-        self.roll_back();
+        if self.snapshot.is_none() {
+            self.roll_back();
+        }
         if std::mem::take(&mut self.settings_changed) {
             // Only fails when memory ran out; the next call then sees the setting that the last one made.
             if let Err(error) = self.guard.trusting(|| self.inner.execute_batch(SETTINGS)) {

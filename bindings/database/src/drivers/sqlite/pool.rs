@@ -98,6 +98,13 @@ impl Pool {
         connection.map(|connection| self.lend(connection))
     }
 
+    /// Does something to all that are idle.
+    pub(super) fn for_each_idle(&self, mut work: impl FnMut(&mut Connection)) {
+        for connection in &mut self.lock().connections {
+            work(connection);
+        }
+    }
+
     /// Lends a connection that was opened just now and joins the pool when it comes back.
     pub(super) fn lend(&self, connection: Box<Connection>) -> Lease<'_> {
         Lease { pool: self, connection: Some(connection) }

@@ -3,6 +3,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use super::*;
+use crate::cells::Cell;
 
 fn first_poll(driver: &Sqlite, sql: &str) -> Poll<Result<Vec<StatementResult>>> {
     pin!(driver.run(vec![Statement::new(sql)])).poll(&mut Context::from_waker(Waker::noop()))
@@ -74,4 +75,72 @@ fn a_version_does_not_go_back_when_the_database_is_opened_again() {
     let before = version("CREATE TABLE t (a)");
     clock.advance_ms(1);
     assert!(version("SELECT * FROM t") > before);
+}
+
+/// Whether a reader keeps the log of a file from starting over.
+fn is_log_read(path: &Path) -> bool {
+    let other = rusqlite::Connection::open(path).unwrap();
+    other.busy_timeout(Duration::ZERO).unwrap();
+    other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).unwrap() != 0
+}
+
+/// Queries that follow each other quickly, all in one turn. Nobody waits for 16 of them after one that was alone.
+async fn query_quickly(driver: &Sqlite) {
+    for _ in 0..40 {
+        let results = driver.run(vec![Statement::new("SELECT count(*) FROM t")]).await.unwrap();
+        assert_eq!(results[0].cells, [Cell::Integer(1)]);
+    }
+}
+
+fn one_row(folder: &Path) -> (Sqlite, PathBuf, tokio::runtime::Runtime) {
+    let path = folder.join("test.sqlite");
+    let driver = Sqlite::open(&path).unwrap();
+    for sql in ["CREATE TABLE t (a)", "INSERT INTO t VALUES (1)"] {
+        assert!(first_poll(&driver, sql).is_ready());
+    }
+    (driver, path, tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap())
+}
+
+#[test]
+fn quick_queries_keep_a_snapshot_until_their_turn_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (driver, path, runtime) = one_row(folder.path());
+    runtime.block_on(async {
+        query_quickly(&driver).await;
+        assert!(is_log_read(&path), "the snapshot is kept");
+        tokio::task::yield_now().await;
+        assert!(!is_log_read(&path), "the turn has ended");
+    });
+}
+
+#[test]
+fn a_write_ends_the_snapshots_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (driver, path, runtime) = one_row(folder.path());
+    runtime.block_on(async {
+        query_quickly(&driver).await;
+        driver.run(vec![Statement::new("CREATE TABLE u (a)")]).await.unwrap();
+        assert!(!is_log_read(&path));
+    });
+}
+
+#[test]
+fn a_snapshot_ends_with_the_runtime_that_it_was_to_end_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let (driver, path, runtime) = one_row(folder.path());
+    let _entered = runtime.enter();
+    let mut queries = pin!(query_quickly(&driver));
+    assert!(queries.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    assert!(is_log_read(&path), "the snapshot is kept");
+    drop(_entered);
+    drop(runtime);
+    assert!(!is_log_read(&path));
+}
+
+#[test]
+fn without_a_runtime_no_snapshot_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (driver, path, _) = one_row(folder.path());
+    assert!(pin!(query_quickly(&driver)).poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    assert!(!is_log_read(&path));
 }

@@ -25,13 +25,13 @@ const FRAME_CHECKSUM: usize = 6;
 /// The counter of commits alone would do, were it not restarted when SQLite rebuilds the index after a crash in the middle of
 /// writing it; the checksum of the last frame tells those states apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub struct Stamp {
     commits: u32,
     checksum: u32,
 }
 
 /// The header of the WAL index of an open file.
-pub(super) struct WalIndex {
+pub struct WalIndex {
     header: NonNull<AtomicU32>,
 }
 
@@ -41,12 +41,13 @@ unsafe impl Send for WalIndex {}
 unsafe impl Sync for WalIndex {}
 
 impl Stamp {
-    pub(super) fn to_bits(self) -> u64 {
+    /// As one number.
+    pub fn to_bits(self) -> u64 {
         u64::from(self.commits) << 32 | u64::from(self.checksum)
     }
 
     /// Whether exactly one commit lies between `earlier` and this.
-    pub(super) fn is_the_commit_after(self, earlier: Self) -> bool {
+    pub fn is_the_commit_after(self, earlier: Self) -> bool {
         self.commits == earlier.commits.wrapping_add(1)
     }
 }
@@ -56,7 +57,7 @@ impl WalIndex {
     ///
     /// # Safety
     /// The connection must have read the file in WAL mode, and must stay open as long as the result is used.
-    pub(super) unsafe fn of(connection: &Connection) -> Option<Self> {
+    pub unsafe fn of(connection: &Connection) -> Option<Self> {
         let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
         let mut header = ptr::null_mut();
         // SAFETY: the handle is that of an open connection; FILE_POINTER writes one pointer to where its argument points.
@@ -83,14 +84,14 @@ impl WalIndex {
     }
 
     /// The state of the file now.
-    pub(super) fn stamp(&self) -> Stamp {
+    pub fn stamp(&self) -> Stamp {
         let stamp = Stamp { commits: self.word(CHANGE_COUNTER), checksum: self.word(FRAME_CHECKSUM) };
         fence(Ordering::Acquire);
         stamp
     }
 
     /// How many frames (changed pages) the log holds.
-    pub(super) fn frames(&self) -> u32 {
+    pub fn frames(&self) -> u32 {
         self.word(LAST_FRAME)
     }
 
