@@ -133,7 +133,7 @@ fn as_cell(cell: &Cell) -> table::Cell {
         Cell::Integer(number) => table::Cell::Number(number.to_string()),
         // As SQL writes it: 1.0 is no INTEGER.
         Cell::Real(number) => table::Cell::Number(format!("{number:?}")),
-        Cell::Text(text) => table::Cell::Text(text.to_string()),
+        Cell::Text(text) => table::Cell::Text(text.clone()),
         Cell::Blob(bytes) => table::Cell::Bytes(bytes.clone()),
     }
 }

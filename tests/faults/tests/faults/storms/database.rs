@@ -57,7 +57,7 @@ impl WriteStorm for Autocommit {
             if *body != content(key, *version as u64) {
                 return Err(format!("the body of {key} is not that of version {version}").into());
             }
-            observed.insert(key.to_string(), *version as u64);
+            observed.insert(key.clone(), *version as u64);
         }
         Ok(observed)
     }
@@ -140,7 +140,7 @@ fn groups(folder: &Path) -> Result<Observed, Failed> {
                 Cell::Integer(first),
                 Cell::Integer(last),
             ] if first == last => {
-                observed.insert(key.to_string(), *first as u64);
+                observed.insert(key.clone(), *first as u64);
             }
             _ => return Err(format!("a transaction is there by half: {row:?}").into()),
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aerostack_bindings::SystemClock;
 use aerostack_cache::Entry;
-use aerostack_database::{Cell, Statement};
+use aerostack_database::Statement;
 use aerostack_faults::{Observed, Say, Storm, Timing, WriteStorm, block_on};
 use aerostack_queue::{ContentType, Outgoing};
 use aerostack_storage::NewObject;
