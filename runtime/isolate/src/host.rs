@@ -7,10 +7,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
 use aerostack_platform::{
-    Breach, Costs, Event, EventCall, EventNotes, Failure, InvocationId, Invocations, RequestBody, Response, Settled,
+    Breach, Costs, Event, EventCall, EventNotes, Failure, IncomingRequest, InvocationId, Invocations, RequestBody,
+    Response, Settled,
 };
 use aerostack_trace::{Attribute, Identity, Span, SpanKind};
-use http::request::Parts;
 use tokio::sync::Notify;
 
 use crate::isolate::{HandlerSet, Isolate, LoadError};
@@ -24,12 +24,8 @@ const RETIRED_GRACE: Duration = Duration::from_secs(30);
 
 /// A request for a worker's `fetch` handler.
 pub struct FetchRequest {
-    /// Method, headers and what hyper knows besides.
-    pub parts: Parts,
-    /// The absolute URL the handler sees.
-    pub url: String,
-    /// The body.
-    pub body: RequestBody,
+    /// What it is called with.
+    pub incoming: Box<IncomingRequest>,
     /// Its names in the log and in traces.
     pub identity: Identity,
 }
@@ -502,10 +498,10 @@ impl Host {
 
 /// Enters a request, to be handed to the `fetch` handler next.
 fn enter(isolate: &Isolate, request: FetchRequest) -> (InvocationId, impl FnOnce(&Isolate) + use<>) {
-    let FetchRequest { parts, url, body, identity } = request;
-    let has_body = !matches!(body, RequestBody::Empty);
-    let method = parts.method.clone();
-    let id = isolate.invocations().begin(identity, parts, url, body);
+    let FetchRequest { incoming, identity } = request;
+    let has_body = !matches!(incoming.body, RequestBody::Empty);
+    let method = incoming.parts.method.clone();
+    let id = isolate.invocations().begin(identity, incoming);
     (id, move |isolate: &Isolate| isolate.call_fetch(id, method.as_str(), has_body))
 }
 

@@ -11,6 +11,7 @@ use deno_core::futures::FutureExt;
 use deno_core::futures::channel::oneshot;
 use deno_core::futures::future::Shared;
 use deno_core::v8;
+use http::HeaderValue;
 use http::request::Parts;
 use slab::Slab;
 
@@ -128,15 +129,38 @@ pub struct Invocation {
 
 /// What a handler was called for.
 enum Subject {
-    Request(IncomingRequest),
+    Request(Box<IncomingRequest>),
     Event(RunningEvent),
 }
 
-/// What `fetch` was called with.
-pub(crate) struct IncomingRequest {
-    pub(crate) parts: Parts,
-    pub(crate) url: String,
-    pub(crate) body: RequestBody,
+/// What `fetch` is called with.
+pub struct IncomingRequest {
+    /// Method, headers and what hyper knows besides.
+    pub parts: Parts,
+    /// The absolute URL the handler sees.
+    pub url: String,
+    /// The body.
+    pub body: RequestBody,
+    /// What the handler sees as `cf-connecting-ip` where `parts` have no such header. Most handlers do not look.
+    pub client_address: Option<HeaderValue>,
+}
+
+const CLIENT_ADDRESS: &str = "cf-connecting-ip";
+
+impl IncomingRequest {
+    /// The headers as the handler sees them.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&str, &HeaderValue)> {
+        let claimed = self.client_address.as_ref().filter(|_| !self.parts.headers.contains_key(CLIENT_ADDRESS));
+        let arrived = self.parts.headers.iter().map(|(name, value)| (name.as_str(), value));
+        arrived.chain(claimed.map(|address| (CLIENT_ADDRESS, address)))
+    }
+
+    /// The values of a header as the handler sees them.
+    pub(crate) fn header(&self, name: &str) -> impl Iterator<Item = &HeaderValue> {
+        let arrived = self.parts.headers.get_all(name).iter();
+        let is_missing = name.eq_ignore_ascii_case(CLIENT_ADDRESS) && !self.parts.headers.contains_key(CLIENT_ADDRESS);
+        arrived.chain(self.client_address.as_ref().filter(|_| is_missing))
+    }
 }
 
 /// What an event handler was called with, and how far it is.
@@ -195,9 +219,9 @@ impl Invocations {
         }
     }
 
-    /// Adds a request. `url` is absolute.
-    pub fn begin(&self, identity: Identity, parts: Parts, url: String, body: RequestBody) -> InvocationId {
-        self.add(identity, Subject::Request(IncomingRequest { parts, url, body }))
+    /// Adds a request.
+    pub fn begin(&self, identity: Identity, request: Box<IncomingRequest>) -> InvocationId {
+        self.add(identity, Subject::Request(request))
     }
 
     /// Adds an event. It begins a trace if `tracer` keeps one.

@@ -21,7 +21,9 @@ pub use blobs::BlobBytes;
 pub use body::{RequestBody, ResponseBody};
 pub use breaches::{Breach, Breaches};
 pub use events::{Event, EventCall, EventNotes};
-pub use invocations::{Caller, Costs, Failure, Invocation, InvocationId, Invocations, Response, Settled};
+pub use invocations::{
+    Caller, Costs, Failure, IncomingRequest, Invocation, InvocationId, Invocations, Response, Settled,
+};
 pub use log::{ConsoleLevel, WorkerLog};
 pub use spending::InvocationLimits;
 pub use web::{WebOptions, check_outbound_requests};

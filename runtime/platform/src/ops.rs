@@ -26,6 +26,9 @@ const COPY_BYTES: usize = 64 * 1024;
 /// Longest head of a response, as in production (Cloudflare contract, section 10).
 const MAX_RESPONSE_HEADER_BYTES: usize = 128 * 1024;
 
+static TEXT: HeaderValue = HeaderValue::from_static("text/plain;charset=UTF-8");
+static JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 #[derive(Debug, thiserror::Error, deno_error::JsError)]
 pub(crate) enum InvocationError {
     #[class(type)]
@@ -62,7 +65,7 @@ pub(crate) fn op_invocation_header<'s>(
     #[string] name: Cow<'_, str>,
 ) -> Result<v8::Local<'s, v8::Value>, InvocationError> {
     let joined = read(state, invocation, |request| {
-        let mut values = request.parts.headers.get_all(name.as_ref()).iter();
+        let mut values = request.header(&name);
         let first = values.next()?;
         // Cookies are joined as RFC 9113 section 8.2.3 says, everything else as the fetch standard does.
         let separator: &[u8] = if name.eq_ignore_ascii_case("cookie") { b"; " } else { b", " };
@@ -90,10 +93,9 @@ pub(crate) fn op_invocation_headers<'s>(
     let id = InvocationId::from_number(invocation).ok_or(InvocationError::Over)?;
     let flat = invocations
         .with_request(id, |request| {
-            let headers = &request.parts.headers;
-            let mut flat = Vec::with_capacity(headers.len() * 2);
-            for (name, value) in headers {
-                flat.push(latin1(scope, name.as_str().as_bytes()).into());
+            let mut flat = Vec::with_capacity(request.parts.headers.len() * 2 + 2);
+            for (name, value) in request.headers() {
+                flat.push(latin1(scope, name.as_bytes()).into());
                 flat.push(latin1(scope, value.as_bytes()).into());
             }
             flat
@@ -393,8 +395,8 @@ fn parse_headers(headers: &[u8], into: &mut HeaderMap) -> Result<(), InvocationE
         let name = HeaderName::from_bytes(name).map_err(|_| invalid())?;
         let value = match value {
             // Of nearly every answer: no memory is allocated for them.
-            b"text/plain;charset=UTF-8" => HeaderValue::from_static("text/plain;charset=UTF-8"),
-            b"application/json" => HeaderValue::from_static("application/json"),
+            b"text/plain;charset=UTF-8" => TEXT.clone(),
+            b"application/json" => JSON.clone(),
             other => HeaderValue::from_bytes(other).map_err(|_| invalid())?,
         };
         into.append(name, value);

@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -57,6 +58,7 @@ pub(crate) async fn serve(
         shared,
         peer: Peer(peer.ip()),
         peer_address,
+        plain_host: RefCell::default(),
         socket: socket.clone(),
         ids: Ids::random(),
     }));

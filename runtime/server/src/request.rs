@@ -1,5 +1,6 @@
 //! A request on an isolate's thread, from its head to the head of its answer.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -9,12 +10,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
-use aerostack_isolate::{Answer, Breach, Caller, Costs, Failure, FetchRequest, Fetching, Host, RequestBody, Worker};
+use aerostack_isolate::{
+    Answer, Breach, Caller, Costs, Failure, FetchRequest, Fetching, Host, IncomingRequest, RequestBody, Worker,
+};
 use aerostack_telemetry::metrics::RequestInFlight;
 use aerostack_trace::{Identity, Ids, Span, SpanContext, SpanId, SpanKind, TRACEPARENT};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -34,6 +37,8 @@ use crate::{FinishedRequest, Shared};
 /// for the whole costs as much.
 const SMALL_BODY_BYTES: u64 = 256 * 1024;
 
+static TRACEPARENT_NAME: HeaderName = HeaderName::from_static(TRACEPARENT);
+
 /// A connection on an isolate's thread, as its requests see it.
 pub(crate) struct Connection {
     pub(crate) host: Rc<Host>,
@@ -41,6 +46,8 @@ pub(crate) struct Connection {
     pub(crate) shared: Arc<Shared>,
     pub(crate) peer: Peer,
     pub(crate) peer_address: HeaderValue,
+    /// The last host that the URL standard leaves as it is: a client names the same one again and again.
+    pub(crate) plain_host: RefCell<Option<Box<str>>>,
     pub(crate) socket: Arc<OpenSocket>,
     pub(crate) ids: Ids,
 }
@@ -138,16 +145,17 @@ impl Connection {
             return self.at_once(asked, response);
         };
         let in_flight = route.worker.metrics().request_began(self.host.thread_index());
-        let url = request_url(&parts, &route);
+        let url = self.request_url(&parts, &route);
         asked.routed = Some(Routed { route: route.clone(), in_flight });
         let url = match url {
             Ok(url) => url,
             Err(problem) => return self.at_once(asked, plain(StatusCode::BAD_REQUEST, problem)),
         };
         // Only a proxy on this machine may say whom it speaks for; anybody else could claim any address.
-        if !self.peer.is_near() || !parts.headers.contains_key("cf-connecting-ip") {
-            parts.headers.insert("cf-connecting-ip", self.peer_address.clone());
+        if !self.peer.is_near() {
+            parts.headers.remove("cf-connecting-ip");
         }
+        let client_address = Some(self.peer_address.clone());
         let identity = asked.identity;
         let connection = self.clone();
         if !body.is_end_stream() {
@@ -157,12 +165,14 @@ impl Connection {
                     Ok(body) => body,
                     Err(refused) => return connection.answered(asked, refused, &Costs::default()),
                 };
-                let request = FetchRequest { parts, url, body, identity };
+                let incoming = Box::new(IncomingRequest { parts, url, body, client_address });
+                let request = FetchRequest { incoming, identity };
                 let (outcome, place) = connection.fetch(&route, request).await;
                 connection.conclude(asked, &route, outcome, place, fault.get())
             });
         }
-        let request = FetchRequest { parts, url, body: RequestBody::Empty, identity };
+        let incoming = Box::new(IncomingRequest { parts, url, body: RequestBody::Empty, client_address });
+        let request = FetchRequest { incoming, identity };
         let request = match self.place_of(&route) {
             Place::Elsewhere => request,
             Place::Here => match self.host.fetch_now(request) {
@@ -232,7 +242,7 @@ impl Connection {
     /// What a request is called in the log and in traces, and the span that it is part of. It belongs to the trace that its client
     /// names; without one it begins a trace only where traces are kept.
     fn identify(&self, headers: &HeaderMap) -> (Identity, Option<SpanId>) {
-        let mut named = headers.get_all(TRACEPARENT).iter();
+        let mut named = headers.get_all(&TRACEPARENT_NAME).iter();
         let parent = match (named.next(), named.next()) {
             (Some(only), None) => SpanContext::parse(only.as_bytes()),
             _ => None,
@@ -288,6 +298,53 @@ impl Connection {
                 self.answered(asked, page, &Costs::default())
             }
         }
+    }
+
+    /// The URL the handler sees: the host the client named, the path without the route's prefix, normalised as the URL standard
+    /// says.
+    fn request_url(&self, parts: &Parts, route: &Route) -> Result<String, &'static str> {
+        // RFC 9112, section 3.2: what stands between client and server may have believed the other one.
+        if parts.headers.get_all(header::HOST).iter().nth(1).is_some() {
+            return Err("the request has more than one Host header");
+        }
+        let host = match parts.uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => match parts.headers.get(header::HOST) {
+                Some(host) => host.to_str().map_err(|_| "invalid Host header")?,
+                None if parts.version < Version::HTTP_11 => "localhost",
+                None => return Err("the request has no Host header"),
+            },
+        };
+        let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let path = route.inner_path(path);
+        let path = if path.starts_with('/') { path } else { "/".into() };
+        let mut url = String::with_capacity(7 + host.len() + path.len());
+        url.push_str("http://");
+        url.push_str(host);
+        url.push_str(&path);
+        let is_plain = self.is_plain(host)
+            && path
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'=' | b'&' | b'?'));
+        if is_plain {
+            return Ok(url);
+        }
+        match aerostack_modules::Url::parse(&url) {
+            Ok(parsed) if parsed.username().is_empty() && parsed.password().is_none() => Ok(parsed.into()),
+            _ => Err("invalid Host header or path"),
+        }
+    }
+
+    fn is_plain(&self, host: &str) -> bool {
+        let mut last = self.plain_host.borrow_mut();
+        if last.as_deref() == Some(host) {
+            return true;
+        }
+        let is_plain = is_plain_host(host);
+        if is_plain {
+            *last = Some(host.into());
+        }
+        is_plain
     }
 
     async fn ask_admin(&self, mut request: Request<axum::body::Body>) -> Response<ServerBody> {
@@ -382,41 +439,6 @@ fn concatenate(mut chunks: VecDeque<Bytes>) -> Bytes {
         whole.extend_from_slice(&chunk);
     }
     whole.into()
-}
-
-/// The URL the handler sees: the host the client named, the path without the route's prefix, normalised as the URL standard
-/// says.
-fn request_url(parts: &Parts, route: &Route) -> Result<String, &'static str> {
-    // RFC 9112, section 3.2: what stands between client and server may have believed the other one.
-    if parts.headers.get_all(header::HOST).iter().nth(1).is_some() {
-        return Err("the request has more than one Host header");
-    }
-    let host = match parts.uri.authority() {
-        Some(authority) => authority.as_str(),
-        None => match parts.headers.get(header::HOST) {
-            Some(host) => host.to_str().map_err(|_| "invalid Host header")?,
-            None if parts.version < Version::HTTP_11 => "localhost",
-            None => return Err("the request has no Host header"),
-        },
-    };
-    let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    let path = route.inner_path(path);
-    let path = if path.starts_with('/') { path } else { "/".into() };
-    let mut url = String::with_capacity(7 + host.len() + path.len());
-    url.push_str("http://");
-    url.push_str(host);
-    url.push_str(&path);
-    let is_plain = is_plain_host(host)
-        && path
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'=' | b'&' | b'?'));
-    if is_plain {
-        return Ok(url);
-    }
-    match aerostack_modules::Url::parse(&url) {
-        Ok(parsed) if parsed.username().is_empty() && parsed.password().is_none() => Ok(parsed.into()),
-        _ => Err("invalid Host header or path"),
-    }
 }
 
 /// Whether the URL standard leaves a host and its port as they are, as far as a look can tell.
