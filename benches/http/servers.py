@@ -78,11 +78,12 @@ def peer_program(name):
 
 
 def default_binary():
+    """What is shipped, as the peers' packages are."""
     target = os.environ.get("CARGO_TARGET_DIR")
     if target is None:
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         target = Path(cache) / "aerostack" / "target"
-    return Path(target) / "release" / "aerostack"
+    return Path(target) / "dist" / "aerostack"
 
 
 def servers(binary, command):
@@ -92,7 +93,7 @@ def servers(binary, command):
         start = partial(start_aerostack, binary, command)
         found.append(Server("aerostack", binary, version_of(binary), starts(start, lambda case: case.isolates == "one" or command == "serve")))
     else:
-        say(f"aerostack is left out: there is no {binary} (`./x build` makes it, --aerostack names another)")
+        say(f"aerostack is left out: there is no {binary} (`./x dist` makes it, --aerostack names another)")
     workerd, deno, bun = (peer_program(name) for name in ("workerd", "deno", "bun"))
     # workerd by itself has one thread, and neither a database nor a cache: those are built from other services around it.
     found.append(Server("workerd", workerd, version_of(workerd), starts(partial(start_workerd, workerd), lambda case: case.binding is None and case.isolates == "one")))

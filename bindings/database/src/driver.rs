@@ -107,7 +107,9 @@ pub struct StatementResult {
 impl StatementResult {
     /// The rows, each as wide as [`StatementResult::columns`].
     pub fn rows(&self) -> Vec<Vec<Cell>> {
-        self.cells.to_vec().chunks_exact(self.columns.len().max(1)).map(<[Cell]>::to_vec).collect()
+        let width = self.columns.len().max(1);
+        let mut cells = self.cells.iter().map(Cell::from);
+        (0..self.cells.len() / width).map(|_| cells.by_ref().take(width).collect()).collect()
     }
 }
 

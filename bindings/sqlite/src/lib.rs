@@ -1,7 +1,6 @@
 //! What drivers that keep their state in a SQLite file have in common: opening it, and telling the user why it cannot be used.
 //!
-//! Not for the databases of users, which are `bindings/database`'s: those have other rules, but for [`OpenedFile`], [`patiently`], [`WalIndex`] and what
-//! calls at the same time share ([`TurnGroup`], [`Neighbours`]).
+//! [`StateFile`] is not for the databases of users, which are `bindings/database`'s: those have other rules.
 
 mod group;
 mod neighbours;

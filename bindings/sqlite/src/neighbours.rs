@@ -10,11 +10,11 @@ pub struct Neighbours {
 }
 
 /// Apart by more than this, two calls are no neighbours.
-pub(crate) const APART: Duration = Duration::from_micros(500);
+const APART: Duration = Duration::from_micros(500);
 
 /// After a call that was alone with what it could have shared, so many count as alone: they probably come from one caller, each when
 /// the one before is done.
-pub(crate) const SKIPS: u32 = 16;
+const SKIPS: u32 = 16;
 
 impl Neighbours {
     /// None yet.
@@ -28,7 +28,7 @@ impl Neighbours {
     }
 
     /// The same at a time since the beginning.
-    pub(crate) fn note_at(&self, now: Duration) -> bool {
+    fn note_at(&self, now: Duration) -> bool {
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let before = self.asked_ns.swap(now, Relaxed);
         let is_near = Duration::from_nanos(now.saturating_sub(before)) <= APART;

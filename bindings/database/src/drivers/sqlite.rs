@@ -397,6 +397,7 @@ impl Core {
     /// nobody reads from it.
     fn end_snapshots(&self) {
         if self.are_snapshots_kept.swap(false, AcqRel) {
+            self.queries.have_shared(self.in_snapshot.swap(0, Relaxed));
             self.readers.for_each_idle(Connection::end_snapshot);
         }
     }
@@ -444,7 +445,6 @@ struct EndOfSnapshots(Arc<Core>);
 
 impl Drop for EndOfSnapshots {
     fn drop(&mut self) {
-        self.0.queries.have_shared(self.0.in_snapshot.swap(0, Relaxed));
         self.0.end_snapshots();
     }
 }
