@@ -15,7 +15,7 @@
 //! * A call on a blocking thread whose future is dropped is interrupted and rolled back.
 //!
 //! Queries that follow each other quickly read in one transaction until the turn of the thread ends, for as long as nobody commits:
-//! see [`Connection::keep_snapshot`].
+//! see `Connection::keep_snapshot`.
 //!
 //! Single writes that follow each other quickly, as those of many requests do, wait for the end of the thread's turn and become one
 //! commit ([`TurnGroup`]). What a thread asks for takes effect in the order of asking: a query or a batch has those that wait done first.
