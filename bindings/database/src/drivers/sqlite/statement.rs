@@ -156,9 +156,13 @@ impl Prepared {
         // SAFETY: the caller vouches for the connection, and rows are read right after the step that led to them.
         unsafe {
             let mut step = self.step(db)?;
-            // A schema that changed makes SQLite compile the statement again at its first step, maybe with other columns.
+            // A schema that changed makes SQLite compile the statement again at its first step, maybe with other columns. So does a
+            // new value where it looks at values to plan (`LIMIT ?`), with the same ones: who knows them by their address still does.
             if ffi::sqlite3_stmt_status(self.raw(), ffi::SQLITE_STMTSTATUS_REPREPARE, 1) != 0 {
-                self.columns = self.read_columns();
+                let columns = self.read_columns();
+                if columns != self.columns {
+                    self.columns = columns;
+                }
             }
             let width = self.columns.len();
             while step == Step::Row {
