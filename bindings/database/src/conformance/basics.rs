@@ -6,6 +6,11 @@ use crate::driver::{Statement, Value};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
+        Case {
+            name: "a_statement_that_looks_at_its_parameters_takes_each_of_them",
+            needs: always,
+            trial: planned_by_value,
+        },
         Case { name: "numbers_are_bound_as_doubles", needs: always, trial: numbers_are_doubles },
         Case { name: "values_come_back_as_they_were_stored", needs: always, trial: values_round_trip },
         Case { name: "ids_that_are_strings_get_the_columns_affinity", needs: always, trial: affinity },
@@ -206,4 +211,43 @@ fn dump(place: &Place) -> Outcome {
     let bytes = place.runtime.block_on(place.driver.dump())?;
     equal("magic", &bytes.get(..16), &Some(b"SQLite format 3\0".as_slice()))?;
     equal("whole pages", &(bytes.len() % 4096), &0)
+}
+
+/// SQLite looks at the values of these to plan, and compiles the statement anew for others.
+fn planned_by_value(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")?;
+    place.run("INSERT INTO t VALUES (1, 'one'), (2, 'two'), (3, 'three')")?;
+    let page = "SELECT a, ? FROM t ORDER BY a LIMIT ? OFFSET ?";
+    let long = "x".repeat(5000);
+    for tag in ["x", "x", "", long.as_str(), "x", long.as_str(), long.as_str()] {
+        for limit in [2, 2, 1, 0, 3] {
+            for offset in [0, 0, 1, 2] {
+                let params = [text(tag), Value::Real(f64::from(limit)), Value::Real(f64::from(offset))];
+                let expected: Vec<Cell> = (1..=3)
+                    .skip(offset as usize)
+                    .take(limit as usize)
+                    .flat_map(|id| [Cell::Integer(id), text_cell(tag)])
+                    .collect();
+                equal("a page", &place.run_with(page, &params)?.cells, &expected)?;
+            }
+        }
+        // One that fails leaves nothing bound.
+        let no_limit = [Value::Null, text("none"), Value::Null];
+        equal("an error", &place.run_with(page, &no_limit).is_err(), &true)?;
+    }
+    let both = "SELECT typeof(?1), ?1, ?2 FROM t LIMIT ?3";
+    for value in [Value::Null, Value::Real(0.0), Value::Real(-0.0), Value::Blob(vec![0]), text("t"), Value::Null] {
+        let once = place.run_with(both, &[value.clone(), Value::Null, Value::Real(1.0)])?.cells;
+        let again = place.run_with(both, &[value.clone(), Value::Null, Value::Real(1.0)])?.cells;
+        equal("the same again", &again, &once)?;
+        let fresh = place.run_with("SELECT typeof(?1), ?1, NULL", &[value])?.cells;
+        // As text: 0.0 and -0.0 compare equal.
+        equal("the same as without a limit", &format!("{again:?}"), &format!("{fresh:?}"))?;
+    }
+    let like = "SELECT a FROM t WHERE b LIKE ?";
+    for (pattern, expected) in [("t%", vec![2, 3]), ("t%", vec![2, 3]), ("o%", vec![1]), ("%e", vec![1, 3])] {
+        let found = place.run_with(like, &[text(pattern)])?.cells;
+        equal(pattern, &found, &expected.into_iter().map(Cell::Integer).collect::<Vec<_>>())?;
+    }
+    Ok(())
 }

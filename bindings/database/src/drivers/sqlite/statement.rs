@@ -53,6 +53,9 @@ pub(super) struct Prepared {
     /// How many cells the last run had, and how many bytes of text: the next one probably has as many.
     last_cells: usize,
     last_text: usize,
+    /// The values that stay bound between runs, of a statement that SQLite compiles anew whenever it is given one: it looks at them to
+    /// plan (`LIMIT ?`). Others have none.
+    kept: Vec<Value>,
     /// When the statement was last used, in uses of its connection.
     pub(super) last_used: u64,
     /// Whether it changes settings of its connection.
@@ -100,6 +103,7 @@ impl Prepared {
             parameter_count: usize::try_from(parameter_count).unwrap_or(0),
             last_cells: 0,
             last_text: 0,
+            kept: Vec::new(),
             last_used: 0,
             sets_pragma: false,
             profile: Profile::default(),
@@ -135,13 +139,18 @@ impl Prepared {
         if params.len() != self.parameter_count {
             return Err(Error::new(ErrorKind::InvalidInput, "Wrong number of parameter bindings for SQL query.").into());
         }
-        // SAFETY: the parameters outlive the run, and the reset at its end unbinds them.
+        // SAFETY: the parameters outlive the run, and the reset at its end unbinds them, but for those that are the statement's own.
         unsafe {
-            let reset = ResetAtEnd(self.raw);
-            let cells = self.bind(db, params).and_then(|()| self.read_rows(db));
+            let keeps = !self.kept.is_empty() && params.iter().all(is_small);
+            let reset = ResetAtEnd { statement: self.raw, bound: if keeps { Bound::Stays } else { Bound::Goes } };
+            let bound = if keeps { self.bind_changed(db, params) } else { self.bind(db, params) };
+            let cells = bound.and_then(|()| self.read_rows(db));
             // Also of a run that failed: the next one begins at zero.
             let steps = take_steps(self.raw());
             drop(reset);
+            if !self.kept.is_empty() && (!keeps || cells.is_err()) {
+                self.forget_bound();
+            }
             let effect = self.effect();
             Ok(Output { columns: Arc::clone(&self.columns), cells: cells?, steps, profile: self.profile, effect })
         }
@@ -162,6 +171,10 @@ impl Prepared {
                 let columns = self.read_columns();
                 if columns != self.columns {
                     self.columns = columns;
+                }
+                if self.kept.is_empty() {
+                    // Nothing is bound after this run.
+                    self.kept = vec![Value::Null; self.parameter_count];
                 }
             }
             let width = self.columns.len();
@@ -190,10 +203,41 @@ impl Prepared {
         }
     }
 
+    /// Binds what differs from what is bound. The values stay where they are for as long as they are bound: in `kept`.
+    ///
+    /// # Safety
+    /// `db` must be the statement's connection, used by this thread only.
+    unsafe fn bind_changed(&mut self, db: *mut ffi::sqlite3, params: &[Value]) -> Result<(), Failure> {
+        for (place, value) in params.iter().enumerate() {
+            if !is_same(&self.kept[place], value) {
+                self.kept[place] = value.clone();
+                // SAFETY: the caller vouches for the connection; the value before is not looked at any more.
+                unsafe { self.bind_from(db, place, &self.kept[place..=place])? };
+            }
+        }
+        Ok(())
+    }
+
+    /// Unbinds all.
+    fn forget_bound(&mut self) {
+        // SAFETY: the statement is alive.
+        unsafe { ffi::sqlite3_clear_bindings(self.raw()) };
+        self.kept.fill(Value::Null);
+    }
+
     /// # Safety
     /// The parameters must stay where they are until the bindings are cleared.
     unsafe fn bind(&self, db: *mut ffi::sqlite3, params: &[Value]) -> Result<(), Failure> {
-        for (index, value) in (1..).zip(params) {
+        // SAFETY: as the caller says.
+        unsafe { self.bind_from(db, 0, params) }
+    }
+
+    /// Binds the parameters from one on.
+    ///
+    /// # Safety
+    /// As of `bind`.
+    unsafe fn bind_from(&self, db: *mut ffi::sqlite3, first: usize, params: &[Value]) -> Result<(), Failure> {
+        for (index, value) in (1 + first as c_int..).zip(params) {
             // SAFETY: pointers and lengths belong together; SQLite does not copy (`SQLITE_STATIC`), and the caller keeps the
             // values in place. Empty strings and blobs have a dangling pointer that is not null, which SQLite takes as empty.
             let code = unsafe {
@@ -283,15 +327,48 @@ const EXPECTED_TEXT: usize = 64 * 1024;
 /// `SQLITE_UTF8` with the type that `sqlite3_bind_text64` wants.
 const ENCODING_UTF8: u8 = 1;
 
+/// Whether a value may stay bound: large ones would hold memory for nothing.
+fn is_small(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Real(_) => true,
+        Value::Text(text) => text.len() <= SMALL_BYTES,
+        Value::Blob(bytes) => bytes.len() <= SMALL_BYTES,
+    }
+}
+
+const SMALL_BYTES: usize = 1024;
+
+/// Whether two values are the same in SQL, too: 0.0 and -0.0 are not.
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Real(one), Value::Real(other)) => one.to_bits() == other.to_bits(),
+        _ => one == other,
+    }
+}
+
 /// Resets a statement when the run ends, so that its read lock and the borrowed parameters are let go.
-struct ResetAtEnd(NonNull<ffi::sqlite3_stmt>);
+struct ResetAtEnd {
+    statement: NonNull<ffi::sqlite3_stmt>,
+    bound: Bound,
+}
+
+/// What becomes of the bound values at the end of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    /// They are the statement's own.
+    Stays,
+    /// They are the caller's.
+    Goes,
+}
 
 impl Drop for ResetAtEnd {
     fn drop(&mut self) {
         // SAFETY: the statement outlives its run. The code that reset returns repeats that of the last step.
         unsafe {
-            ffi::sqlite3_reset(self.0.as_ptr());
-            ffi::sqlite3_clear_bindings(self.0.as_ptr());
+            ffi::sqlite3_reset(self.statement.as_ptr());
+            if self.bound == Bound::Goes {
+                ffi::sqlite3_clear_bindings(self.statement.as_ptr());
+            }
         }
     }
 }
