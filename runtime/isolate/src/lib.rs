@@ -19,9 +19,9 @@ mod turn;
 mod worker;
 
 pub use aerostack_platform::{
-    Breach, Breaches, Caller, ConsoleLevel, Costs, Event, EventCall, EventNotes, Failure, IncomingRequest,
-    InvocationId, InvocationLimits, OutboundPolicy, OutboundRule, PrivateAddresses, RequestBody, Response,
-    ResponseBody, WebOptions, WorkerLog,
+    Breach, Breaches, CLIENT_ADDRESS, Caller, ConsoleLevel, Costs, Event, EventCall, EventNotes, Failure,
+    IncomingRequest, InvocationId, InvocationLimits, OutboundPolicy, OutboundRule, PrivateAddresses, RequestBody,
+    Response, ResponseBody, WebOptions, WorkerLog,
 };
 /// A chunk of a response body.
 pub use deno_core::BufView as Chunk;

@@ -141,25 +141,30 @@ pub struct IncomingRequest {
     pub url: String,
     /// The body.
     pub body: RequestBody,
-    /// What the handler sees as `cf-connecting-ip` where `parts` have no such header. Most handlers do not look.
+    /// What the handler sees as [`CLIENT_ADDRESS`] where `parts` have no such header. Most handlers do not look.
     pub client_address: Option<HeaderValue>,
 }
 
-const CLIENT_ADDRESS: &str = "cf-connecting-ip";
+/// The header in which a handler finds its client's address.
+pub const CLIENT_ADDRESS: &str = "cf-connecting-ip";
 
 impl IncomingRequest {
     /// The headers as the handler sees them.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&str, &HeaderValue)> {
-        let claimed = self.client_address.as_ref().filter(|_| !self.parts.headers.contains_key(CLIENT_ADDRESS));
         let arrived = self.parts.headers.iter().map(|(name, value)| (name.as_str(), value));
-        arrived.chain(claimed.map(|address| (CLIENT_ADDRESS, address)))
+        arrived.chain(self.added_address().map(|address| (CLIENT_ADDRESS, address)))
     }
 
     /// The values of a header as the handler sees them.
     pub(crate) fn header(&self, name: &str) -> impl Iterator<Item = &HeaderValue> {
         let arrived = self.parts.headers.get_all(name).iter();
-        let is_missing = name.eq_ignore_ascii_case(CLIENT_ADDRESS) && !self.parts.headers.contains_key(CLIENT_ADDRESS);
-        arrived.chain(self.client_address.as_ref().filter(|_| is_missing))
+        let is_asked_for = name.eq_ignore_ascii_case(CLIENT_ADDRESS);
+        arrived.chain(is_asked_for.then(|| self.added_address()).flatten())
+    }
+
+    /// The client's address, where no header that came says another.
+    fn added_address(&self) -> Option<&HeaderValue> {
+        self.client_address.as_ref().filter(|_| !self.parts.headers.contains_key(CLIENT_ADDRESS))
     }
 }
 

@@ -22,7 +22,7 @@ pub use body::{RequestBody, ResponseBody};
 pub use breaches::{Breach, Breaches};
 pub use events::{Event, EventCall, EventNotes};
 pub use invocations::{
-    Caller, Costs, Failure, IncomingRequest, Invocation, InvocationId, Invocations, Response, Settled,
+    CLIENT_ADDRESS, Caller, Costs, Failure, IncomingRequest, Invocation, InvocationId, Invocations, Response, Settled,
 };
 pub use log::{ConsoleLevel, WorkerLog};
 pub use spending::InvocationLimits;

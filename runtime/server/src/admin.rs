@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use aerostack_isolate::CLIENT_ADDRESS;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -52,7 +53,7 @@ pub(crate) fn router(
 }
 
 /// Headers that proxies put on what they pass on: the connection is the proxy's, the request is not.
-const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "cf-connecting-ip"];
+const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", CLIENT_ADDRESS];
 
 /// Why a request is not of a person or a program on this machine.
 ///

@@ -11,7 +11,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use aerostack_isolate::{
-    Answer, Breach, Caller, Costs, Failure, FetchRequest, Fetching, Host, IncomingRequest, RequestBody, Worker,
+    Answer, Breach, CLIENT_ADDRESS, Caller, Costs, Failure, FetchRequest, Fetching, Host, IncomingRequest, RequestBody,
+    Worker,
 };
 use aerostack_telemetry::metrics::RequestInFlight;
 use aerostack_trace::{Identity, Ids, Span, SpanContext, SpanId, SpanKind, TRACEPARENT};
@@ -153,7 +154,7 @@ impl Connection {
         };
         // Only a proxy on this machine may say whom it speaks for; anybody else could claim any address.
         if !self.peer.is_near() {
-            parts.headers.remove("cf-connecting-ip");
+            parts.headers.remove(CLIENT_ADDRESS);
         }
         let client_address = Some(self.peer_address.clone());
         let identity = asked.identity;

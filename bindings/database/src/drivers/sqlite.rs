@@ -314,14 +314,15 @@ impl Core {
 
     fn read(self: &Arc<Self>, statements: &[Statement], patience: &Patience) -> Attempt {
         let keeps_snapshot = matches!(patience, Patience::Slice(_)) && self.queries.note();
-        let outcome = if keeps_snapshot {
+        let mut reader = self.any_reader()?;
+        if keeps_snapshot {
             self.in_snapshot.fetch_add(1, Relaxed);
-            let mut reader = self.any_reader()?;
             reader.keep_snapshot()?;
-            reader.run(statements, together(statements), patience)
         } else {
-            self.reader()?.run(statements, together(statements), patience)
-        };
+            reader.end_snapshot();
+        }
+        let outcome = reader.run(statements, together(statements), patience);
+        drop(reader);
         if keeps_snapshot {
             self.end_snapshots_later();
         }

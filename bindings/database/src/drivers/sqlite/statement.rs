@@ -143,7 +143,7 @@ impl Prepared {
         unsafe {
             let keeps = !self.kept.is_empty() && params.iter().all(is_small);
             let reset = ResetAtEnd { statement: self.raw, bound: if keeps { Bound::Stays } else { Bound::Goes } };
-            let bound = if keeps { self.bind_changed(db, params) } else { self.bind(db, params) };
+            let bound = if keeps { self.bind_changed(db, params) } else { self.bind(db, 0, params) };
             let cells = bound.and_then(|()| self.read_rows(db));
             // Also of a run that failed: the next one begins at zero.
             let steps = take_steps(self.raw());
@@ -212,7 +212,7 @@ impl Prepared {
             if !is_same(&self.kept[place], value) {
                 self.kept[place] = value.clone();
                 // SAFETY: the caller vouches for the connection; the value before is not looked at any more.
-                unsafe { self.bind_from(db, place, &self.kept[place..=place])? };
+                unsafe { self.bind(db, place, &self.kept[place..=place])? };
             }
         }
         Ok(())
@@ -225,18 +225,11 @@ impl Prepared {
         self.kept.fill(Value::Null);
     }
 
-    /// # Safety
-    /// The parameters must stay where they are until the bindings are cleared.
-    unsafe fn bind(&self, db: *mut ffi::sqlite3, params: &[Value]) -> Result<(), Failure> {
-        // SAFETY: as the caller says.
-        unsafe { self.bind_from(db, 0, params) }
-    }
-
-    /// Binds the parameters from one on.
+    /// Binds values to the parameters from one on.
     ///
     /// # Safety
-    /// As of `bind`.
-    unsafe fn bind_from(&self, db: *mut ffi::sqlite3, first: usize, params: &[Value]) -> Result<(), Failure> {
+    /// `db` must be the statement's connection, and the values must stay where they are for as long as they are bound.
+    unsafe fn bind(&self, db: *mut ffi::sqlite3, first: usize, params: &[Value]) -> Result<(), Failure> {
         for (index, value) in (1 + first as c_int..).zip(params) {
             // SAFETY: pointers and lengths belong together; SQLite does not copy (`SQLITE_STATIC`), and the caller keeps the
             // values in place. Empty strings and blobs have a dangling pointer that is not null, which SQLite takes as empty.
