@@ -8,6 +8,7 @@ mod config_errors;
 mod enforcement;
 mod events;
 mod faults;
+mod framing;
 mod fuzzed;
 mod held_answers;
 mod hello;
@@ -57,6 +58,7 @@ fn main() {
     background::trials(&mut trials);
     bad_input::trials(&mut trials);
     faults::trials(&mut trials);
+    framing::trials(&mut trials);
     fuzzed::trials(&mut trials);
     models_command::trials(&mut trials);
     modules::trials(&mut trials);

@@ -16,11 +16,11 @@ use crate::admin::{self, ADMIN_PREFIX};
 use crate::connection;
 use crate::error_page::RETRY_AFTER_SECONDS;
 use crate::open_socket::{HttpVersion, OpenSocket};
-use crate::rewind::Rewind;
 use crate::routes::{Route, Routes};
 use crate::socket;
 use crate::status::Status;
 use crate::triggers::{self, Triggers};
+use crate::wire::Wire;
 use crate::{ClientLimits, ErrorDetail, Phase, RequestLog, Shared, stopped};
 
 /// What a server is started with.
@@ -83,8 +83,7 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Longest first line that is looked at to find the worker; a longer one goes to the worker mounted at the root, where hyper
-/// refuses it.
+/// Longest first line that is looked at to find the worker; a longer one goes to the worker mounted at the root, where it is refused.
 const FIRST_LINE_BYTES: usize = 16 * 1024;
 
 /// Connections past the limit that are answered at the same time, and for how long each may take.
@@ -231,13 +230,13 @@ async fn hand_over(mut stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>,
     };
     let path = first_path(&first_line);
     if path.starts_with(ADMIN_PREFIX) || triggers::reserved(path, &shared.routes).is_some() {
-        connection::serve_admin(Rewind::new(first_line, stream, shared.limits.send_timeout), &shared, peer, open).await;
+        connection::serve_admin(Wire::new(first_line, stream, shared.limits.send_timeout), &shared, peer, open).await;
         return;
     }
     // HTTP/2 names its paths later, each stream its own: any worker's thread can route them.
     let any = || if is_http2(&first_line) { shared.routes.all().first().cloned() } else { None };
     let Some(route) = shared.routes.find(path).or_else(any) else {
-        connection::serve_admin(Rewind::new(first_line, stream, shared.limits.send_timeout), &shared, peer, open).await;
+        connection::serve_admin(Wire::new(first_line, stream, shared.limits.send_timeout), &shared, peer, open).await;
         return;
     };
     let worker = route.worker.clone();
@@ -250,8 +249,8 @@ async fn hand_over(mut stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>,
     let Ok(stream) = stream.into_std() else { return };
     thread.run(move |host: &Rc<Host>| match TcpStream::from_std(stream) {
         Ok(stream) => {
-            let rewind = Rewind::new(first_line, stream, shared.limits.send_timeout).mourned(mourning);
-            aerostack_isolate::spawn_local(connection::serve(rewind, host.clone(), worker, shared, peer, socket));
+            let wire = Wire::new(first_line, stream, shared.limits.send_timeout).mourned(mourning);
+            aerostack_isolate::spawn_local(connection::serve(wire, host.clone(), worker, shared, peer, socket));
         }
         Err(error) => tracing::warn!(%error, "cannot move a connection to its isolate's thread"),
     });

@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::Shared;
+use crate::http1::InboundBody;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -68,9 +69,57 @@ fn length(bytes: &Cell<Option<Bytes>>) -> u64 {
     length
 }
 
+/// The body of a request as its connection has it.
+pub(crate) enum ClientBody {
+    /// There is none.
+    Empty,
+    /// All of it came with the head.
+    Arrived(Bytes),
+    /// It is read from an HTTP/1 connection.
+    Http1(InboundBody),
+    /// It comes in a stream of an HTTP/2 connection.
+    Http2(Incoming),
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Arrived(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Http1(body) => Pin::new(body).poll_frame(context).map_err(BoxError::from),
+            Self::Http2(body) => Pin::new(body).poll_frame(context).map_err(BoxError::from),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Arrived(_) => false,
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Arrived(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
 /// A request body that ends with an error past a length, or after a pause.
 pub(crate) struct GuardedBody {
-    incoming: Incoming,
+    incoming: ClientBody,
     left: u64,
     limit: u64,
     pause: Duration,
@@ -84,7 +133,7 @@ pub(crate) type BodyFault = OnceLock<(StatusCode, String)>;
 
 impl GuardedBody {
     /// `fault` is set when the client breaks off, sends nothing for too long, or more than it may.
-    pub(crate) fn new(incoming: Incoming, shared: &Shared, fault: Arc<BodyFault>) -> Self {
+    pub(crate) fn new(incoming: ClientBody, shared: &Shared, fault: Arc<BodyFault>) -> Self {
         let limits = &shared.limits;
         let (limit, pause) = (limits.body_bytes, limits.body_timeout);
         Self { incoming, left: limit, limit, pause, paused: None, fault, breaches: shared.breaches.clone() }

@@ -1,5 +1,6 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use aerostack_isolate::{Host, Worker, spawn_local};
 use aerostack_trace::Ids;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::{http1 as hyper_http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
@@ -19,10 +20,11 @@ use tower::ServiceExt;
 use crate::acceptor::{OpenConnection, is_http2};
 use crate::admin::{ADMIN_PREFIX, Peer};
 use crate::corked::Corked;
+use crate::http1;
 use crate::open_socket::OpenSocket;
 use crate::request::{Connection, Requests};
-use crate::rewind::Rewind;
 use crate::triggers::{self, triggered};
+use crate::wire::Wire;
 use crate::{Shared, stopped};
 
 /// What one HTTP/2 connection may have open, and how often it may take back what it asked before it is closed ("rapid reset").
@@ -34,7 +36,7 @@ const HTTP2_WINDOW_BYTES: u32 = 256 * 1024;
 
 /// Serves a connection on the thread of the isolate it is for.
 pub(crate) async fn serve(
-    io: Rewind,
+    wire: Wire,
     host: Rc<Host>,
     home: Arc<Worker>,
     shared: Arc<Shared>,
@@ -42,17 +44,17 @@ pub(crate) async fn serve(
     socket: Arc<OpenSocket>,
 ) {
     let _counted = host.connection();
-    // An answer that is written before waits as long. And where its body waits, hyper (1.12) puts the refusal of a broken next request
-    // between its head and its body.
-    if io.writable().await.is_err() {
+    // An answer that is written before waits as long.
+    if wire.writable().await.is_err() {
         return;
     }
-    let speaks_http2 = is_http2(io.first_bytes());
+    let speaks_http2 = is_http2(wire.first_bytes());
     let peer_address = HeaderValue::try_from(peer.ip().to_string()).expect("an address is a valid header value");
     let mut shutdown = shared.shutdown.clone();
     let limits = shared.limits.clone();
-    let io = TokioIo::new(Corked::new(io, host.clone(), socket.clone()));
-    let requests = Requests(Rc::new(Connection {
+    let Wire { reading, writing } = wire;
+    let outbound = Corked::new(writing, host.clone(), socket.clone());
+    let requests = Rc::new(Connection {
         host,
         home,
         shared,
@@ -61,7 +63,7 @@ pub(crate) async fn serve(
         plain_host: RefCell::default(),
         socket: socket.clone(),
         ids: Ids::random(),
-    }));
+    });
     let ends = async {
         tokio::select! {
             () = stopped(&mut shutdown) => {}
@@ -79,15 +81,13 @@ pub(crate) async fn serve(
             .initial_connection_window_size(HTTP2_WINDOW_BYTES)
             .initial_stream_window_size(HTTP2_WINDOW_BYTES)
             .keep_alive_interval(limits.header_timeout)
-            .serve_connection(io, requests);
-        see_out(served, http2::Connection::graceful_shutdown, ends, &socket, limits.header_timeout).await
+            .serve_connection(TokioIo::new(tokio::io::join(reading, outbound)), Requests(requests));
+        let goodbye = http2::Connection::graceful_shutdown;
+        see_out(served, goodbye, ends, &socket, limits.header_timeout).await.map_err(io::Error::other)
     } else {
-        let served = http1::Builder::new()
-            // hyper's would set a timer for every request; `OpenSocket::idle_for` needs one for each time that it is over.
-            .header_read_timeout(None)
-            .max_buf_size(limits.header_bytes)
-            .serve_connection(io, requests);
-        see_out(served, http1::Connection::graceful_shutdown, ends, &socket, limits.header_timeout).await
+        let is_leaving = Cell::new(false);
+        let served = http1::serve(reading, outbound, &requests, &is_leaving);
+        see_out(served, |_| is_leaving.set(true), ends, &socket, limits.header_timeout).await
     };
     if let Err(error) = served {
         tracing::debug!(%peer, %error, "connection ended with an error");
@@ -95,13 +95,13 @@ pub(crate) async fn serve(
 }
 
 /// Serves until the connection ends, or `ends` says that it should: then what was asked is still answered.
-async fn see_out<C: Future<Output = hyper::Result<()>>>(
+async fn see_out<C: Future<Output = Result<(), E>>, E>(
     served: C,
     say_goodbye: impl FnOnce(Pin<&mut C>),
     ends: impl Future<Output = ()>,
     socket: &OpenSocket,
     patience: Duration,
-) -> hyper::Result<()> {
+) -> Result<(), E> {
     let mut served = pin!(served);
     tokio::select! {
         biased;
@@ -116,7 +116,7 @@ async fn see_out<C: Future<Output = hyper::Result<()>>>(
 }
 
 /// Serves a connection whose first request is for no worker: admin routes, and paths nothing is mounted at.
-pub(crate) async fn serve_admin(io: Rewind, shared: &Arc<Shared>, peer: SocketAddr, open: OpenConnection) {
+pub(crate) async fn serve_admin(wire: Wire, shared: &Arc<Shared>, peer: SocketAddr, open: OpenConnection) {
     let _open = open;
     let mut shutdown = shared.shutdown.clone();
     let routing = shared.clone();
@@ -125,13 +125,13 @@ pub(crate) async fn serve_admin(io: Rewind, shared: &Arc<Shared>, peer: SocketAd
         async move { Ok::<_, Infallible>(answer_from_afar(request, Peer(peer.ip()), &shared).await) }
     });
     let mut served = pin!(
-        http1::Builder::new()
+        hyper_http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(shared.limits.header_timeout)
             .max_buf_size(shared.limits.header_bytes)
             // A client that pools connections would send the next request, for a worker, on this one.
             .keep_alive(false)
-            .serve_connection(TokioIo::new(io), TowerToHyperService::new(service))
+            .serve_connection(TokioIo::new(wire.joined()), TowerToHyperService::new(service))
     );
     let served = tokio::select! {
         biased;
@@ -164,7 +164,7 @@ pub(crate) async fn serve_draining(stream: TcpStream, shared: Arc<Shared>, peer:
             Ok(response)
         }
     });
-    let served = http1::Builder::new()
+    let served = hyper_http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE_WHILE_DRAINING)
         .keep_alive(false)

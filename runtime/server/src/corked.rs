@@ -6,20 +6,27 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use aerostack_isolate::{AtTurnEnd, Host};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::Buf;
+use tokio::io::AsyncWrite;
 
 use crate::open_socket::OpenSocket;
-use crate::rewind::Rewind;
+use crate::wire::Writing;
 
 /// What is held of a connection's answers at most.
 const HELD_BYTES: usize = 16 * 1024;
 
-/// A connection whose small answers are held to the end of the thread's turn where answers follow each other quickly. Sent one right
-/// after the other they wake their client once, and not once each.
+/// Memory that is kept for the next answer.
+const KEPT_BYTES: usize = 1024;
+
+/// Slices that are handed to the system at once.
+const SLICES: usize = 4;
+
+/// What goes out on a connection. Small answers are held to the end of the thread's turn where answers follow each other quickly. Sent
+/// one right after the other they wake their client once, and not once each.
 pub(crate) struct Corked(Rc<Cork>);
 
 struct Cork {
-    io: RefCell<Rewind>,
+    io: RefCell<Writing>,
     held: RefCell<Held>,
     /// The system did not take all that was held when the turn ended, or refused it.
     is_stuck: Cell<bool>,
@@ -31,32 +38,48 @@ struct Cork {
 struct Held {
     bytes: Vec<u8>,
     sent: usize,
-    /// Of who wrote them.
+    /// The end of the turn will send it.
+    is_due: bool,
+    /// Of who wrote it.
     waker: Option<Waker>,
 }
 
 impl Corked {
-    pub(crate) fn new(io: Rewind, host: Rc<Host>, socket: Arc<OpenSocket>) -> Self {
+    pub(crate) fn new(io: Writing, host: Rc<Host>, socket: Arc<OpenSocket>) -> Self {
         Self(Rc::new(Cork { io: RefCell::new(io), held: RefCell::default(), is_stuck: Cell::new(false), host, socket }))
+    }
+
+    /// Whether so much more may wait for [`Self::poll_deliver`].
+    pub(crate) fn has_room(&self, length: usize) -> bool {
+        self.0.held.borrow().bytes.len() + length <= HELD_BYTES
+    }
+
+    /// Has `write` add to what is delivered next.
+    pub(crate) fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.0.held.borrow_mut().bytes);
+    }
+
+    /// Sends what was added, or leaves it to the end of the turn.
+    pub(crate) fn poll_deliver(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.0.hold(context, 0, |_| {}) { Poll::Ready(Ok(())) } else { self.poll_send(context, &mut &[][..]) }
+    }
+
+    /// Sends what was added, and `rest` after it.
+    pub(crate) fn poll_send(&self, context: &mut Context<'_>, rest: &mut impl Buf) -> Poll<io::Result<()>> {
+        self.0.poll_send(context, rest)
     }
 }
 
 impl Cork {
-    /// Takes what is written now, if it is to be sent later.
-    fn hold(self: &Rc<Self>, context: &Context<'_>, slices: &[IoSlice<'_>]) -> Option<usize> {
-        let length = slices.iter().map(|slice| slice.len()).sum::<usize>();
+    /// Takes what `write` adds, if it and all before it is to be sent at the end of the turn.
+    fn hold(self: &Rc<Self>, context: &Context<'_>, length: usize, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut held = self.held.borrow_mut();
-        if held.bytes.len() + length > HELD_BYTES || self.is_stuck.get() {
-            return None;
+        let is_small = held.sent == 0 && held.bytes.len() + length <= HELD_BYTES;
+        if !is_small || self.is_stuck.get() || !held.is_due && !self.host.answers_come_quickly() {
+            return false;
         }
-        let is_first = held.bytes.is_empty();
-        if is_first && !self.host.answers_come_quickly() {
-            return None;
-        }
-        for slice in slices {
-            held.bytes.extend_from_slice(slice);
-        }
-        if is_first {
+        write(&mut held.bytes);
+        if !std::mem::replace(&mut held.is_due, true) {
             if held.waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
                 held.waker = Some(context.waker().clone());
             }
@@ -64,33 +87,57 @@ impl Cork {
             self.socket.holds_answer(true);
             self.host.at_turn_end(self.clone());
         }
-        Some(length)
+        true
     }
 
-    /// Sends all that is held.
-    fn poll_send(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Sends all that is held, and `rest` after it.
+    fn poll_send(&self, context: &mut Context<'_>, rest: &mut impl Buf) -> Poll<io::Result<()>> {
         let mut held = self.held.borrow_mut();
-        if held.bytes.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
+        let held = &mut *held;
         let mut io = self.io.borrow_mut();
-        while held.sent < held.bytes.len() {
-            let sent = ready!(Pin::new(&mut *io).poll_write(context, &held.bytes[held.sent..]))?;
+        loop {
+            let unsent = &held.bytes[held.sent..];
+            let sent = match (unsent.is_empty(), rest.has_remaining()) {
+                (true, false) => break,
+                (false, false) => Pin::new(&mut *io).poll_write(context, unsent),
+                (_, true) => {
+                    let mut slices = [IoSlice::new(unsent); SLICES];
+                    let filled = 1 + rest.chunks_vectored(&mut slices[1..]);
+                    Pin::new(&mut *io).poll_write_vectored(context, &slices[usize::from(unsent.is_empty())..filled])
+                }
+            };
+            let sent = ready!(sent)?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            held.sent += sent;
+            let of_held = sent.min(unsent.len());
+            held.sent += of_held;
+            rest.advance(sent - of_held);
         }
-        (held.bytes, held.sent) = (Vec::new(), 0);
+        held.sent = 0;
+        if held.bytes.capacity() > KEPT_BYTES {
+            held.bytes = Vec::new();
+        }
+        held.bytes.clear();
         self.is_stuck.set(false);
         self.socket.holds_answer(false);
         Poll::Ready(Ok(()))
+    }
+
+    /// Sends what the end of the turn will not, or could not.
+    fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_stuck.get() || !self.held.borrow().is_due {
+            self.poll_send(context, &mut &[][..])
+        } else {
+            Poll::Ready(Ok(()))
+        }
     }
 }
 
 impl AtTurnEnd for Cork {
     fn turn_ended(self: Rc<Self>) {
-        if let Poll::Ready(Ok(())) = self.poll_send(&mut Context::from_waker(Waker::noop())) {
+        self.held.borrow_mut().is_due = false;
+        if let Poll::Ready(Ok(())) = self.poll_send(&mut Context::from_waker(Waker::noop()), &mut &[][..]) {
             return;
         }
         // Whoever wrote it flushes it, and finds the error if there is one.
@@ -101,19 +148,9 @@ impl AtTurnEnd for Cork {
     }
 }
 
-impl AsyncRead for Corked {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.io.borrow_mut()).poll_read(context, buffer)
-    }
-}
-
 impl AsyncWrite for Corked {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if let Some(length) = self.0.hold(context, &[IoSlice::new(bytes)]) {
-            return Poll::Ready(Ok(length));
-        }
-        ready!(self.0.poll_send(context))?;
-        Pin::new(&mut *self.0.io.borrow_mut()).poll_write(context, bytes)
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -121,10 +158,11 @@ impl AsyncWrite for Corked {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(length) = self.0.hold(context, slices) {
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        if self.0.hold(context, length, |bytes| slices.iter().for_each(|slice| bytes.extend_from_slice(slice))) {
             return Poll::Ready(Ok(length));
         }
-        ready!(self.0.poll_send(context))?;
+        ready!(self.0.poll_send(context, &mut &[][..]))?;
         Pin::new(&mut *self.0.io.borrow_mut()).poll_write_vectored(context, slices)
     }
 
@@ -132,16 +170,14 @@ impl AsyncWrite for Corked {
         self.0.io.borrow().is_write_vectored()
     }
 
-    /// What is held counts as flushed: it needs nobody's help to be sent.
+    /// What is held counts as flushed.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.0.is_stuck.get() {
-            ready!(self.0.poll_send(context))?;
-        }
+        ready!(self.0.poll_flush(context))?;
         Pin::new(&mut *self.0.io.borrow_mut()).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.0.poll_send(context))?;
+        ready!(self.0.poll_send(context, &mut &[][..]))?;
         Pin::new(&mut *self.0.io.borrow_mut()).poll_shutdown(context)
     }
 }

@@ -1,8 +1,8 @@
 //! HTTP in, worker responses out.
 //!
 //! One acceptor reads the first line of each new connection and hands the connection to the isolate thread of the worker it
-//! is for; hyper runs there, and a request reaches its handler without a hop between threads. Requests on that connection
-//! for another worker, or for a later version of it, hop. Admin routes are served by axum on the acceptor's runtime, so that
+//! is for; HTTP is spoken there (HTTP/1 in `http1`, HTTP/2 by hyper), and a request reaches its handler without a hop between threads.
+//! Requests on that connection for another worker, or for a later version of it, hop. Admin routes are served by axum on the acceptor's runtime, so that
 //! they answer while a worker is stuck.
 
 mod acceptor;
@@ -11,14 +11,15 @@ mod body;
 mod connection;
 mod corked;
 mod error_page;
+mod http1;
 mod open_socket;
 mod request;
-mod rewind;
 mod routes;
 mod sending;
 mod socket;
 mod status;
 mod triggers;
+mod wire;
 
 pub use acceptor::{Server, ServerOptions};
 pub use routes::{Route, RouteReach};

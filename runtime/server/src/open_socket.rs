@@ -11,7 +11,7 @@ use crate::socket;
 
 /// A connection seen from outside of its thread, and what is going on on it.
 pub(crate) struct OpenSocket {
-    /// Open until the thread's mourning for it has ended: see `Rewind`.
+    /// Open until the thread's mourning for it has ended: see `Writing`.
     descriptor: RawFd,
     version: HttpVersion,
     /// Counts it until it is closed, or lost.
@@ -74,7 +74,7 @@ impl Drop for Answering {
 }
 
 impl Mourner for OpenSocket {
-    /// hyper lives on the lost thread and says nothing any more: whoever waits for an answer gets it from here.
+    /// The connection lives on the lost thread and says nothing any more: whoever waits for an answer gets it from here.
     fn lost(&self, reason: &str) {
         let waits = self.answering.load(Ordering::Relaxed) > 0
             || self.holds_answer.load(Ordering::Relaxed)

@@ -26,7 +26,7 @@ use hyper::service::Service;
 use tower::ServiceExt;
 
 use crate::admin::{ADMIN_PREFIX, Peer};
-use crate::body::{BodyFault, GuardedBody, ServerBody, body_too_long};
+use crate::body::{BodyFault, ClientBody, GuardedBody, ServerBody, body_too_long};
 use crate::error_page::{self, plain};
 use crate::open_socket::{Answering, OpenSocket};
 use crate::routes::Route;
@@ -53,7 +53,7 @@ pub(crate) struct Connection {
     pub(crate) ids: Ids,
 }
 
-/// Answers the requests of a connection.
+/// Answers the requests of an HTTP/2 connection.
 pub(crate) struct Requests(pub(crate) Rc<Connection>);
 
 impl Service<Request<Incoming>> for Requests {
@@ -62,7 +62,7 @@ impl Service<Request<Incoming>> for Requests {
     type Future = Reply;
 
     fn call(&self, request: Request<Incoming>) -> Reply {
-        self.0.answer(request)
+        self.0.answer(request.map(ClientBody::Http2))
     }
 }
 
@@ -123,7 +123,7 @@ fn from_here(outcome: Result<Answer, Failure>) -> Outcome {
 }
 
 impl Connection {
-    fn answer(self: &Rc<Self>, request: Request<Incoming>) -> Reply {
+    pub(crate) fn answer(self: &Rc<Self>, request: Request<ClientBody>) -> Reply {
         let (mut parts, body) = request.into_parts();
         let mut asked = self.ask(&parts);
         let path = asked.uri.path();
@@ -159,20 +159,26 @@ impl Connection {
         let client_address = Some(self.peer_address.clone());
         let identity = asked.identity;
         let connection = self.clone();
-        if !body.is_end_stream() {
-            return Reply::later(async move {
-                let fault = Arc::new(BodyFault::new());
-                let body = match connection.read_body(body, &fault).await {
-                    Ok(body) => body,
-                    Err(refused) => return connection.answered(asked, refused, &Costs::default()),
-                };
-                let incoming = Box::new(IncomingRequest { parts, url, body, client_address });
-                let request = FetchRequest { incoming, identity };
-                let (outcome, place) = connection.fetch(&route, request).await;
-                connection.conclude(asked, &route, outcome, place, fault.get())
-            });
-        }
-        let incoming = Box::new(IncomingRequest { parts, url, body: RequestBody::Empty, client_address });
+        let body = match body {
+            ClientBody::Arrived(bytes) if bytes.len() as u64 <= self.shared.limits.body_bytes => {
+                RequestBody::Full(bytes)
+            }
+            body if body.is_end_stream() => RequestBody::Empty,
+            body => {
+                return Reply::later(async move {
+                    let fault = Arc::new(BodyFault::new());
+                    let body = match connection.read_body(body, &fault).await {
+                        Ok(body) => body,
+                        Err(refused) => return connection.answered(asked, refused, &Costs::default()),
+                    };
+                    let incoming = Box::new(IncomingRequest { parts, url, body, client_address });
+                    let request = FetchRequest { incoming, identity };
+                    let (outcome, place) = connection.fetch(&route, request).await;
+                    connection.conclude(asked, &route, outcome, place, fault.get())
+                });
+            }
+        };
+        let incoming = Box::new(IncomingRequest { parts, url, body, client_address });
         let request = FetchRequest { incoming, identity };
         let request = match self.place_of(&route) {
             Place::Elsewhere => request,
@@ -357,7 +363,7 @@ impl Connection {
     }
 
     /// Takes a small body that is there already as a whole, so that the handler need not wait for it; others stream.
-    async fn read_body(&self, body: Incoming, fault: &Arc<BodyFault>) -> Result<RequestBody, Response<ServerBody>> {
+    async fn read_body(&self, body: ClientBody, fault: &Arc<BodyFault>) -> Result<RequestBody, Response<ServerBody>> {
         let limits = &self.shared.limits;
         let announced = body.size_hint().exact();
         if announced.is_some_and(|length| length > limits.body_bytes) {

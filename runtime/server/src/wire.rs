@@ -1,3 +1,5 @@
+//! The two directions of a connection that came from the acceptor.
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -5,65 +7,93 @@ use std::time::Duration;
 
 use aerostack_isolate::Mourning;
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Join, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::sending::SendWatch;
 use crate::socket::unconfirmed_bytes;
 
 /// A connection whose first bytes were read already and are read once more.
-pub(crate) struct Rewind {
+pub(crate) struct Wire {
+    pub(crate) reading: Reading,
+    pub(crate) writing: Writing,
+}
+
+/// What comes in.
+pub(crate) struct Reading {
+    first_bytes: Bytes,
+    stream: OwnedReadHalf,
+}
+
+/// What goes out.
+pub(crate) struct Writing {
     // First, so that it ends before the stream is closed: who mourns uses its descriptor.
     _mourning: Option<Mourning>,
-    prefix: Bytes,
-    stream: TcpStream,
+    stream: OwnedWriteHalf,
     sending: SendWatch,
 }
 
-impl Rewind {
+impl Wire {
     /// The connection fails when the client takes nothing of what is sent to it for `send_timeout`.
-    pub(crate) fn new(prefix: Bytes, stream: TcpStream, send_timeout: Duration) -> Self {
-        Self { _mourning: None, prefix, stream, sending: SendWatch::new(send_timeout) }
+    pub(crate) fn new(first_bytes: Bytes, stream: TcpStream, send_timeout: Duration) -> Self {
+        let (reading, writing) = stream.into_split();
+        Self {
+            reading: Reading { first_bytes, stream: reading },
+            writing: Writing { _mourning: None, stream: writing, sending: SendWatch::new(send_timeout) },
+        }
     }
 
     /// Ends the mourning before the connection is closed.
     pub(crate) fn mourned(self, mourning: Mourning) -> Self {
-        Self { _mourning: Some(mourning), ..self }
+        Self { writing: Writing { _mourning: Some(mourning), ..self.writing }, ..self }
     }
 
     /// Resolves once tokio knows that the system takes bytes, which of a connection that has come to a new thread it knows after its
     /// next look. An error means that the connection is gone.
     pub(crate) async fn writable(&self) -> io::Result<()> {
-        self.stream.writable().await
+        self.writing.stream.writable().await
     }
 
     /// The bytes that were read already.
     pub(crate) fn first_bytes(&self) -> &[u8] {
-        &self.prefix
+        &self.reading.first_bytes
+    }
+
+    /// Both directions as one.
+    pub(crate) fn joined(self) -> Join<Reading, Writing> {
+        tokio::io::join(self.reading, self.writing)
     }
 }
 
-impl AsyncRead for Rewind {
+impl Reading {
+    /// Waits until there is something to read, as far as is known without asking the system.
+    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.first_bytes.is_empty() { self.stream.as_ref().poll_read_ready(context) } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl AsyncRead for Reading {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.prefix.is_empty() {
+        if self.first_bytes.is_empty() {
             return Pin::new(&mut self.stream).poll_read(context, buffer);
         }
-        let length = self.prefix.len().min(buffer.remaining());
-        buffer.put_slice(&self.prefix[..length]);
-        self.prefix.advance(length);
+        let length = self.first_bytes.len().min(buffer.remaining());
+        buffer.put_slice(&self.first_bytes[..length]);
+        self.first_bytes.advance(length);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Rewind {
+impl AsyncWrite for Writing {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let Self { stream, sending, .. } = &mut *self;
         let written = Pin::new(&mut *stream).poll_write(context, bytes);
-        given_up(sending.watch(written, context, || unconfirmed_bytes(stream)), stream)
+        given_up(sending.watch(written, context, || unconfirmed_bytes(stream.as_ref())), stream.as_ref())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -85,7 +115,7 @@ impl AsyncWrite for Rewind {
         }
         let Self { stream, sending, .. } = &mut *self;
         let written = Pin::new(&mut *stream).poll_write_vectored(context, slices);
-        given_up(sending.watch(written, context, || unconfirmed_bytes(stream)), stream)
+        given_up(sending.watch(written, context, || unconfirmed_bytes(stream.as_ref())), stream.as_ref())
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,0 +1,242 @@
+//! HTTP/1 (RFC 9112) on a connection of an isolate's thread.
+//!
+//! Nearly all of a small request's time that is not the system's goes into HTTP, so this is not left to hyper, as HTTP/2 and the admin
+//! routes are: a head is read where it arrives and copied once, an answer is written straight into what is sent, and the bytes of a
+//! body go from the socket into the memory that becomes a buffer of JavaScript's.
+
+mod answer;
+mod chunked;
+mod head;
+mod inbound;
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Buf;
+use http::{HeaderMap, Method, Request, Response, Version, header};
+use http_body::Body;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use self::answer::{BodyFraming, Wanted};
+use self::head::{Framing, Head};
+use self::inbound::{Inbound, NoHead};
+use crate::body::{ClientBody, ServerBody};
+use crate::corked::Corked;
+use crate::error_page::plain;
+use crate::request::{Connection, Reply};
+use crate::wire::Reading;
+
+pub(crate) use self::inbound::InboundBody;
+
+/// How long a client that may still be sending is given to take its last answer: closing at once would make the system take it back.
+const LINGER: Duration = Duration::from_secs(1);
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Serves requests until the client closes, an answer is the last, or `is_leaving` says that no more are taken.
+pub(crate) async fn serve(
+    reading: Reading,
+    mut outbound: Corked,
+    requests: &Rc<Connection>,
+    is_leaving: &Cell<bool>,
+) -> io::Result<()> {
+    let inbound = Inbound::new(reading);
+    let mut is_first = true;
+    loop {
+        let head = poll_fn(|context| {
+            // Answers that the system did not take yet.
+            if let Poll::Ready(Err(error)) = Pin::new(&mut outbound).poll_flush(context) {
+                return Poll::Ready(Err(NoHead::Failed(error)));
+            }
+            // A first request that has begun to arrive is waited for.
+            let is_awaited = is_first && inbound.has_arrived();
+            if is_leaving.get() && !is_awaited {
+                return Poll::Ready(Err(NoHead::Closed));
+            }
+            inbound.poll_head(context, requests.shared.limits.header_bytes)
+        });
+        let head = match head.await {
+            Ok(head) => head,
+            Err(NoHead::Closed) => return outbound.shutdown().await,
+            Err(NoHead::Failed(error)) => return Err(error),
+            Err(NoHead::Refused(refusal)) => {
+                tracing::debug!(refusal.text, "a request was refused");
+                let wanted = Wanted { version: Version::HTTP_11, is_head: false };
+                send(&inbound, &outbound, wanted, plain(refusal.status, refusal.text), true).await?;
+                return linger(&inbound, outbound).await;
+            }
+        };
+        is_first = false;
+        let wanted = Wanted { version: head.parts.version, is_head: head.parts.method == Method::HEAD };
+        let asks_to_close = head.is_last;
+        let request = request(&inbound, head);
+        let reads_on = matches!(request.body(), ClientBody::Http1(_));
+        let response = match requests.answer(request) {
+            Reply::Now(response) => response.expect("a reply is taken once"),
+            Reply::Later(response) => answered(&inbound, &mut outbound, response).await?,
+        };
+        let is_out_of_step = || reads_on && !inbound.is_in_step();
+        let is_last = asks_to_close || is_leaving.get() || says_close(response.headers()) || is_out_of_step();
+        let framing = send(&inbound, &outbound, wanted, response, is_last).await?;
+        if reads_on && !is_read(&inbound, &mut outbound, is_leaving).await? || is_out_of_step() {
+            return linger(&inbound, outbound).await;
+        }
+        if is_last || framing == BodyFraming::Close {
+            return outbound.shutdown().await;
+        }
+        // A client may send any number at once; others want their turn, too.
+        tokio::task::coop::consume_budget().await;
+    }
+}
+
+/// A request with what is known of its body by now.
+fn request(inbound: &Inbound, head: Head) -> Request<ClientBody> {
+    let body = match head.body {
+        Framing::Length(0) => ClientBody::Empty,
+        Framing::Length(length) => match inbound.take_arrived(length) {
+            Some(bytes) => ClientBody::Arrived(bytes),
+            None => ClientBody::Http1(inbound.body(Framing::Length(length), head.expects_continue)),
+        },
+        framing @ Framing::Chunked(_) => ClientBody::Http1(inbound.body(framing, head.expects_continue)),
+    };
+    Request::from_parts(head.parts, body)
+}
+
+/// Waits for an answer. An error when the client leaves before.
+async fn answered(
+    inbound: &Inbound,
+    outbound: &mut Corked,
+    mut response: Pin<Box<dyn Future<Output = Response<ServerBody>>>>,
+) -> io::Result<Response<ServerBody>> {
+    poll_fn(|context| {
+        if let Poll::Ready(response) = response.as_mut().poll(context) {
+            return Poll::Ready(Ok(response));
+        }
+        if inbound.take_continue() {
+            outbound.append(|bytes| bytes.extend_from_slice(CONTINUE));
+        }
+        if let Poll::Ready(Err(error)) = Pin::new(&mut *outbound).poll_flush(context) {
+            return Poll::Ready(Err(error));
+        }
+        inbound.poll_gone(context).map(Err)
+    })
+    .await
+}
+
+/// Waits until nobody reads the last request's body any more, who may go on after the answer; false where that is not waited for.
+async fn is_read(inbound: &Inbound, outbound: &mut Corked, is_leaving: &Cell<bool>) -> io::Result<bool> {
+    poll_fn(|context| {
+        if let Poll::Ready(Err(error)) = Pin::new(&mut *outbound).poll_flush(context) {
+            return Poll::Ready(Err(error));
+        }
+        match inbound.poll_body_end(context) {
+            Poll::Pending if !is_leaving.get() => Poll::Pending,
+            end => Poll::Ready(Ok(end.is_ready())),
+        }
+    })
+    .await
+}
+
+/// Sends an answer. An error when the client leaves before its end, or the end is not what was announced.
+async fn send(
+    inbound: &Inbound,
+    outbound: &Corked,
+    wanted: Wanted,
+    response: Response<ServerBody>,
+    is_last: bool,
+) -> io::Result<BodyFraming> {
+    let (parts, body) = response.into_parts();
+    let framing = answer::framing(wanted, &parts, body.size_hint().exact());
+    let closes = is_last || framing == BodyFraming::Close;
+    outbound.append(|bytes| answer::write_head(wanted, &parts, framing, closes, bytes));
+    drop(parts);
+    if framing.has_body() {
+        send_body(inbound, outbound, framing, body).await?;
+    }
+    poll_fn(|context| outbound.poll_deliver(context)).await?;
+    Ok(framing)
+}
+
+async fn send_body(inbound: &Inbound, outbound: &Corked, framing: BodyFraming, body: ServerBody) -> io::Result<()> {
+    let mut body = pin!(body);
+    let mut sent = 0;
+    while !body.is_end_stream() {
+        let frame = poll_fn(|context| {
+            let frame = body.as_mut().poll_frame(context);
+            if frame.is_pending() {
+                // What is there is not kept until there is more.
+                if let Poll::Ready(Err(error)) = outbound.poll_deliver(context) {
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                return inbound.poll_gone(context).map(|error| Some(Err(error.into())));
+            }
+            frame
+        });
+        let data = match frame.await {
+            None => break,
+            Some(Err(error)) => return Err(io::Error::other(error)),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if data.has_remaining() => data,
+                Ok(_) | Err(_) => continue,
+            },
+        };
+        sent += data.remaining() as u64;
+        if let BodyFraming::Length(length) = framing
+            && sent > length
+        {
+            break;
+        }
+        if framing == BodyFraming::Chunked {
+            outbound.append(|bytes| chunk_size(data.remaining(), bytes));
+            put(outbound, data.chain(&b"\r\n"[..])).await?;
+        } else {
+            put(outbound, data).await?;
+        }
+    }
+    match framing {
+        BodyFraming::Chunked => outbound.append(|bytes| bytes.extend_from_slice(b"0\r\n\r\n")),
+        BodyFraming::Length(length) if length != sent => {
+            return Err(io::Error::other(format!("an answer of {length} bytes has {sent}")));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Puts a small piece to what is sent next, and sends a large one from where it lies.
+async fn put(outbound: &Corked, mut piece: impl Buf) -> io::Result<()> {
+    if outbound.has_room(piece.remaining()) {
+        outbound.append(|bytes| {
+            while piece.has_remaining() {
+                let chunk = piece.chunk();
+                bytes.extend_from_slice(chunk);
+                let length = chunk.len();
+                piece.advance(length);
+            }
+        });
+        return Ok(());
+    }
+    poll_fn(|context| outbound.poll_send(context, &mut piece)).await
+}
+
+fn chunk_size(length: usize, into: &mut Vec<u8>) {
+    let digits = format!("{length:x}\r\n");
+    into.extend_from_slice(digits.as_bytes());
+}
+
+fn says_close(headers: &HeaderMap) -> bool {
+    headers.get(header::CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+}
+
+/// Ends a connection whose client may still be sending.
+async fn linger(inbound: &Inbound, mut outbound: Corked) -> io::Result<()> {
+    outbound.shutdown().await?;
+    // A client that goes on has had its chance.
+    let _ = tokio::time::timeout(LINGER, poll_fn(|context| inbound.poll_discard(context))).await;
+    Ok(())
+}

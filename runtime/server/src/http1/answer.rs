@@ -1,0 +1,111 @@
+use std::cell::RefCell;
+use std::io::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::response::Parts;
+use http::{StatusCode, Version, header};
+
+use super::head;
+
+/// How a client learns where the body of an answer ends (RFC 9112, section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyFraming {
+    /// There is none, and there would be none of any length.
+    None,
+    /// There is none because only the head was asked for, or because the client has it. So long it would be, if that is known.
+    LeftOut(Option<u64>),
+    Length(u64),
+    Chunked,
+    /// The connection ends with it.
+    Close,
+}
+
+impl BodyFraming {
+    pub(super) fn has_body(self) -> bool {
+        match self {
+            Self::None | Self::LeftOut(_) | Self::Length(0) => false,
+            Self::Length(_) | Self::Chunked | Self::Close => true,
+        }
+    }
+}
+
+/// What a request says about its answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) version: Version,
+    pub(super) is_head: bool,
+}
+
+/// How the body of an answer ends. `length` is that of the body, where it is known.
+pub(super) fn framing(wanted: Wanted, parts: &Parts, length: Option<u64>) -> BodyFraming {
+    // What a handler says about a body that it has left out.
+    let announced = || {
+        let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| head::length(value.as_bytes()));
+        announced.filter(|_| length == Some(0))
+    };
+    match parts.status {
+        status if status.is_informational() || status == StatusCode::NO_CONTENT => BodyFraming::None,
+        StatusCode::NOT_MODIFIED => BodyFraming::LeftOut(announced()),
+        _ if wanted.is_head => BodyFraming::LeftOut(announced().or(length)),
+        _ => match length {
+            Some(length) => BodyFraming::Length(length),
+            None if wanted.version == Version::HTTP_10 => BodyFraming::Close,
+            None => BodyFraming::Chunked,
+        },
+    }
+}
+
+/// Writes the head of an answer. Of the headers that are about the connection none is the handler's.
+pub(super) fn write_head(wanted: Wanted, parts: &Parts, framing: BodyFraming, closes: bool, into: &mut Vec<u8>) {
+    let is_old = wanted.version == Version::HTTP_10;
+    into.extend_from_slice(if is_old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    into.extend_from_slice(parts.status.as_str().as_bytes());
+    into.push(b' ');
+    into.extend_from_slice(parts.status.canonical_reason().unwrap_or_default().as_bytes());
+    into.extend_from_slice(b"\r\n");
+    let mut is_dated = false;
+    for (name, value) in &parts.headers {
+        if *name == header::CONTENT_LENGTH || *name == header::TRANSFER_ENCODING || *name == header::CONNECTION {
+            continue;
+        }
+        is_dated |= *name == header::DATE;
+        into.extend_from_slice(name.as_str().as_bytes());
+        into.extend_from_slice(b": ");
+        into.extend_from_slice(value.as_bytes());
+        into.extend_from_slice(b"\r\n");
+    }
+    match framing {
+        BodyFraming::Length(length) | BodyFraming::LeftOut(Some(length)) => {
+            into.extend_from_slice(b"content-length: ");
+            into.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+            into.extend_from_slice(b"\r\n");
+        }
+        BodyFraming::Chunked => into.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        BodyFraming::None | BodyFraming::LeftOut(None) | BodyFraming::Close => {}
+    }
+    if closes {
+        into.extend_from_slice(b"connection: close\r\n");
+    } else if is_old {
+        into.extend_from_slice(b"connection: keep-alive\r\n");
+    }
+    if !is_dated {
+        write_date(SystemTime::now(), into);
+    }
+    into.extend_from_slice(b"\r\n");
+}
+
+/// Writes a `date` header, which is the same for a second.
+fn write_date(now: SystemTime, into: &mut Vec<u8>) {
+    thread_local! {
+        static WRITTEN: RefCell<(Duration, Vec<u8>)> = const { RefCell::new((Duration::ZERO, Vec::new())) };
+    }
+    let second = Duration::from_secs(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
+    WRITTEN.with_borrow_mut(|(written, text)| {
+        if *written != second || text.is_empty() {
+            *written = second;
+            text.clear();
+            write!(text, "date: {}\r\n", httpdate::fmt_http_date(UNIX_EPOCH + second)).expect("memory takes all");
+        }
+        into.extend_from_slice(text);
+    });
+}
