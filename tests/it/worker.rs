@@ -11,9 +11,9 @@ use aerostack_cache::{CacheDriver, NamedCache};
 use aerostack_database::Sqlite;
 use aerostack_database::ops::{Databases, NamedDatabase};
 use aerostack_isolate::{
-    Breach, Breaches, Caller, ConsoleLevel, EnvEntry, EnvValue, Event, EventCall, EventReport, Failure, FetchRequest,
-    IncomingRequest, InvocationLimits, JsError, Limits, LoadError, OpState, RequestBody, WebOptions, Worker, WorkerLog,
-    WorkerParts, WorkerVersion,
+    Answer, Breach, Breaches, Caller, ConsoleLevel, EnvEntry, EnvValue, Event, EventCall, EventReport, Failure,
+    FetchRequest, IncomingRequest, InvocationLimits, JsError, Limits, LoadError, OpState, RequestBody, WebOptions,
+    Worker, WorkerLog, WorkerParts, WorkerVersion,
 };
 use aerostack_modules::{Graph, Loader, MemoryReader, ModuleErrors};
 use aerostack_queue::drivers::sqlite::{SqliteOptions as QueueOptions, SqliteQueues};
@@ -328,8 +328,8 @@ impl TestWorker {
         let url = format!("http://localhost{}", parts.uri);
         let body = if body.is_empty() { RequestBody::Empty } else { RequestBody::Full(body) };
         let identity = Identity { request: Ids::random().request(), span: None };
-        let incoming = Box::new(IncomingRequest { parts, url, body, client_address: None });
-        let answer = self.worker.fetch(FetchRequest { incoming, identity }).await?;
+        let incoming = Box::new(IncomingRequest { parts: Box::new(parts), url, body, client_address: None });
+        let answer = Answer::from(self.worker.fetch(FetchRequest { incoming, identity }).await?);
         let (head, body) = answer.response.into_parts();
         let body = body.collect().await.expect("the body arrives whole").to_bytes();
         let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();

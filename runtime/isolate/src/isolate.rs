@@ -56,10 +56,14 @@ pub struct HandlerSet {
     pub queue: bool,
 }
 
+/// Methods of HTTP whose names are kept in V8. Clients may make any number up.
+const KNOWN_METHODS: usize = 16;
+
 /// A V8 isolate with a worker loaded into it. Lives and dies on one thread.
 pub(crate) struct Isolate {
     handlers: Handlers,
     exported: HandlerSet,
+    methods: RefCell<Vec<(Box<str>, v8::Global<v8::String>)>>,
     context: v8::Global<v8::Context>,
     pointer: v8::UnsafeRawIsolatePtr,
     invocations: Rc<Invocations>,
@@ -118,14 +122,27 @@ impl Isolate {
     /// returns, and the event loop had no part in it (embedding notes, section 4.2).
     pub(crate) fn call_fetch(&self, invocation: InvocationId, method: &str, has_body: bool) {
         self.call(&self.handlers.fetch, |scope| {
-            let method = v8::String::new_from_one_byte(scope, method.as_bytes(), v8::NewStringType::Internalized);
             [
                 v8::Number::new(scope, invocation.number() as f64).into(),
-                method.expect("methods are shorter than V8's string limit").into(),
+                self.method(scope, method).into(),
                 v8::Boolean::new(scope, has_body).into(),
             ]
         });
         self.wake();
+    }
+
+    /// The name of an HTTP method. The same few are made once.
+    fn method<'s>(&self, scope: &v8::PinScope<'s, '_>, method: &str) -> v8::Local<'s, v8::String> {
+        let mut known = self.methods.borrow_mut();
+        if let Some((_, name)) = known.iter().find(|(known, _)| &**known == method) {
+            return v8::Local::new(scope, name);
+        }
+        let name = v8::String::new_from_one_byte(scope, method.as_bytes(), v8::NewStringType::Internalized)
+            .expect("methods are shorter than V8's string limit");
+        if known.len() < KNOWN_METHODS {
+            known.push((method.into(), v8::Global::new(scope, name)));
+        }
+        name
     }
 
     /// Calls the handler of an event and runs it to its first real wait.
@@ -363,6 +380,7 @@ async fn load_main(version: &WorkerVersion, mut runtime: JsRuntime, prepared: Pr
     Ok(Isolate {
         handlers,
         exported,
+        methods: RefCell::default(),
         context,
         pointer,
         invocations,

@@ -28,13 +28,15 @@ pub use deno_core::BufView as Chunk;
 /// The state an isolate's ops look in.
 pub use deno_core::OpState;
 pub use deno_core::error::{JsError, JsStackFrame};
+/// A future that was given to [`spawn_local`].
+pub type LocalTask = deno_core::unsync::JoinHandle<()>;
 /// Runs a future that need not be `Send` on the current thread's runtime.
 pub use deno_core::unsync::spawn as spawn_local;
 pub use engine::initialise;
 pub use host::{Answer, ConnectionGuard, EventReport, FetchCall, FetchRequest, Fetching, Host};
 pub use isolate::{HandlerSet, LoadError};
 pub use limits::{Limits, StopReason};
-pub use remote::{RemoteAnswer, RemoteBody, RemoteRequest};
+pub use remote::RemoteAnswer;
 pub use report::{ErrorReport, ReportFrame};
 pub use thread::{IsolateThread, Mourner, Mourning, ThreadLoad};
 pub use turn::AtTurnEnd;

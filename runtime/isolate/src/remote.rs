@@ -1,36 +1,37 @@
 //! Calling a handler from another thread than its isolate's: request and answer cross by channel, bodies as chunks with
 //! back-pressure.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 
 use aerostack_platform::{Costs, EventCall, Failure, ResponseBody};
 use bytes::{Buf, Bytes};
-use http_body::{Body, Frame, SizeHint};
+use http::response::Parts;
 use http_body_util::BodyExt;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::host::{EventReport, FetchRequest};
+use crate::host::{Answer, EventReport, FetchRequest};
 use crate::thread::IsolateThread;
 
-/// A request for a handler on another thread.
-pub type RemoteRequest = FetchRequest;
-
-/// The answer of a handler on another thread.
+/// An answer on its way to another thread than its isolate's.
 pub struct RemoteAnswer {
-    /// The response.
-    pub response: http::Response<RemoteBody>,
-    /// The binding calls made up to the answer.
-    pub costs: Costs,
+    head: Parts,
+    body: RemoteBody,
+    costs: Costs,
 }
 
-/// A response body that comes from another thread.
-pub enum RemoteBody {
-    /// All of it.
-    Full(Option<Bytes>),
-    /// Chunk by chunk; dropping it cancels the stream at its source.
+enum RemoteBody {
+    Full(Bytes),
     Chunks(mpsc::Receiver<Result<Bytes, String>>),
+}
+
+impl From<RemoteAnswer> for Answer {
+    fn from(answer: RemoteAnswer) -> Self {
+        let body = match answer.body {
+            RemoteBody::Full(bytes) => ResponseBody::from(bytes),
+            RemoteBody::Chunks(chunks) => ResponseBody::Remote(chunks),
+        };
+        Self { response: Box::new(http::Response::from_parts(answer.head, body)), costs: answer.costs }
+    }
 }
 
 /// Chunks under way between two threads before the producer waits.
@@ -39,8 +40,8 @@ const CHUNKS_IN_FLIGHT: usize = 4;
 /// Answers a request on the thread. Gives the request back when the thread ended before it began.
 pub(crate) async fn fetch(
     thread: &IsolateThread,
-    request: RemoteRequest,
-) -> Result<Result<RemoteAnswer, Failure>, RemoteRequest> {
+    request: FetchRequest,
+) -> Result<Result<RemoteAnswer, Failure>, FetchRequest> {
     let (mut reply, answer) = oneshot::channel();
     // The request comes back through here when nobody takes it.
     let offered = Arc::new(Mutex::new(Some(request)));
@@ -66,24 +67,19 @@ pub(crate) async fn fetch(
             };
             let (head, body) = answered.response.into_parts();
             let costs = answered.costs;
-            match body {
-                ResponseBody::Empty => {
-                    let response = http::Response::from_parts(head, RemoteBody::Full(None));
-                    let _ = reply.send(Ok(RemoteAnswer { response, costs }));
-                }
-                ResponseBody::Full(bytes) => {
-                    let bytes = bytes.map(|bytes| Bytes::copy_from_slice(&bytes));
-                    let response = http::Response::from_parts(head, RemoteBody::Full(bytes));
-                    let _ = reply.send(Ok(RemoteAnswer { response, costs }));
-                }
-                ResponseBody::Stream(_) => {
+            let body = match body {
+                ResponseBody::Empty | ResponseBody::Full(None) => RemoteBody::Full(Bytes::new()),
+                ResponseBody::Full(Some(bytes)) => RemoteBody::Full(Bytes::copy_from_slice(&bytes)),
+                stream => {
                     let (chunks, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
-                    let response = http::Response::from_parts(head, RemoteBody::Chunks(receiver));
-                    if reply.send(Ok(RemoteAnswer { response, costs })).is_ok() {
-                        forward(body, &chunks).await;
+                    let body = RemoteBody::Chunks(receiver);
+                    if reply.send(Ok(RemoteAnswer { head, body, costs })).is_ok() {
+                        forward(stream, &chunks).await;
                     }
+                    return;
                 }
-            }
+            };
+            let _ = reply.send(Ok(RemoteAnswer { head, body, costs }));
         });
     });
     let answered = tokio::select! {
@@ -151,34 +147,6 @@ async fn forward(mut body: ResponseBody, chunks: &mpsc::Sender<Result<Bytes, Str
         };
         if chunks.send(chunk).await.is_err() {
             return;
-        }
-    }
-}
-
-impl Body for RemoteBody {
-    type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match &mut *self {
-            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Chunks(chunks) => {
-                chunks.poll_recv(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data).map_err(Into::into)))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Full(None))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Chunks(_) => SizeHint::new(),
         }
     }
 }

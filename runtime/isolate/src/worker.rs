@@ -8,11 +8,11 @@ use aerostack_trace::Tracer;
 use deno_core::OpState;
 use tokio::sync::Notify;
 
-use crate::host::EventReport;
+use crate::host::{EventReport, FetchRequest};
 use crate::isolate::{HandlerSet, LoadError};
 use crate::limits::Limits;
 use crate::loader::CodeCache;
-use crate::remote::{self, RemoteAnswer, RemoteRequest};
+use crate::remote::{self, RemoteAnswer};
 use crate::thread::{Condition, IsolateThread};
 
 /// Puts the drivers of a worker's bindings into the state of a new isolate, where their ops find them.
@@ -225,7 +225,7 @@ impl Worker {
     }
 
     /// Calls the `fetch` handler from any thread. A request that meets a version that was just replaced goes to its successor.
-    pub async fn fetch(&self, request: RemoteRequest) -> Result<RemoteAnswer, Failure> {
+    pub async fn fetch(&self, request: FetchRequest) -> Result<RemoteAnswer, Failure> {
         let mut thread = self.available().await;
         let mut request = request;
         loop {

@@ -11,6 +11,7 @@ use deno_core::{AsyncRefCell, AsyncResult, BufView, CancelHandle, CancelTryFutur
 use deno_error::JsErrorBox;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
+use tokio::sync::mpsc;
 
 use crate::{InvocationId, Invocations, WorkerLog};
 
@@ -114,6 +115,14 @@ pub enum ResponseBody {
     Full(Option<BufView>),
     /// A resource of the isolate that yields chunks until an empty one.
     Stream(StreamBody),
+    /// Chunks, or why there are no more, from an isolate on another thread. Dropping it cancels the stream at its source.
+    Remote(mpsc::Receiver<Result<Bytes, String>>),
+}
+
+impl From<Bytes> for ResponseBody {
+    fn from(bytes: Bytes) -> Self {
+        if bytes.is_empty() { Self::Empty } else { Self::Full(Some(bytes.into())) }
+    }
 }
 
 /// See [`ResponseBody::Stream`].
@@ -154,6 +163,10 @@ impl Body for ResponseBody {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(stream) => stream.poll_frame(context),
+            Self::Remote(chunks) => {
+                let chunk = ready!(chunks.poll_recv(context));
+                Poll::Ready(chunk.map(|chunk| chunk.map(|bytes| Frame::data(bytes.into())).map_err(BoxError::from)))
+            }
         }
     }
 
@@ -162,6 +175,7 @@ impl Body for ResponseBody {
             Self::Empty | Self::Full(None) => true,
             Self::Full(Some(bytes)) => bytes.is_empty(),
             Self::Stream(stream) => stream.ended,
+            Self::Remote(_) => false,
         }
     }
 
@@ -178,6 +192,7 @@ impl Body for ResponseBody {
                 }
                 hint
             }
+            Self::Remote(_) => SizeHint::default(),
         }
     }
 }

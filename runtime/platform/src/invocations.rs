@@ -19,8 +19,8 @@ use crate::events::{EventCall, EventNotes};
 use crate::spending::{InvocationLimits, LogRoom, Spent, Strays};
 use crate::{Breach, Breaches, RequestBody, ResponseBody, WorkerLog};
 
-/// The answer of a handler.
-pub type Response = http::Response<ResponseBody>;
+/// The answer of a handler. In a box, because it changes hands many times on its way.
+pub type Response = Box<http::Response<ResponseBody>>;
 
 /// Names one call of a handler inside one isolate. Never used twice, so that a request kept past its end reads nothing of a
 /// later one. JavaScript holds it as a number: the slot in the low 20 bits, above them how often slots were given out.
@@ -135,8 +135,8 @@ enum Subject {
 
 /// What `fetch` is called with.
 pub struct IncomingRequest {
-    /// Method, headers and what hyper knows besides.
-    pub parts: Parts,
+    /// Method, headers and target as they came. In a box of its own, for the same reason as a [`Response`].
+    pub parts: Box<Parts>,
     /// The absolute URL the handler sees.
     pub url: String,
     /// The body.
@@ -181,7 +181,7 @@ struct RunningEvent {
 
 enum Outcome {
     Pending(Option<Waker>),
-    Settled(Box<Result<Settled, Failure>>),
+    Settled(Result<Settled, Failure>),
     Taken,
 }
 
@@ -366,7 +366,7 @@ impl Invocations {
             {
                 invocation.stream = Stream::Flowing(None);
             }
-            invocation.outcome = Outcome::Settled(Box::new(outcome));
+            invocation.outcome = Outcome::Settled(outcome);
             Some(waker)
         });
         let Some(Some(waker)) = waker else { return false };
@@ -387,7 +387,7 @@ impl Invocations {
                 Outcome::Settled(_) | Outcome::Taken => {}
             }
             match std::mem::replace(&mut invocation.outcome, Outcome::Taken) {
-                Outcome::Settled(outcome) => Poll::Ready(*outcome),
+                Outcome::Settled(outcome) => Poll::Ready(outcome),
                 Outcome::Pending(_) | Outcome::Taken => Poll::Ready(Err(Failure::Hung)),
             }
         });

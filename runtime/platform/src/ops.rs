@@ -371,14 +371,14 @@ fn respond(
     if headers.len() > MAX_RESPONSE_HEADER_BYTES {
         return Err(InvocationError::HeadersTooLong(headers.len()));
     }
-    let mut response = Response::new(body);
+    let mut response: Response = Box::new(http::Response::new(body));
     *response.status_mut() = status_code;
     parse_headers(headers, response.headers_mut())?;
     let id = InvocationId::from_number(invocation).ok_or(InvocationError::Over)?;
     let invocations = state.borrow::<Rc<Invocations>>().clone();
     let length = match response.body() {
         ResponseBody::Full(Some(body)) => body.len() as u64,
-        ResponseBody::Full(None) | ResponseBody::Empty | ResponseBody::Stream(_) => 0,
+        ResponseBody::Full(None) | ResponseBody::Empty | ResponseBody::Stream(_) | ResponseBody::Remote(_) => 0,
     };
     let outcome = match invocations.check_response_bytes(length) {
         Ok(()) => Ok(Settled::Response(response)),

@@ -1,10 +1,9 @@
-use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aerostack_isolate::{Breach, Breaches, Chunk, RemoteBody, ResponseBody};
+use aerostack_isolate::{Breach, Breaches};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
@@ -14,60 +13,6 @@ use crate::Shared;
 use crate::http1::InboundBody;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The body of any answer of the server.
-pub(crate) enum ServerBody {
-    /// From an isolate on this thread.
-    Local(ResponseBody),
-    /// From an isolate on another thread.
-    Remote(RemoteBody),
-    /// The server's own words.
-    Full(Cell<Option<Bytes>>),
-}
-
-impl From<Bytes> for ServerBody {
-    fn from(bytes: Bytes) -> Self {
-        Self::Full(Cell::new((!bytes.is_empty()).then_some(bytes)))
-    }
-}
-
-impl Body for ServerBody {
-    type Data = Chunk;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Chunk>, BoxError>>> {
-        match &mut *self {
-            Self::Local(body) => Pin::new(body).poll_frame(context),
-            Self::Remote(body) => Pin::new(body)
-                .poll_frame(context)
-                .map(|frame| frame.map(|frame| frame.map(|frame| frame.map_data(Chunk::from)))),
-            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(Chunk::from(bytes))))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Local(body) => body.is_end_stream(),
-            Self::Remote(body) => body.is_end_stream(),
-            Self::Full(bytes) => length(bytes) == 0,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Local(body) => body.size_hint(),
-            Self::Remote(body) => body.size_hint(),
-            Self::Full(bytes) => SizeHint::with_exact(length(bytes)),
-        }
-    }
-}
-
-fn length(bytes: &Cell<Option<Bytes>>) -> u64 {
-    let taken = bytes.take();
-    let length = taken.as_ref().map_or(0, Bytes::len) as u64;
-    bytes.set(taken);
-    length
-}
 
 /// The body of a request as its connection has it.
 pub(crate) enum ClientBody {

@@ -2,14 +2,13 @@
 
 use std::fmt::Write;
 
-use aerostack_isolate::{ErrorReport, Failure, WorkerVersion};
+use aerostack_isolate::{ErrorReport, Failure, Response, WorkerVersion};
 use aerostack_modules::FrameStyle;
 use aerostack_telemetry::Redaction;
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
 use crate::ErrorDetail;
-use crate::body::ServerBody;
 
 /// The text of contract section 10, "Hung promise".
 const HUNG: &str = "The Workers runtime canceled this request because it detected that your Worker's code had hung and would \
@@ -24,7 +23,7 @@ pub(crate) fn answer(
     version: &WorkerVersion,
     accept: Option<&HeaderValue>,
     detail: &ErrorDetail,
-) -> Response<ServerBody> {
+) -> Response {
     let status = match failure {
         Failure::Exception(_) | Failure::Hung | Failure::Exceeded(_) => StatusCode::INTERNAL_SERVER_ERROR,
         Failure::Stopped(_) | Failure::Overloaded(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -46,7 +45,7 @@ fn shown(
     version: &WorkerVersion,
     accept: Option<&HeaderValue>,
     redaction: &Redaction,
-) -> Response<ServerBody> {
+) -> Response {
     let report = match failure {
         Failure::Exception(error) => Some(ErrorReport::new(error, version)),
         Failure::Hung | Failure::Stopped(_) | Failure::Overloaded(_) | Failure::Exceeded(_) => None,
@@ -71,7 +70,7 @@ fn shown(
 }
 
 /// What somebody who is not the developer may know: nothing of the source, and which limit was met.
-fn hidden(status: StatusCode, failure: &Failure, version: &WorkerVersion) -> Response<ServerBody> {
+fn hidden(status: StatusCode, failure: &Failure, version: &WorkerVersion) -> Response {
     match failure {
         Failure::Exception(_) => plain(status, "Internal Server Error"),
         Failure::Hung => plain(status, HUNG),
@@ -82,16 +81,16 @@ fn hidden(status: StatusCode, failure: &Failure, version: &WorkerVersion) -> Res
 }
 
 /// An answer in the server's own words.
-pub(crate) fn plain(status: StatusCode, text: &str) -> Response<ServerBody> {
+pub(crate) fn plain(status: StatusCode, text: &str) -> Response {
     with_type(status, format!("{text}\n"), "text/plain; charset=utf-8")
 }
 
-fn html(status: StatusCode, page: &str) -> Response<ServerBody> {
+fn html(status: StatusCode, page: &str) -> Response {
     with_type(status, page.to_owned(), "text/html; charset=utf-8")
 }
 
-fn with_type(status: StatusCode, text: String, content_type: &'static str) -> Response<ServerBody> {
-    let mut response = Response::new(ServerBody::from(Bytes::from(text)));
+fn with_type(status: StatusCode, text: String, content_type: &'static str) -> Response {
+    let mut response: Response = Box::new(http::Response::new(Bytes::from(text).into()));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

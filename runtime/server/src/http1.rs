@@ -12,20 +12,21 @@ mod inbound;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use aerostack_isolate::{Response, ResponseBody};
 use bytes::Buf;
-use http::{HeaderMap, Method, Request, Response, Version, header};
+use http::{HeaderMap, Method, Version, header};
 use http_body::Body;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use self::answer::{BodyFraming, Wanted};
-use self::head::{Framing, Head};
+use self::head::Framing;
 use self::inbound::{Inbound, NoHead};
-use crate::body::{ClientBody, ServerBody};
+use crate::body::ClientBody;
 use crate::corked::Corked;
 use crate::error_page::plain;
 use crate::request::{Connection, Reply};
@@ -74,9 +75,9 @@ pub(crate) async fn serve(
         is_first = false;
         let wanted = Wanted { version: head.parts.version, is_head: head.parts.method == Method::HEAD };
         let asks_to_close = head.is_last;
-        let request = request(&inbound, head);
-        let reads_on = matches!(request.body(), ClientBody::Http1(_));
-        let response = match requests.answer(request) {
+        let body = body(&inbound, head.body, head.expects_continue);
+        let reads_on = matches!(body, ClientBody::Http1(_));
+        let response = match requests.answer(head.parts, body) {
             Reply::Now(response) => response.expect("a reply is taken once"),
             Reply::Later(response) => answered(&inbound, &mut outbound, response).await?,
         };
@@ -94,25 +95,25 @@ pub(crate) async fn serve(
     }
 }
 
-/// A request with what is known of its body by now.
-fn request(inbound: &Inbound, head: Head) -> Request<ClientBody> {
-    let body = match head.body {
-        Framing::Length(0) => ClientBody::Empty,
-        Framing::Length(length) => match inbound.take_arrived(length) {
-            Some(bytes) => ClientBody::Arrived(bytes),
-            None => ClientBody::Http1(inbound.body(Framing::Length(length), head.expects_continue)),
-        },
-        framing @ Framing::Chunked(_) => ClientBody::Http1(inbound.body(framing, head.expects_continue)),
-    };
-    Request::from_parts(head.parts, body)
+/// The body of a request, as much as is known of it by now.
+fn body(inbound: &Inbound, framing: Framing, expects_continue: bool) -> ClientBody {
+    if let Framing::Length(length) = framing {
+        if length == 0 {
+            return ClientBody::Empty;
+        }
+        if let Some(bytes) = inbound.take_arrived(length) {
+            return ClientBody::Arrived(bytes);
+        }
+    }
+    ClientBody::Http1(inbound.body(framing, expects_continue))
 }
 
 /// Waits for an answer. An error when the client leaves before.
 async fn answered(
     inbound: &Inbound,
     outbound: &mut Corked,
-    mut response: Pin<Box<dyn Future<Output = Response<ServerBody>>>>,
-) -> io::Result<Response<ServerBody>> {
+    mut response: Pin<Box<dyn Future<Output = Response>>>,
+) -> io::Result<Response> {
     poll_fn(|context| {
         if let Poll::Ready(response) = response.as_mut().poll(context) {
             return Poll::Ready(Ok(response));
@@ -147,27 +148,30 @@ async fn send(
     inbound: &Inbound,
     outbound: &Corked,
     wanted: Wanted,
-    response: Response<ServerBody>,
+    mut response: Response,
     is_last: bool,
 ) -> io::Result<BodyFraming> {
-    let (parts, body) = response.into_parts();
-    let framing = answer::framing(wanted, &parts, body.size_hint().exact());
+    let framing = answer::framing(wanted, &response);
     let closes = is_last || framing == BodyFraming::Close;
-    outbound.append(|bytes| answer::write_head(wanted, &parts, framing, closes, bytes));
-    drop(parts);
+    outbound.append(|bytes| answer::write_head(wanted, &response, framing, closes, bytes));
     if framing.has_body() {
-        send_body(inbound, outbound, framing, body).await?;
+        send_body(inbound, outbound, framing, response.body_mut()).await?;
     }
+    drop(response);
     poll_fn(|context| outbound.poll_deliver(context)).await?;
     Ok(framing)
 }
 
-async fn send_body(inbound: &Inbound, outbound: &Corked, framing: BodyFraming, body: ServerBody) -> io::Result<()> {
-    let mut body = pin!(body);
+async fn send_body(
+    inbound: &Inbound,
+    outbound: &Corked,
+    framing: BodyFraming,
+    body: &mut ResponseBody,
+) -> io::Result<()> {
     let mut sent = 0;
     while !body.is_end_stream() {
         let frame = poll_fn(|context| {
-            let frame = body.as_mut().poll_frame(context);
+            let frame = Pin::new(&mut *body).poll_frame(context);
             if frame.is_pending() {
                 // What is there is not kept until there is more.
                 if let Poll::Ready(Err(error)) = outbound.poll_deliver(context) {

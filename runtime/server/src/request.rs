@@ -12,13 +12,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use aerostack_isolate::{
     Answer, Breach, CLIENT_ADDRESS, Caller, Costs, Failure, FetchRequest, Fetching, Host, IncomingRequest, RequestBody,
-    Worker,
+    Response, ResponseBody, Worker,
 };
 use aerostack_telemetry::metrics::RequestInFlight;
 use aerostack_trace::{Identity, Ids, Span, SpanContext, SpanId, SpanKind, TRACEPARENT};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -26,7 +26,7 @@ use hyper::service::Service;
 use tower::ServiceExt;
 
 use crate::admin::{ADMIN_PREFIX, Peer};
-use crate::body::{BodyFault, ClientBody, GuardedBody, ServerBody, body_too_long};
+use crate::body::{BodyFault, ClientBody, GuardedBody, body_too_long};
 use crate::error_page::{self, plain};
 use crate::open_socket::{Answering, OpenSocket};
 use crate::routes::Route;
@@ -57,34 +57,35 @@ pub(crate) struct Connection {
 pub(crate) struct Requests(pub(crate) Rc<Connection>);
 
 impl Service<Request<Incoming>> for Requests {
-    type Response = Response<ServerBody>;
+    type Response = http::Response<ResponseBody>;
     type Error = Infallible;
     type Future = Reply;
 
     fn call(&self, request: Request<Incoming>) -> Reply {
-        self.0.answer(request.map(ClientBody::Http2))
+        let (parts, body) = request.into_parts();
+        self.0.answer(Box::new(parts), ClientBody::Http2(body))
     }
 }
 
 /// An answer that is there already, as most are when their handler has run to its first wait, or one on its way.
 pub(crate) enum Reply {
-    Now(Option<Response<ServerBody>>),
-    Later(Pin<Box<dyn Future<Output = Response<ServerBody>>>>),
+    Now(Option<Response>),
+    Later(Pin<Box<dyn Future<Output = Response>>>),
 }
 
 impl Reply {
-    fn later(answer: impl Future<Output = Response<ServerBody>> + 'static) -> Self {
+    fn later(answer: impl Future<Output = Response> + 'static) -> Self {
         Self::Later(Box::pin(answer))
     }
 }
 
 impl Future for Reply {
-    type Output = Result<Response<ServerBody>, Infallible>;
+    type Output = Result<http::Response<ResponseBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
-            Self::Now(response) => Poll::Ready(Ok(response.take().expect("a reply is taken once"))),
-            Self::Later(response) => response.as_mut().poll(context).map(Ok),
+            Self::Now(response) => Poll::Ready(Ok(*response.take().expect("a reply is taken once"))),
+            Self::Later(response) => response.as_mut().poll(context).map(|response| Ok(*response)),
         }
     }
 }
@@ -116,20 +117,13 @@ enum Place {
     Elsewhere,
 }
 
-type Outcome = Result<(Response<ServerBody>, Costs), Failure>;
-
-fn from_here(outcome: Result<Answer, Failure>) -> Outcome {
-    outcome.map(|answer| (answer.response.map(ServerBody::Local), answer.costs))
-}
-
 impl Connection {
-    pub(crate) fn answer(self: &Rc<Self>, request: Request<ClientBody>) -> Reply {
-        let (mut parts, body) = request.into_parts();
+    pub(crate) fn answer(self: &Rc<Self>, mut parts: Box<Parts>, body: ClientBody) -> Reply {
         let mut asked = self.ask(&parts);
         let path = asked.uri.path();
         let reserved = triggers::reserved(path, &self.shared.routes);
         if path.starts_with(ADMIN_PREFIX) || reserved.is_some() {
-            let request = Request::from_parts(parts, axum::body::Body::new(body));
+            let request = Request::from_parts(*parts, axum::body::Body::new(body));
             let request = match reserved {
                 Some(reserved) => triggered(request, reserved),
                 None => request,
@@ -137,7 +131,7 @@ impl Connection {
             let connection = self.clone();
             return Reply::later(async move {
                 let response = connection.ask_admin(request).await;
-                connection.answered(asked, response, &Costs::default())
+                connection.answered(&mut asked, response, &Costs::default())
             });
         }
         let Some(route) = self.shared.routes.find(path) else {
@@ -169,12 +163,12 @@ impl Connection {
                     let fault = Arc::new(BodyFault::new());
                     let body = match connection.read_body(body, &fault).await {
                         Ok(body) => body,
-                        Err(refused) => return connection.answered(asked, refused, &Costs::default()),
+                        Err(refused) => return connection.answered(&mut asked, refused, &Costs::default()),
                     };
                     let incoming = Box::new(IncomingRequest { parts, url, body, client_address });
                     let request = FetchRequest { incoming, identity };
                     let (outcome, place) = connection.fetch(&route, request).await;
-                    connection.conclude(asked, &route, outcome, place, fault.get())
+                    connection.conclude(&mut asked, &route, outcome, place, fault.get())
                 });
             }
         };
@@ -184,13 +178,13 @@ impl Connection {
             Place::Elsewhere => request,
             Place::Here => match self.host.fetch_now(request) {
                 Fetching::Answered(outcome) => {
-                    let response = self.conclude(asked, &route, from_here(outcome), Place::Here, None);
+                    let response = self.conclude(&mut asked, &route, outcome, Place::Here, None);
                     return Reply::Now(Some(response));
                 }
                 Fetching::Began(call) => {
                     return Reply::later(async move {
-                        let outcome = from_here(call.answer().await);
-                        connection.conclude(asked, &route, outcome, Place::Here, None)
+                        let outcome = call.answer().await;
+                        connection.conclude(&mut asked, &route, outcome, Place::Here, None)
                     });
                 }
                 Fetching::NotBegun(request) => request,
@@ -198,7 +192,7 @@ impl Connection {
         };
         Reply::later(async move {
             let (outcome, place) = connection.fetch(&route, request).await;
-            connection.conclude(asked, &route, outcome, place, None)
+            connection.conclude(&mut asked, &route, outcome, place, None)
         })
     }
 
@@ -216,22 +210,23 @@ impl Connection {
         }
     }
 
-    fn at_once(&self, asked: Asked, response: Response<ServerBody>) -> Reply {
-        Reply::Now(Some(self.answered(asked, response, &Costs::default())))
+    fn at_once(&self, mut asked: Asked, response: Response) -> Reply {
+        Reply::Now(Some(self.answered(&mut asked, response, &Costs::default())))
     }
 
     /// Writes down how a request was answered.
-    fn answered(&self, asked: Asked, response: Response<ServerBody>, costs: &Costs) -> Response<ServerBody> {
+    fn answered(&self, asked: &mut Asked, response: Response, costs: &Costs) -> Response {
         let Asked { started, method, uri, identity, parent, routed, .. } = asked;
+        let (identity, parent) = (*identity, *parent);
         let took = started.elapsed();
-        let route = routed.map(|Routed { route, in_flight }| {
+        let route = routed.take().map(|Routed { route, in_flight }| {
             in_flight.answered(response.status().as_u16(), took);
             route
         });
         if let Some(route) = &route
             && let Some(context) = identity.span.filter(|span| self.shared.tracer.keeps(*span))
         {
-            let request = RequestSpan { context, parent, identity, method: &method, path: uri.path(), took };
+            let request = RequestSpan { context, parent, identity, method, path: uri.path(), took };
             self.shared.tracer.record(request.span(route, response.status()));
         }
         self.shared.log.answered(&FinishedRequest {
@@ -268,14 +263,11 @@ impl Connection {
     }
 
     /// Calls the handler and waits for its answer.
-    async fn fetch(&self, route: &Route, request: FetchRequest) -> (Outcome, Place) {
+    async fn fetch(&self, route: &Route, request: FetchRequest) -> (Result<Answer, Failure>, Place) {
         let place = self.place_of(route);
         let outcome = match place {
-            Place::Here => from_here(self.host.fetch(request).await),
-            Place::Elsewhere => {
-                let answered = route.worker.fetch(request).await;
-                answered.map(|answer| (answer.response.map(ServerBody::Remote), answer.costs))
-            }
+            Place::Here => self.host.fetch(request).await,
+            Place::Elsewhere => route.worker.fetch(request).await.map(Answer::from),
         };
         (outcome, place)
     }
@@ -283,14 +275,14 @@ impl Connection {
     /// The answer of a handler, or a page that says why there is none. `fault` is what the client did wrong with its body.
     fn conclude(
         &self,
-        asked: Asked,
+        asked: &mut Asked,
         route: &Route,
-        outcome: Outcome,
+        outcome: Result<Answer, Failure>,
         place: Place,
         fault: Option<&(StatusCode, String)>,
-    ) -> Response<ServerBody> {
+    ) -> Response {
         match (outcome, fault) {
-            (Ok((response, costs)), _) => self.answered(asked, response, &costs),
+            (Ok(Answer { response, costs }), _) => self.answered(asked, response, &costs),
             (Err(Failure::Exception(_)), Some((status, text))) => {
                 self.answered(asked, body_refused(*status, text), &Costs::default())
             }
@@ -354,16 +346,16 @@ impl Connection {
         is_plain
     }
 
-    async fn ask_admin(&self, mut request: Request<axum::body::Body>) -> Response<ServerBody> {
+    async fn ask_admin(&self, mut request: Request<axum::body::Body>) -> Response {
         request.extensions_mut().insert(self.peer);
         let Ok(response) = self.shared.admin.clone().oneshot(request).await;
         let (head, body) = response.into_parts();
         let bytes = body.collect().await.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
-        Response::from_parts(head, ServerBody::from(bytes))
+        Box::new(http::Response::from_parts(head, bytes.into()))
     }
 
     /// Takes a small body that is there already as a whole, so that the handler need not wait for it; others stream.
-    async fn read_body(&self, body: ClientBody, fault: &Arc<BodyFault>) -> Result<RequestBody, Response<ServerBody>> {
+    async fn read_body(&self, body: ClientBody, fault: &Arc<BodyFault>) -> Result<RequestBody, Response> {
         let limits = &self.shared.limits;
         let announced = body.size_hint().exact();
         if announced.is_some_and(|length| length > limits.body_bytes) {
@@ -430,7 +422,7 @@ impl RequestSpan<'_> {
     }
 }
 
-fn body_refused(status: StatusCode, text: &str) -> Response<ServerBody> {
+fn body_refused(status: StatusCode, text: &str) -> Response {
     let mut response = plain(status, text);
     // The rest of the body is not read: the connection cannot be used again.
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -2,8 +2,9 @@ use std::cell::RefCell;
 use std::io::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::response::Parts;
+use aerostack_isolate::Response;
 use http::{StatusCode, Version, header};
+use http_body::Body;
 
 use super::head;
 
@@ -36,14 +37,15 @@ pub(super) struct Wanted {
     pub(super) is_head: bool,
 }
 
-/// How the body of an answer ends. `length` is that of the body, where it is known.
-pub(super) fn framing(wanted: Wanted, parts: &Parts, length: Option<u64>) -> BodyFraming {
+/// How the body of an answer ends.
+pub(super) fn framing(wanted: Wanted, response: &Response) -> BodyFraming {
+    let length = response.body().size_hint().exact();
     // What a handler says about a body that it has left out.
     let announced = || {
-        let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| head::length(value.as_bytes()));
+        let announced = response.headers().get(header::CONTENT_LENGTH).and_then(|value| head::length(value.as_bytes()));
         announced.filter(|_| length == Some(0))
     };
-    match parts.status {
+    match response.status() {
         status if status.is_informational() || status == StatusCode::NO_CONTENT => BodyFraming::None,
         StatusCode::NOT_MODIFIED => BodyFraming::LeftOut(announced()),
         _ if wanted.is_head => BodyFraming::LeftOut(announced().or(length)),
@@ -56,15 +58,15 @@ pub(super) fn framing(wanted: Wanted, parts: &Parts, length: Option<u64>) -> Bod
 }
 
 /// Writes the head of an answer. Of the headers that are about the connection none is the handler's.
-pub(super) fn write_head(wanted: Wanted, parts: &Parts, framing: BodyFraming, closes: bool, into: &mut Vec<u8>) {
+pub(super) fn write_head(wanted: Wanted, response: &Response, framing: BodyFraming, closes: bool, into: &mut Vec<u8>) {
     let is_old = wanted.version == Version::HTTP_10;
     into.extend_from_slice(if is_old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    into.extend_from_slice(parts.status.as_str().as_bytes());
+    into.extend_from_slice(response.status().as_str().as_bytes());
     into.push(b' ');
-    into.extend_from_slice(parts.status.canonical_reason().unwrap_or_default().as_bytes());
+    into.extend_from_slice(response.status().canonical_reason().unwrap_or_default().as_bytes());
     into.extend_from_slice(b"\r\n");
     let mut is_dated = false;
-    for (name, value) in &parts.headers {
+    for (name, value) in response.headers() {
         if *name == header::CONTENT_LENGTH || *name == header::TRANSFER_ENCODING || *name == header::CONNECTION {
             continue;
         }

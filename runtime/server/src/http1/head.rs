@@ -14,7 +14,7 @@ const TARGET_BYTES: usize = u16::MAX as usize - 1;
 
 /// The head of a request.
 pub(super) struct Head {
-    pub(super) parts: Parts,
+    pub(super) parts: Box<Parts>,
     pub(super) body: Framing,
     /// The client asks for the connection to be closed after the answer.
     pub(super) is_last: bool,
@@ -70,7 +70,7 @@ pub(super) fn parse(bytes: &[u8], limit: usize) -> Result<Option<(Head, usize)>,
         shared.slice(begin..begin + part.len())
     };
 
-    let (mut parts, ()) = Request::new(()).into_parts();
+    let mut parts = Box::new(Request::new(()).into_parts().0);
     parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::bad("invalid method"))?;
     if target.len() > TARGET_BYTES {
         return Err(Refusal::new(StatusCode::URI_TOO_LONG, "the request target is too long"));
