@@ -34,7 +34,7 @@ pub struct Databases(pub Vec<NamedDatabase>);
 #[derive(Clone)]
 pub struct NamedDatabase {
     /// The name on `env`, for example `DB`.
-    pub name: String,
+    pub name: Arc<str>,
     /// The database.
     pub driver: Arc<dyn DatabaseDriver>,
 }

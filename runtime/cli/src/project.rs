@@ -139,7 +139,7 @@ impl Project {
                 migrated.extend(migrations.apply().map_err(|error| BuildError::Binding(error.into()))?);
             }
             env.push(bound(&binding.binding, "database", databases.len()));
-            databases.push(NamedDatabase { name: binding.binding.clone(), driver });
+            databases.push(NamedDatabase { name: binding.binding.as_str().into(), driver });
             bindings.push(info);
         }
         let mut caches = Vec::new();

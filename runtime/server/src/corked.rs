@@ -1,4 +1,5 @@
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -64,6 +65,19 @@ impl Corked {
         if self.0.hold(context, 0, |_| {}) { Poll::Ready(Ok(())) } else { self.poll_send(context, &mut &[][..]) }
     }
 
+    /// Sends on what the system did not take before; an error when that is refused.
+    pub(crate) fn send_on(&self, context: &mut Context<'_>) -> io::Result<()> {
+        match self.0.poll_flush(context) {
+            Poll::Ready(sent) => sent,
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Says that nothing more will come, after all that was added.
+    pub(crate) async fn shut_down(&self) -> io::Result<()> {
+        poll_fn(|context| self.0.poll_shutdown(context)).await
+    }
+
     /// Sends what was added, and `rest` after it.
     pub(crate) fn poll_send(&self, context: &mut Context<'_>, rest: &mut impl Buf) -> Poll<io::Result<()>> {
         self.0.poll_send(context, rest)
@@ -126,11 +140,16 @@ impl Cork {
 
     /// Sends what the end of the turn will not, or could not.
     fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_stuck.get() || !self.held.borrow().is_due {
-            self.poll_send(context, &mut &[][..])
-        } else {
-            Poll::Ready(Ok(()))
-        }
+        let is_left_alone = {
+            let held = self.held.borrow();
+            held.bytes.is_empty() || held.is_due && !self.is_stuck.get()
+        };
+        if is_left_alone { Poll::Ready(Ok(())) } else { self.poll_send(context, &mut &[][..]) }
+    }
+
+    fn poll_shutdown(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(context, &mut &[][..]))?;
+        Pin::new(&mut *self.io.borrow_mut()).poll_shutdown(context)
     }
 }
 
@@ -177,7 +196,6 @@ impl AsyncWrite for Corked {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.0.poll_send(context, &mut &[][..]))?;
-        Pin::new(&mut *self.0.io.borrow_mut()).poll_shutdown(context)
+        self.0.poll_shutdown(context)
     }
 }

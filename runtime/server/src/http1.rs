@@ -11,7 +11,7 @@ mod inbound;
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Write as _};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -21,7 +21,6 @@ use aerostack_isolate::{Response, ResponseBody};
 use bytes::Buf;
 use http::{HeaderMap, Method, Version, header};
 use http_body::Body;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use self::answer::{BodyFraming, Wanted};
 use self::head::Framing;
@@ -42,7 +41,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// Serves requests until the client closes, an answer is the last, or `is_leaving` says that no more are taken.
 pub(crate) async fn serve(
     reading: Reading,
-    mut outbound: Corked,
+    outbound: Corked,
     requests: &Rc<Connection>,
     is_leaving: &Cell<bool>,
 ) -> io::Result<()> {
@@ -50,10 +49,7 @@ pub(crate) async fn serve(
     let mut is_first = true;
     loop {
         let head = poll_fn(|context| {
-            // Answers that the system did not take yet.
-            if let Poll::Ready(Err(error)) = Pin::new(&mut outbound).poll_flush(context) {
-                return Poll::Ready(Err(NoHead::Failed(error)));
-            }
+            outbound.send_on(context).map_err(NoHead::Failed)?;
             // A first request that has begun to arrive is waited for.
             let is_awaited = is_first && inbound.has_arrived();
             if is_leaving.get() && !is_awaited {
@@ -63,13 +59,13 @@ pub(crate) async fn serve(
         });
         let head = match head.await {
             Ok(head) => head,
-            Err(NoHead::Closed) => return outbound.shutdown().await,
+            Err(NoHead::Closed) => return outbound.shut_down().await,
             Err(NoHead::Failed(error)) => return Err(error),
             Err(NoHead::Refused(refusal)) => {
                 tracing::debug!(refusal.text, "a request was refused");
                 let wanted = Wanted { version: Version::HTTP_11, is_head: false };
                 send(&inbound, &outbound, wanted, plain(refusal.status, refusal.text), true).await?;
-                return linger(&inbound, outbound).await;
+                return linger(&inbound, &outbound).await;
             }
         };
         is_first = false;
@@ -79,16 +75,16 @@ pub(crate) async fn serve(
         let reads_on = matches!(body, ClientBody::Http1(_));
         let response = match requests.answer(head.parts, body) {
             Reply::Now(response) => response.expect("a reply is taken once"),
-            Reply::Later(response) => answered(&inbound, &mut outbound, response).await?,
+            Reply::Later(response) => answered(&inbound, &outbound, response).await?,
         };
         let is_out_of_step = || reads_on && !inbound.is_in_step();
         let is_last = asks_to_close || is_leaving.get() || says_close(response.headers()) || is_out_of_step();
         let framing = send(&inbound, &outbound, wanted, response, is_last).await?;
-        if reads_on && !is_read(&inbound, &mut outbound, is_leaving).await? || is_out_of_step() {
-            return linger(&inbound, outbound).await;
+        if reads_on && !is_read(&inbound, &outbound, is_leaving).await? || is_out_of_step() {
+            return linger(&inbound, &outbound).await;
         }
         if is_last || framing == BodyFraming::Close {
-            return outbound.shutdown().await;
+            return outbound.shut_down().await;
         }
         // A client may send any number at once; others want their turn, too.
         tokio::task::coop::consume_budget().await;
@@ -111,7 +107,7 @@ fn body(inbound: &Inbound, framing: Framing, expects_continue: bool) -> ClientBo
 /// Waits for an answer. An error when the client leaves before.
 async fn answered(
     inbound: &Inbound,
-    outbound: &mut Corked,
+    outbound: &Corked,
     mut response: Pin<Box<dyn Future<Output = Response>>>,
 ) -> io::Result<Response> {
     poll_fn(|context| {
@@ -121,20 +117,16 @@ async fn answered(
         if inbound.take_continue() {
             outbound.append(|bytes| bytes.extend_from_slice(CONTINUE));
         }
-        if let Poll::Ready(Err(error)) = Pin::new(&mut *outbound).poll_flush(context) {
-            return Poll::Ready(Err(error));
-        }
+        outbound.send_on(context)?;
         inbound.poll_gone(context).map(Err)
     })
     .await
 }
 
 /// Waits until nobody reads the last request's body any more, who may go on after the answer; false where that is not waited for.
-async fn is_read(inbound: &Inbound, outbound: &mut Corked, is_leaving: &Cell<bool>) -> io::Result<bool> {
+async fn is_read(inbound: &Inbound, outbound: &Corked, is_leaving: &Cell<bool>) -> io::Result<bool> {
     poll_fn(|context| {
-        if let Poll::Ready(Err(error)) = Pin::new(&mut *outbound).poll_flush(context) {
-            return Poll::Ready(Err(error));
-        }
+        outbound.send_on(context)?;
         match inbound.poll_body_end(context) {
             Poll::Pending if !is_leaving.get() => Poll::Pending,
             end => Poll::Ready(Ok(end.is_ready())),
@@ -229,8 +221,7 @@ async fn put(outbound: &Corked, mut piece: impl Buf) -> io::Result<()> {
 }
 
 fn chunk_size(length: usize, into: &mut Vec<u8>) {
-    let digits = format!("{length:x}\r\n");
-    into.extend_from_slice(digits.as_bytes());
+    write!(into, "{length:x}\r\n").expect("memory takes all");
 }
 
 fn says_close(headers: &HeaderMap) -> bool {
@@ -238,8 +229,8 @@ fn says_close(headers: &HeaderMap) -> bool {
 }
 
 /// Ends a connection whose client may still be sending.
-async fn linger(inbound: &Inbound, mut outbound: Corked) -> io::Result<()> {
-    outbound.shutdown().await?;
+async fn linger(inbound: &Inbound, outbound: &Corked) -> io::Result<()> {
+    outbound.shut_down().await?;
     // A client that goes on has had its chance.
     let _ = tokio::time::timeout(LINGER, poll_fn(|context| inbound.poll_discard(context))).await;
     Ok(())
