@@ -1,4 +1,4 @@
-//! Answers that follow each other quickly are held to the end of the thread's turn: none may be lost, late for ever, or in another's place.
+//! Answers of which many come in one turn of the thread are held to its end: none may be lost, late for ever, or in another's place.
 
 use aerostack_tests::{Connection, TestServer, test};
 use libtest_mimic::Trial;

@@ -147,7 +147,7 @@ impl Host {
         ConnectionGuard(self.clone())
     }
 
-    /// Whether the last call of this is so near that what both are about is worth being put together. Reads the clock.
+    /// Whether this is called so often in a turn of the thread that what the calls are about is worth being put together.
     pub fn answers_come_quickly(&self) -> bool {
         self.turn_end.is_worth_it()
     }

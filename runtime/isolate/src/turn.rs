@@ -2,7 +2,6 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
 
 /// Work that is put off to the end of the turn of its thread.
 pub trait AtTurnEnd {
@@ -14,11 +13,15 @@ pub trait AtTurnEnd {
 pub(crate) struct TurnEnd {
     due: RefCell<Vec<Rc<dyn AtTurnEnd>>>,
     waker: RefCell<Option<Waker>>,
-    asked: Cell<Instant>,
+    /// How often it was asked for in this turn, and in the last one in which it was.
+    asked: Cell<usize>,
+    asked_before: Cell<usize>,
 }
 
-/// Apart from each other by more than this, two pieces of work are not worth being put together.
-const APART: Duration = Duration::from_micros(500);
+/// Where so many pieces of work are ready in one turn, it is worth putting them together. Fewer come from as few clients: held back, they
+/// would all come at the end, while their clients, and then this thread, have nothing to do. Four that ask for a hello world get 1.6
+/// times as many answers without.
+const MANY: usize = 8;
 
 /// So much work ends the turn: what was put off first has waited long enough.
 const ENOUGH: usize = 64;
@@ -28,13 +31,25 @@ impl TurnEnd {
         Self {
             due: RefCell::new(Vec::with_capacity(ENOUGH)),
             waker: RefCell::new(None),
-            asked: Cell::new(Instant::now()),
+            asked: Cell::new(0),
+            asked_before: Cell::new(0),
         }
     }
 
     pub(crate) fn is_worth_it(&self) -> bool {
-        let now = Instant::now();
-        now.duration_since(self.asked.replace(now)) < APART
+        let asked = self.asked.get() + 1;
+        self.asked.set(asked);
+        if asked == 1 {
+            self.wake();
+        }
+        asked.max(self.asked_before.get()) >= MANY
+    }
+
+    /// Has the end of the turn come when all is done that is ready.
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
     }
 
     pub(crate) fn add(&self, work: Rc<dyn AtTurnEnd>) {
@@ -45,14 +60,15 @@ impl TurnEnd {
         };
         if count >= ENOUGH {
             self.end();
-        } else if count == 1
-            && let Some(waker) = &*self.waker.borrow()
-        {
-            waker.wake_by_ref();
+        } else if count == 1 {
+            self.wake();
         }
     }
 
     fn end(&self) {
+        if self.due.borrow().is_empty() {
+            return;
+        }
         let mut due = self.due.replace(Vec::with_capacity(ENOUGH));
         for work in due.drain(..) {
             work.turn_ended();
@@ -63,6 +79,7 @@ impl TurnEnd {
     pub(crate) async fn drive(self: Rc<Self>) {
         poll_fn(|context| {
             self.end();
+            self.asked_before.set(self.asked.replace(0));
             let mut waker = self.waker.borrow_mut();
             if waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
                 *waker = Some(context.waker().clone());

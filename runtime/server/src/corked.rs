@@ -22,8 +22,8 @@ const KEPT_BYTES: usize = 1024;
 /// Slices that are handed to the system at once.
 const SLICES: usize = 4;
 
-/// What goes out on a connection. Small answers are held to the end of the thread's turn where answers follow each other quickly. Sent
-/// one right after the other they wake their client once, and not once each.
+/// What goes out on a connection. Small answers are held to the end of the thread's turn where many come in one. Sent one right
+/// after the other they wake their client once, and not once each.
 pub(crate) struct Corked(Rc<Cork>);
 
 struct Cork {
