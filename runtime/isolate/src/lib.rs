@@ -28,8 +28,8 @@ pub use deno_core::BufView as Chunk;
 /// The state an isolate's ops look in.
 pub use deno_core::OpState;
 pub use deno_core::error::{JsError, JsStackFrame};
-/// A future that was given to [`spawn_local`].
-pub type LocalTask = deno_core::unsync::JoinHandle<()>;
+/// Resolves when a future that was given to [`spawn_local`] is over.
+pub use deno_core::unsync::JoinHandle as LocalTask;
 /// Runs a future that need not be `Send` on the current thread's runtime.
 pub use deno_core::unsync::spawn as spawn_local;
 pub use engine::initialise;

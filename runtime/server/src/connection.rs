@@ -1,12 +1,10 @@
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use aerostack_isolate::{Host, LocalTask, Worker, spawn_local};
@@ -66,13 +64,12 @@ pub(crate) async fn serve(
         socket: socket.clone(),
         ids: Ids::random(),
     });
-    let ending = Ending::when({
-        let socket = socket.clone();
-        async move {
-            tokio::select! {
-                () = stopped(&mut shutdown) => {}
-                () = socket.idle_for(limits.header_timeout) => {}
-            }
+    // In a task of its own: what the end depends on, timers and the whole server, is not looked at for each request.
+    let watched = socket.clone();
+    let mut ending = spawn_local(async move {
+        tokio::select! {
+            () = stopped(&mut shutdown) => {}
+            () = watched.idle_for(limits.header_timeout) => {}
         }
     });
     let served = if speaks_http2 {
@@ -88,71 +85,23 @@ pub(crate) async fn serve(
             .keep_alive_interval(limits.header_timeout)
             .serve_connection(TokioIo::new(tokio::io::join(reading, outbound)), Requests(requests));
         let goodbye = http2::Connection::graceful_shutdown;
-        see_out(served, goodbye, &ending, &socket, limits.header_timeout).await.map_err(io::Error::other)
+        see_out(served, goodbye, &mut ending, &socket, limits.header_timeout).await.map_err(io::Error::other)
     } else {
         let is_leaving = Cell::new(false);
         let served = http1::serve(reading, outbound, &requests, &is_leaving);
-        see_out(served, |_| is_leaving.set(true), &ending, &socket, limits.header_timeout).await
+        see_out(served, |_| is_leaving.set(true), &mut ending, &socket, limits.header_timeout).await
     };
+    ending.abort();
     if let Err(error) = served {
         tracing::debug!(%peer, %error, "connection ended with an error");
     }
 }
 
-/// Whether a connection is to end. Who waits for that is woken once; what it depends on, timers and the whole server, is waited for in
-/// a task of its own and not looked at for each request.
-struct Ending {
-    state: Rc<EndingState>,
-    watching: LocalTask,
-}
-
-#[derive(Default)]
-struct EndingState {
-    is_due: Cell<bool>,
-    connection: RefCell<Option<Waker>>,
-}
-
-impl Ending {
-    fn when(due: impl Future<Output = ()> + 'static) -> Self {
-        let state = Rc::new(EndingState::default());
-        let told = state.clone();
-        let watching = spawn_local(async move {
-            due.await;
-            told.is_due.set(true);
-            if let Some(connection) = told.connection.take() {
-                connection.wake();
-            }
-        });
-        Self { state, watching }
-    }
-
-    /// Resolves when the connection is to end.
-    async fn due(&self) {
-        poll_fn(|context| {
-            if self.state.is_due.get() {
-                return Poll::Ready(());
-            }
-            let mut connection = self.state.connection.borrow_mut();
-            if connection.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
-                *connection = Some(context.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await;
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.watching.abort();
-    }
-}
-
-/// Serves until the connection ends, or `ending` says that it should: then what was asked is still answered.
+/// Serves until the connection ends, or `ending` is over because it should: then what was asked is still answered.
 async fn see_out<C: Future<Output = Result<(), E>>, E>(
     served: C,
     say_goodbye: impl FnOnce(Pin<&mut C>),
-    ending: &Ending,
+    ending: &mut LocalTask<()>,
     socket: &OpenSocket,
     patience: Duration,
 ) -> Result<(), E> {
@@ -160,7 +109,7 @@ async fn see_out<C: Future<Output = Result<(), E>>, E>(
     tokio::select! {
         biased;
         ended = served.as_mut() => return ended,
-        () = ending.due() => say_goodbye(served.as_mut()),
+        _ = ending => say_goodbye(served.as_mut()),
     }
     if socket.was_asked() {
         return served.await;

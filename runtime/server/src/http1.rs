@@ -18,7 +18,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use aerostack_isolate::{Response, ResponseBody};
-use bytes::Buf;
+use bytes::{Buf, BufMut};
 use http::{HeaderMap, Method, Version, header};
 use http_body::Body;
 
@@ -207,14 +207,7 @@ async fn send_body(
 /// Puts a small piece to what is sent next, and sends a large one from where it lies.
 async fn put(outbound: &Corked, mut piece: impl Buf) -> io::Result<()> {
     if outbound.has_room(piece.remaining()) {
-        outbound.append(|bytes| {
-            while piece.has_remaining() {
-                let chunk = piece.chunk();
-                bytes.extend_from_slice(chunk);
-                let length = chunk.len();
-                piece.advance(length);
-            }
-        });
+        outbound.append(|bytes| bytes.put(piece));
         return Ok(());
     }
     poll_fn(|context| outbound.poll_send(context, &mut piece)).await

@@ -11,9 +11,8 @@ use super::head;
 /// How a client learns where the body of an answer ends (RFC 9112, section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyFraming {
-    /// There is none, and there would be none of any length.
-    None,
-    /// There is none because only the head was asked for, or because the client has it. So long it would be, if that is known.
+    /// There is none: by its status, because only the head was asked for, or because the client has it. So long it would be, if that
+    /// is known.
     LeftOut(Option<u64>),
     Length(u64),
     Chunked,
@@ -24,7 +23,7 @@ pub(super) enum BodyFraming {
 impl BodyFraming {
     pub(super) fn has_body(self) -> bool {
         match self {
-            Self::None | Self::LeftOut(_) | Self::Length(0) => false,
+            Self::LeftOut(_) | Self::Length(0) => false,
             Self::Length(_) | Self::Chunked | Self::Close => true,
         }
     }
@@ -46,7 +45,7 @@ pub(super) fn framing(wanted: Wanted, response: &Response) -> BodyFraming {
         announced.filter(|_| length == Some(0))
     };
     match response.status() {
-        status if status.is_informational() || status == StatusCode::NO_CONTENT => BodyFraming::None,
+        status if status.is_informational() || status == StatusCode::NO_CONTENT => BodyFraming::LeftOut(None),
         StatusCode::NOT_MODIFIED => BodyFraming::LeftOut(announced()),
         _ if wanted.is_head => BodyFraming::LeftOut(announced().or(length)),
         _ => match length {
@@ -83,7 +82,7 @@ pub(super) fn write_head(wanted: Wanted, response: &Response, framing: BodyFrami
             into.extend_from_slice(b"\r\n");
         }
         BodyFraming::Chunked => into.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-        BodyFraming::None | BodyFraming::LeftOut(None) | BodyFraming::Close => {}
+        BodyFraming::LeftOut(None) | BodyFraming::Close => {}
     }
     if closes {
         into.extend_from_slice(b"connection: close\r\n");
