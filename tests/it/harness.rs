@@ -33,3 +33,17 @@ where
         Ok(())
     })
 }
+
+/// A test that takes minutes and wants the machine for itself: a soak, an attack, a thousand reloads. It runs where
+/// `AEROSTACK_LONG` is set, as `./x test --long` does, and is ignored elsewhere.
+pub fn long_test<F, T>(name: &str, body: F) -> Trial
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Future<Output = ()>,
+{
+    if std::env::var_os("AEROSTACK_LONG").is_some() {
+        return test(name, body).with_kind("long");
+    }
+    let name = format!("{name} (ignored: takes minutes, `./x test --long` runs it)");
+    test(&name, async || {}).with_kind("long").with_ignored_flag(true)
+}
