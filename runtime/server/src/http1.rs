@@ -5,8 +5,6 @@
 //! body go from the socket into the memory that becomes a buffer of JavaScript's.
 
 mod answer;
-mod chunked;
-mod head;
 mod inbound;
 
 use std::cell::Cell;
@@ -17,13 +15,13 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use aerostack_http1::Framing;
 use aerostack_isolate::{Response, ResponseBody};
 use bytes::{Buf, BufMut};
 use http::{HeaderMap, Method, Version, header};
 use http_body::Body;
 
 use self::answer::{BodyFraming, Wanted};
-use self::head::Framing;
 use self::inbound::{Inbound, NoHead};
 use crate::body::ClientBody;
 use crate::corked::Corked;

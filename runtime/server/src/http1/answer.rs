@@ -6,8 +6,6 @@ use aerostack_isolate::Response;
 use http::{StatusCode, Version, header};
 use http_body::Body;
 
-use super::head;
-
 /// How a client learns where the body of an answer ends (RFC 9112, section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyFraming {
@@ -41,7 +39,8 @@ pub(super) fn framing(wanted: Wanted, response: &Response) -> BodyFraming {
     let length = response.body().size_hint().exact();
     // What a handler says about a body that it has left out.
     let announced = || {
-        let announced = response.headers().get(header::CONTENT_LENGTH).and_then(|value| head::length(value.as_bytes()));
+        let announced =
+            response.headers().get(header::CONTENT_LENGTH).and_then(|value| aerostack_http1::length(value.as_bytes()));
         announced.filter(|_| length == Some(0))
     };
     match response.status() {

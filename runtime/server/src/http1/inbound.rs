@@ -4,13 +4,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
+use aerostack_http1::{Chunked, Decoded, Framing, Head, Refusal};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-use super::chunked::{Chunked, Decoded};
-use super::head::{self, Framing, Head, Refusal};
 use crate::wire::Reading;
 
 /// What is read at once where it is not known what comes. It lies on the stack: a connection that waits needs no memory for it.
@@ -150,7 +149,7 @@ impl Source {
         loop {
             self.pass_over_blank_lines();
             if self.may_hold_head(limit)
-                && let Some((head, length)) = head::parse(&self.arrived, limit).map_err(NoHead::Refused)?
+                && let Some((head, length)) = aerostack_http1::parse(&self.arrived, limit).map_err(NoHead::Refused)?
             {
                 self.arrived.advance(length);
                 self.searched = 0;
@@ -169,7 +168,7 @@ impl Source {
             }
             // Most heads come as a whole, and nothing with them: they are read where they lie.
             if self.arrived.is_empty() {
-                if let Some((head, length)) = head::parse(new, limit).map_err(NoHead::Refused)? {
+                if let Some((head, length)) = aerostack_http1::parse(new, limit).map_err(NoHead::Refused)? {
                     self.arrived.extend_from_slice(&new[length..]);
                     return Poll::Ready(Ok(head));
                 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 
-use super::chunked::Chunked;
+use crate::chunked::Chunked;
 
 /// Most headers of a request.
 const HEADERS: usize = 100;
@@ -13,45 +13,51 @@ const HEADERS: usize = 100;
 const TARGET_BYTES: usize = u16::MAX as usize - 1;
 
 /// The head of a request.
-pub(super) struct Head {
-    pub(super) parts: Box<Parts>,
-    pub(super) body: Framing,
+pub struct Head {
+    /// Method, target, version and headers. The target is well-formed, but not yet checked to be one of those that
+    /// [`Target::of`](crate::Target::of) takes.
+    pub parts: Box<Parts>,
+    /// How the end of the body is found.
+    pub body: Framing,
     /// The client asks for the connection to be closed after the answer.
-    pub(super) is_last: bool,
+    pub is_last: bool,
     /// The client waits for a word before it sends the body (RFC 9110, section 10.1.1).
-    pub(super) expects_continue: bool,
+    pub expects_continue: bool,
 }
 
 /// How the end of a request's body is found.
 #[derive(Debug)]
-pub(super) enum Framing {
+pub enum Framing {
     /// By its length; the bytes that are still to come. No body is one of length 0.
     Length(u64),
+    /// By the last of its chunks.
     Chunked(Chunked),
 }
 
 /// Why a request is not read any further.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) status: StatusCode,
-    pub(super) text: &'static str,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the client is answered with.
+    pub status: StatusCode,
+    /// What the client is told.
+    pub text: &'static str,
 }
 
 impl Refusal {
     const TOO_LONG: Self =
         Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head of the request is too long");
 
-    const fn new(status: StatusCode, text: &'static str) -> Self {
+    pub(crate) const fn new(status: StatusCode, text: &'static str) -> Self {
         Self { status, text }
     }
 
-    const fn bad(text: &'static str) -> Self {
+    pub(crate) const fn bad(text: &'static str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
     }
 }
 
 /// Reads a head (RFC 9112, sections 2 to 6) of at most `limit` bytes and tells how many it has; `None` where it is not there as a whole.
-pub(super) fn parse(bytes: &[u8], limit: usize) -> Result<Option<(Head, usize)>, Refusal> {
+pub fn parse(bytes: &[u8], limit: usize) -> Result<Option<(Head, usize)>, Refusal> {
     let mut room = [const { MaybeUninit::uninit() }; HEADERS];
     let mut request = httparse::Request::new(&mut []);
     let length = match request.parse_with_uninit_headers(bytes, &mut room) {
@@ -74,6 +80,10 @@ pub(super) fn parse(bytes: &[u8], limit: usize) -> Result<Option<(Head, usize)>,
     parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::bad("invalid method"))?;
     if target.len() > TARGET_BYTES {
         return Err(Refusal::new(StatusCode::URI_TOO_LONG, "the request target is too long"));
+    }
+    // `Uri` takes a fragment and forgets it; what stands before us may have read it as part of the path.
+    if target.contains('#') {
+        return Err(Refusal::bad("invalid request target"));
     }
     parts.uri = Uri::from_maybe_shared(share(target.as_bytes())).map_err(|_| Refusal::bad("invalid request target"))?;
     parts.version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
@@ -132,14 +142,14 @@ impl Told {
         match (self.length, self.is_chunked) {
             (Some(_), true) => Err(Refusal::bad("the request has a content-length and a transfer-encoding")),
             (None, true) if is_old => Err(Refusal::bad("HTTP/1.0 has no transfer-encoding")),
-            (None, true) => Ok(Framing::Chunked(Chunked::new())),
+            (None, true) => Ok(Framing::Chunked(Chunked::default())),
             (length, false) => Ok(Framing::Length(length.unwrap_or(0))),
         }
     }
 }
 
 /// A length as RFC 9110, section 8.6, writes it: digits, nothing else.
-pub(super) fn length(value: &[u8]) -> Option<u64> {
+pub fn length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -189,6 +199,18 @@ mod tests {
             [("host", b"localhost"), ("x-a", b"1"), ("x-a", "caf\u{e9}".as_bytes()), ("empty", b"")];
         assert_eq!(headers, expected);
         assert!(!head.is_last && !head.expects_continue && matches!(head.body, Framing::Length(0)));
+    }
+
+    #[test]
+    fn a_target_with_a_fragment_or_a_blank_is_refused() {
+        for target in ["/a#b", "#x", "http://a.test/#", "/a b", "/a\tb", "?x", "", "/a\0", "/<", "http://", "http:///a"]
+        {
+            assert_eq!(
+                refused(&format!("GET {target} HTTP/1.1\r\n\r\n")).status,
+                StatusCode::BAD_REQUEST,
+                "{target:?}"
+            );
+        }
     }
 
     #[test]
