@@ -73,7 +73,7 @@ pub fn load_with(path: &Path, options: &LoadOptions, environment: &dyn Environme
         return Err(ConfigErrors { diagnostics });
     };
     debug_assert!(diagnostics.iter().all(|diagnostic| diagnostic.severity == Severity::Warning));
-    let Project { name, workers, dev, required_secrets, metadata, watched_files, secrets } = project;
+    let Project { name, workers, dev, server, required_secrets, metadata, watched_files, secrets } = project;
     let root = file.root().to_path_buf();
     let environment = target.map(str::to_owned);
     let config = Config {
@@ -84,6 +84,7 @@ pub fn load_with(path: &Path, options: &LoadOptions, environment: &dyn Environme
         environment,
         workers,
         dev,
+        server,
         required_secrets,
         metadata,
         secrets,

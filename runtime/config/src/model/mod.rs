@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use aerostack_cron::{CronExpression, Weekdays, WhenMissed};
+use ipnet::IpNet;
 
 pub use self::bindings::{
     AiBinding, AiModel, AiTask, BindingKind, Bindings, BucketBinding, CacheBinding, DatabaseBinding, DriverChoice,
@@ -41,6 +42,8 @@ pub struct Config {
     pub workers: Vec<Worker>,
     /// `[dev]`.
     pub dev: Dev,
+    /// `[server]`.
+    pub server: Server,
     /// Names of secrets that the project says it needs, from `[secrets]` and `env = [...]`.
     pub required_secrets: Vec<RequiredSecret>,
     /// What the runtime itself does not use.
@@ -118,6 +121,13 @@ pub struct Dev {
     pub ip: IpAddr,
     /// The absolute folder of all local state: `<root>/.aerostack` unless configured.
     pub persist_to: PathBuf,
+}
+
+/// `[server]`: how requests come in, in `dev` and in `serve`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Server {
+    /// The proxies whose word about the client counts. None means that the config does not say.
+    pub trusted_proxies: Option<Vec<IpNet>>,
 }
 
 /// Keys that belong to the Aerostack platform and its tools; the runtime keeps them and does nothing with them.

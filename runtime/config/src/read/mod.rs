@@ -14,6 +14,7 @@ mod project;
 mod project_file;
 mod queues;
 mod resource;
+mod server;
 mod services;
 mod triggers;
 mod variables;

@@ -15,6 +15,7 @@ use super::outbound::read_outbound;
 use super::project_file::ProjectFile;
 use super::queues::read_consumers;
 use super::resource::Place;
+use super::server::{read_server, report_unused_server};
 use super::services::{Callable, Visibility, implied_service_bindings, read_service_bindings};
 use super::triggers::{merged, read_triggers};
 use super::variables::{read_required_secrets, read_variables, report_absent_secrets};
@@ -25,7 +26,8 @@ use crate::document::{Kind, Table};
 use crate::environment::Environment;
 use crate::load::ValueSources;
 use crate::model::{
-    Bindings, Dev, Limits, Metadata, Outbound, RequiredSecret, ServiceBinding, Triggers, Variable, Worker, WorkerRole,
+    Bindings, Dev, Limits, Metadata, Outbound, RequiredSecret, Server, ServiceBinding, Triggers, Variable, Worker,
+    WorkerRole,
 };
 use crate::names::{DEFAULT_WORKER_NAME, sanitized_worker_name};
 use crate::paths::normalized;
@@ -41,6 +43,7 @@ pub(crate) struct Project {
     pub(crate) name: String,
     pub(crate) workers: Vec<Worker>,
     pub(crate) dev: Dev,
+    pub(crate) server: Server,
     pub(crate) required_secrets: Vec<RequiredSecret>,
     pub(crate) metadata: Metadata,
     pub(crate) watched_files: Vec<PathBuf>,
@@ -152,9 +155,13 @@ impl ProjectReader<'_> {
         let models = shared.bindings.ai.iter().flat_map(|ai| &ai.models);
         secrets.extend(models.filter_map(|model| model.api_key.clone()).chain(metadata.api_key.clone()));
         let dev = read_dev(&root, &place, file.dialect);
+        let server = read_server(&root);
+        if mount.is_some() {
+            report_unused_server(&root);
+        }
         secrets.extend(dev_vars.variables.iter().map(|variable| variable.value.clone()));
         secrets.extend(reader.lookup.found.take().into_iter().map(Secret::new));
-        Project { name, workers, dev, required_secrets, metadata, watched_files, secrets }
+        Project { name, workers, dev, server, required_secrets, metadata, watched_files, secrets }
     }
 
     /// `.dev.vars.<environment>` replaces `.dev.vars` where it exists, as wrangler does.

@@ -31,6 +31,7 @@ pub(crate) const TOP_LEVEL: &[Key] = &[
     section("triggers", TRIGGERS),
     section("limits", LIMITS),
     section("outbound", OUTBOUND),
+    section("server", SERVER),
     section("dev", DEV),
     Key { name: "env", support: Support::Read, below: Below::Environments },
     // What is on env.
@@ -151,6 +152,8 @@ const LIMITS: &[Key] = &[
 
 const OUTBOUND: &[Key] = &[read("allow"), read("deny"), read("private")];
 
+const SERVER: &[Key] = &[read("trusted_proxies")];
+
 const DEV: &[Key] = &[
     read("port"),
     read("ip"),
@@ -256,6 +259,7 @@ pub(super) fn usual_place(key: &str) -> Option<&'static str> {
         "cron" | "crons" | "schedule" | "schedules" => "`[triggers] crons = [...]`",
         "port" => "`[dev] port`",
         "host" | "ip" => "`[dev] ip`",
+        "trusted_proxies" | "trust_proxy" => "`[server] trusted_proxies`",
         "d1" | "db" | "database" | "databases" | "sqlite" => "`[[d1_databases]]`",
         "kv" | "kv_namespace" => "`[[kv_namespaces]]`",
         "r2" | "bucket" | "buckets" | "storage" => "`[[r2_buckets]]`",

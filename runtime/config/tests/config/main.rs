@@ -8,6 +8,7 @@ mod fuzz;
 mod outbound;
 mod real_files;
 mod schedules_and_limits;
+mod server;
 mod variables;
 mod workers;
 mod wrangler;
