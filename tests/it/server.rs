@@ -5,7 +5,8 @@ use std::time::Duration;
 use aerostack_isolate::{Breaches, Caller, Failure, Worker, WorkerVersion};
 use aerostack_server::{
     ClientLimits, ErrorDetail, FinishedRequest, QueueResult, QueueTrigger, RequestLog, Route, RouteReach,
-    ScheduledResult, ScheduledTrigger, Server, ServerOptions, Status, TriggerRefused, Triggers, WorkerStatus,
+    ScheduledResult, ScheduledTrigger, Server, ServerOptions, Status, TriggerRefused, Triggers, TrustedProxies,
+    WorkerStatus,
 };
 use aerostack_telemetry::Redaction;
 use aerostack_telemetry::metrics::{Metrics, Queues};
@@ -78,20 +79,31 @@ impl TestServer {
     /// Serves a worker.
     pub async fn of(setup: WorkerSetup, limits: ClientLimits) -> Self {
         let metrics = setup.metrics.clone();
-        Self::serve(setup.start().await, None, limits, metrics).await
+        Self::serve(setup.start().await, None, limits, TrustedProxies::default(), metrics).await
     }
 
     /// Serves a worker, and another one at `/neighbour`.
     pub async fn beside(setup: WorkerSetup, neighbour: WorkerSetup) -> Self {
         let metrics = setup.metrics.clone();
         let neighbour = neighbour.start().await;
-        Self::serve(setup.start().await, Some(neighbour), ClientLimits::default(), metrics).await
+        let (limits, proxies) = (ClientLimits::default(), TrustedProxies::default());
+        Self::serve(setup.start().await, Some(neighbour), limits, proxies, metrics).await
+    }
+
+    /// Serves a worker of one TypeScript file behind proxies: addresses and ranges.
+    pub async fn behind(proxies: &[&str], source: &str) -> Self {
+        let setup = WorkerSetup::of(source);
+        let metrics = setup.metrics.clone();
+        let proxies = proxies.iter().map(|range| range.parse().expect("a range of addresses")).collect();
+        let proxies = TrustedProxies::listed(proxies);
+        Self::serve(setup.start().await, None, ClientLimits::default(), proxies, metrics).await
     }
 
     async fn serve(
         worker: TestWorker,
         neighbour: Option<TestWorker>,
         limits: ClientLimits,
+        trusted_proxies: TrustedProxies,
         metrics: Arc<Metrics>,
     ) -> Self {
         let breaches = Arc::new(Breaches::default());
@@ -113,6 +125,7 @@ impl TestServer {
             log: Arc::new(Silent),
             triggers: Some(Arc::new(NoTriggers)),
             admin_hosts: Vec::new(),
+            trusted_proxies,
             breaches: breaches.clone(),
             errors: ErrorDetail::Shown(Redaction::default()),
             status: Arc::new(OneWorker { worker: worker.worker.clone(), metrics: metrics.clone() }),

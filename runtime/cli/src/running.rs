@@ -10,7 +10,7 @@ use aerostack_config::{Colour, Config, Limits, ResourceName, Secret, WorkerRole}
 use aerostack_isolate::{Breaches, ErrorReport, LoadError, Worker, WorkerVersion};
 use aerostack_modules::{CodeFrame, render_code_frame};
 use aerostack_queue::NamedQueue;
-use aerostack_server::{ClientLimits, Route, RouteReach, Server};
+use aerostack_server::{ClientLimits, Route, RouteReach, Server, TrustedProxies};
 use aerostack_telemetry::{Level, Terminal};
 
 use crate::background::{Background, ConsumedQueues, ConsumerDefaults};
@@ -210,6 +210,11 @@ impl Running {
             }
         }
         routes
+    }
+
+    /// Whose word about the client counts.
+    pub(crate) fn trusted_proxies(&self) -> TrustedProxies {
+        self.config.server.trusted_proxies.clone().map(TrustedProxies::listed).unwrap_or_default()
     }
 
     /// What clients may do where the process may open so many files: of several workers' limits the largest.

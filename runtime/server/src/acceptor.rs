@@ -1,7 +1,8 @@
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use aerostack_isolate::{Breach, Breaches, Host, Mourner};
@@ -15,7 +16,9 @@ use tokio::sync::{Notify, Semaphore, watch};
 use crate::admin::{self, ADMIN_PREFIX};
 use crate::connection;
 use crate::error_page::RETRY_AFTER_SECONDS;
+use crate::location::routed_path;
 use crate::open_socket::{HttpVersion, OpenSocket};
+use crate::proxies::TrustedProxies;
 use crate::routes::{Route, Routes};
 use crate::socket;
 use crate::status::Status;
@@ -35,6 +38,8 @@ pub struct ServerOptions {
     pub triggers: Option<Arc<dyn Triggers>>,
     /// Names under which admin and trigger routes may be asked from other machines. Without any, only this machine may ask.
     pub admin_hosts: Vec<String>,
+    /// Whose word about the client counts.
+    pub trusted_proxies: TrustedProxies,
     /// Where breaches of `limits` are counted.
     pub breaches: Arc<Breaches>,
     /// What a client learns of a handler that failed.
@@ -106,6 +111,7 @@ impl Server {
             errors: options.errors,
             metrics: options.metrics.clone(),
             tracer: options.tracer,
+            proxies: RwLock::new(Arc::new(options.trusted_proxies)),
             shutdown: phase_seen,
         });
         let open =
@@ -126,6 +132,11 @@ impl Server {
     /// Mounts other workers from now on. Requests in flight end where they are.
     pub fn set_routes(&self, routes: Vec<Route>) {
         self.shared.routes.replace(routes);
+    }
+
+    /// Believes other proxies from now on, on connections that come from now on.
+    pub fn set_trusted_proxies(&self, proxies: TrustedProxies) {
+        *self.shared.proxies.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(proxies);
     }
 
     /// Takes no new requests for workers, lets those there are finish, and waits for all of their connections. Until then,
@@ -229,13 +240,13 @@ async fn hand_over(mut stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>,
         }
     };
     let path = first_path(&first_line);
-    if path.starts_with(ADMIN_PREFIX) || triggers::reserved(path, &shared.routes).is_some() {
+    if path.starts_with(ADMIN_PREFIX) || triggers::reserved(&path, &shared.routes).is_some() {
         connection::serve_admin(Wire::new(first_line, stream, shared.limits.send_timeout), &shared, peer, open).await;
         return;
     }
     // HTTP/2 names its paths later, each stream its own: any worker's thread can route them.
     let any = || if is_http2(&first_line) { shared.routes.all().first().cloned() } else { None };
-    let Some(route) = shared.routes.find(path).or_else(any) else {
+    let Some(route) = shared.routes.find(&path).or_else(any) else {
         connection::serve_admin(Wire::new(first_line, stream, shared.limits.send_timeout), &shared, peer, open).await;
         return;
     };
@@ -269,18 +280,11 @@ async fn read_first_line(stream: &mut TcpStream) -> std::io::Result<Bytes> {
     }
 }
 
-/// The path of the first request; `/` where there is none to be seen, as in the HTTP/2 preface.
-fn first_path(first_line: &[u8]) -> &str {
+/// The path of the first request, as it is routed; `/` where there is none to be seen, as in the HTTP/2 preface.
+fn first_path(first_line: &[u8]) -> Cow<'_, str> {
     let line = first_line.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let target = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-    let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let path = std::str::from_utf8(path).unwrap_or("/");
-    // Absolute form, as proxies send it.
-    let path = match path.split_once("://") {
-        Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
-        None => path,
-    };
-    if path.starts_with('/') { path } else { "/" }
+    routed_path(std::str::from_utf8(target).unwrap_or("/"))
 }
 
 pub(crate) fn is_http2(first_bytes: &[u8]) -> bool {
@@ -297,6 +301,8 @@ mod tests {
             ("GET /api/items?limit=5 HTTP/1.1\r\n", "/api/items"),
             ("GET http://localhost:8788/api HTTP/1.1\r\n", "/api"),
             ("GET http://localhost:8788 HTTP/1.1\r\n", "/"),
+            ("GET /go/http://x.test/_aerostack/health HTTP/1.1\r\n", "/go/http://x.test/_aerostack/health"),
+            ("GET /_aerostack/../x HTTP/1.1\r\n", "/x"),
             ("OPTIONS * HTTP/1.1\r\n", "/"),
             ("PRI * HTTP/2.0\r\n\r\n", "/"),
             ("\u{0}\u{1}garbage", "/"),

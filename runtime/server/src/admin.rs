@@ -1,12 +1,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use aerostack_isolate::CLIENT_ADDRESS;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::IntoResponse;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::sync::watch;
 
 use crate::Phase;
@@ -53,7 +52,39 @@ pub(crate) fn router(
 }
 
 /// Headers that proxies put on what they pass on: the connection is the proxy's, the request is not.
-const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", CLIENT_ADDRESS];
+const FORWARDED: [&str; 23] = [
+    "cdn-loop",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-ray",
+    "cf-visitor",
+    "client-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "forwarded",
+    "forwarded-for",
+    "true-client-ip",
+    "via",
+    "x-azure-clientip",
+    "x-azure-socketip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-original-for",
+    "x-original-host",
+    "x-originating-ip",
+    "x-proxyuser-ip",
+    "x-real-ip",
+    "x-remote-ip",
+];
+
+/// And what all others of them begin with.
+const FORWARDED_PREFIXES: [&str; 2] = ["x-forwarded", "x-original-forwarded"];
+
+fn is_passed_on(headers: &HeaderMap) -> bool {
+    let begins_so = |name: &HeaderName| FORWARDED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix));
+    FORWARDED.iter().any(|name| headers.contains_key(*name)) || headers.keys().any(begins_so)
+}
 
 /// Why a request is not of a person or a program on this machine.
 ///
@@ -82,7 +113,7 @@ fn refuse_foreign(request: &Request, hosts: &[String]) -> Option<&'static str> {
         return Some("Requests from other sites are not answered here\n");
     }
     let peer = request.extensions().get::<Peer>();
-    let is_near = peer.is_some_and(|peer| peer.is_near()) && !FORWARDED.iter().any(|name| headers.contains_key(*name));
+    let is_near = peer.is_some_and(|peer| peer.is_near()) && !is_passed_on(headers);
     if !is_near && !asked_as_listed {
         return Some("Only this machine may ask\n");
     }
@@ -184,7 +215,19 @@ mod tests {
     fn other_machines_may_ask_only_under_a_listed_name() {
         assert_eq!(refused(FAR, &[("host", "localhost:8788")]), Some("Only this machine may ask\n"));
         assert_eq!(refused(FAR, &[("host", "ops.internal:8788")]), None);
-        for name in ["X-Forwarded-For", "Forwarded", "X-Real-IP"] {
+        for name in [
+            "X-Forwarded-For",
+            "X-Forwarded-Host",
+            "X-Forwarded-Proto",
+            "X-Forwarded",
+            "X-Original-Forwarded-For",
+            "Forwarded",
+            "Via",
+            "X-Real-IP",
+            "X-Client-IP",
+            "True-Client-IP",
+            "CF-Connecting-IP",
+        ] {
             let refusal = refused(NEAR, &[("host", "127.0.0.1:8788"), (name, "203.0.113.9")]);
             assert_eq!(refusal, Some("Only this machine may ask\n"), "{name}");
         }

@@ -7,8 +7,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aerostack_http1::Refusal;
 use aerostack_isolate::{Host, LocalTask, Worker, spawn_local};
 use aerostack_trace::Ids;
+use axum::body::Body;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1 as hyper_http1, http2};
@@ -21,8 +23,9 @@ use crate::acceptor::{OpenConnection, is_http2};
 use crate::admin::{ADMIN_PREFIX, Peer};
 use crate::corked::Corked;
 use crate::http1;
+use crate::location::{Location, with_path};
 use crate::open_socket::OpenSocket;
-use crate::request::{Connection, Requests};
+use crate::request::{Connection, Requests, address_value};
 use crate::triggers::{self, triggered};
 use crate::wire::Wire;
 use crate::{Shared, stopped};
@@ -49,7 +52,7 @@ pub(crate) async fn serve(
         return;
     }
     let speaks_http2 = is_http2(wire.first_bytes());
-    let peer_address = HeaderValue::try_from(peer.ip().to_string()).expect("an address is a valid header value");
+    let proxies = shared.trusted_proxies();
     let mut shutdown = shared.shutdown.clone();
     let limits = shared.limits.clone();
     let Wire { reading, writing } = wire;
@@ -59,7 +62,9 @@ pub(crate) async fn serve(
         home,
         shared,
         peer: Peer(peer.ip()),
-        peer_address,
+        peer_address: address_value(peer.ip()),
+        may_name_the_client: proxies.may_name_the_client(peer.ip()),
+        trusting: proxies.trusts(peer.ip()).then_some(proxies),
         plain_host: RefCell::default(),
         socket: socket.clone(),
         ids: Ids::random(),
@@ -154,14 +159,17 @@ const PATIENCE_WHILE_DRAINING: Duration = Duration::from_secs(2);
 
 /// Serves a connection that came after the shutdown had begun. Nothing waits for it to end.
 pub(crate) async fn serve_draining(stream: TcpStream, shared: Arc<Shared>, peer: SocketAddr) {
-    let service = tower::service_fn(move |mut request: Request<Incoming>| {
-        let admin = shared.admin.clone();
-        request.extensions_mut().insert(Peer(peer.ip()));
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        let shared = shared.clone();
         async move {
+            let request = match located(request, Peer(peer.ip()), &shared) {
+                Ok(request) => request,
+                Err(refusal) => return Ok(refused(refusal)),
+            };
             if request.uri().path().starts_with(ADMIN_PREFIX) {
-                return admin.oneshot(request.map(axum::body::Body::new)).await;
+                return shared.admin.clone().oneshot(request).await;
             }
-            let mut response = Response::new(axum::body::Body::from("the server is shutting down\n"));
+            let mut response = Response::new(Body::from("the server is shutting down\n"));
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             Ok(response)
@@ -178,26 +186,49 @@ pub(crate) async fn serve_draining(stream: TcpStream, shared: Arc<Shared>, peer:
 }
 
 /// A request on an admin connection: no isolate lives on this thread.
-async fn answer_from_afar(mut request: Request<Incoming>, peer: Peer, shared: &Shared) -> Response<axum::body::Body> {
-    request.extensions_mut().insert(peer);
-    if request.uri().path().starts_with(ADMIN_PREFIX) {
-        let Ok(response) = shared.admin.clone().oneshot(request.map(axum::body::Body::new)).await;
-        return response;
-    }
-    if let Some(reserved) = triggers::reserved(request.uri().path(), &shared.routes) {
-        let request = triggered(request.map(axum::body::Body::new), reserved);
+async fn answer_from_afar(request: Request<Incoming>, peer: Peer, shared: &Shared) -> Response<Body> {
+    let request = match located(request, peer, shared) {
+        Ok(request) => request,
+        Err(refusal) => {
+            shared.metrics.request_unrouted();
+            return refused(refusal);
+        }
+    };
+    let path = request.uri().path();
+    if path.starts_with(ADMIN_PREFIX) {
         let Ok(response) = shared.admin.clone().oneshot(request).await;
         return response;
     }
-    let mut response = Response::new(axum::body::Body::from(if shared.routes.find(request.uri().path()).is_some() {
+    if let Some(reserved) = triggers::reserved(path, &shared.routes) {
+        let Ok(response) = shared.admin.clone().oneshot(triggered(request, reserved)).await;
+        return response;
+    }
+    let mut response = Response::new(Body::from(if shared.routes.find(path).is_some() {
         "a connection that began with an admin request serves admin requests only\n".to_owned()
     } else {
         shared.metrics.request_unrouted();
-        shared.nothing_at(request.uri().path()) + "\n"
+        shared.nothing_at(path) + "\n"
     }));
     *response.status_mut() = StatusCode::NOT_FOUND;
     // The next request may be for a worker: let it come on a connection of its own.
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// A request that hyper has read, with the path that is routed in place of the one that came.
+fn located(request: Request<Incoming>, peer: Peer, shared: &Shared) -> Result<Request<Body>, Refusal> {
+    let (mut parts, body) = request.into_parts();
+    let proxies = shared.trusted_proxies();
+    let forwarded = if proxies.trusts(peer.0) { Some(proxies.read(&parts.headers)?) } else { None };
+    let path = Location::of(&parts, forwarded.as_ref(), |_| false)?.path().into_owned();
+    parts.uri = with_path(&parts.uri, &path);
+    parts.extensions.insert(peer);
+    Ok(Request::from_parts(parts, Body::new(body)))
+}
+
+fn refused(refusal: Refusal) -> Response<Body> {
+    let mut response = Response::new(Body::from(format!("{}\n", refusal.text)));
+    *response.status_mut() = refusal.status;
     response
 }
 

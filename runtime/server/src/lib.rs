@@ -12,7 +12,9 @@ mod connection;
 mod corked;
 mod error_page;
 mod http1;
+mod location;
 mod open_socket;
+mod proxies;
 mod request;
 mod routes;
 mod sending;
@@ -22,6 +24,7 @@ mod triggers;
 mod wire;
 
 pub use acceptor::{Server, ServerOptions};
+pub use proxies::TrustedProxies;
 pub use routes::{Route, RouteReach};
 pub use status::{Status, WorkerStatus};
 pub use triggers::{
@@ -29,7 +32,7 @@ pub use triggers::{
     Triggers,
 };
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use aerostack_isolate::{Breaches, Caller, Costs, Failure, WorkerVersion};
@@ -117,6 +120,7 @@ struct Shared {
     shutdown: tokio::sync::watch::Receiver<Phase>,
     metrics: Arc<Metrics>,
     tracer: Tracer,
+    proxies: RwLock<Arc<TrustedProxies>>,
 }
 
 /// How far a server has come.
@@ -131,6 +135,10 @@ enum Phase {
 }
 
 impl Shared {
+    fn trusted_proxies(&self) -> Arc<TrustedProxies> {
+        self.proxies.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What to tell a client that asks for a path nothing is mounted at.
     fn nothing_at(&self, path: &str) -> String {
         match self.errors {

@@ -3,13 +3,14 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
+use aerostack_http1::Refusal;
 use aerostack_isolate::{
     Answer, Breach, CLIENT_ADDRESS, Caller, Costs, Failure, FetchRequest, Fetching, Host, IncomingRequest, RequestBody,
     Response, ResponseBody, Worker,
@@ -18,7 +19,7 @@ use aerostack_telemetry::metrics::RequestInFlight;
 use aerostack_trace::{Identity, Ids, Span, SpanContext, SpanId, SpanKind, TRACEPARENT};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -28,7 +29,9 @@ use tower::ServiceExt;
 use crate::admin::{ADMIN_PREFIX, Peer};
 use crate::body::{BodyFault, ClientBody, GuardedBody, body_too_long};
 use crate::error_page::{self, plain};
+use crate::location::{Location, with_path};
 use crate::open_socket::{Answering, OpenSocket};
+use crate::proxies::TrustedProxies;
 use crate::routes::Route;
 use crate::triggers::{self, triggered};
 use crate::{FinishedRequest, Shared};
@@ -47,6 +50,10 @@ pub(crate) struct Connection {
     pub(crate) shared: Arc<Shared>,
     pub(crate) peer: Peer,
     pub(crate) peer_address: HeaderValue,
+    /// The trusted proxies, where the peer is one.
+    pub(crate) trusting: Option<Arc<TrustedProxies>>,
+    /// Whether the peer may say its client's address in a header of that name.
+    pub(crate) may_name_the_client: bool,
     /// The last host that the URL standard leaves as it is: a client names the same one again and again.
     pub(crate) plain_host: RefCell<Option<Box<str>>>,
     pub(crate) socket: Arc<OpenSocket>,
@@ -120,9 +127,19 @@ enum Place {
 impl Connection {
     pub(crate) fn answer(self: &Rc<Self>, mut parts: Box<Parts>, body: ClientBody) -> Reply {
         let mut asked = self.ask(&parts);
-        let path = asked.uri.path();
-        let reserved = triggers::reserved(path, &self.shared.routes);
+        let (location, client) = match self.locate(&parts) {
+            Ok(located) => located,
+            Err(refusal) => {
+                self.shared.metrics.request_unrouted();
+                return self.at_once(asked, plain(refusal.status, refusal.text));
+            }
+        };
+        let path = location.path();
+        let reserved = triggers::reserved(&path, &self.shared.routes);
         if path.starts_with(ADMIN_PREFIX) || reserved.is_some() {
+            if parts.uri.path() != path {
+                parts.uri = with_path(&parts.uri, &path);
+            }
             let request = Request::from_parts(*parts, axum::body::Body::new(body));
             let request = match reserved {
                 Some(reserved) => triggered(request, reserved),
@@ -134,23 +151,20 @@ impl Connection {
                 connection.answered(&mut asked, response, &Costs::default())
             });
         }
-        let Some(route) = self.shared.routes.find(path) else {
+        let Some(route) = self.shared.routes.find(&path) else {
             self.shared.metrics.request_unrouted();
-            let response = plain(StatusCode::NOT_FOUND, &self.shared.nothing_at(path));
+            let response = plain(StatusCode::NOT_FOUND, &self.shared.nothing_at(&path));
             return self.at_once(asked, response);
         };
         let in_flight = route.worker.metrics().request_began(self.host.thread_index());
-        let url = self.request_url(&parts, &route);
+        drop(path);
+        let url = location.seen_at(&route);
         asked.routed = Some(Routed { route: route.clone(), in_flight });
-        let url = match url {
-            Ok(url) => url,
-            Err(problem) => return self.at_once(asked, plain(StatusCode::BAD_REQUEST, problem)),
-        };
-        // Only a proxy on this machine may say whom it speaks for; anybody else could claim any address.
-        if !self.peer.is_near() {
+        // Anybody could claim any address: what a trusted proxy has seen counts first, then what one says.
+        if client.is_some() || !self.may_name_the_client {
             parts.headers.remove(CLIENT_ADDRESS);
         }
-        let client_address = Some(self.peer_address.clone());
+        let client_address = Some(client.unwrap_or_else(|| self.peer_address.clone()));
         let identity = asked.identity;
         let connection = self.clone();
         let body = match body {
@@ -299,39 +313,15 @@ impl Connection {
         }
     }
 
-    /// The URL the handler sees: the host the client named, the path without the route's prefix, normalised as the URL standard
-    /// says.
-    fn request_url(&self, parts: &Parts, route: &Route) -> Result<String, &'static str> {
-        // RFC 9112, section 3.2: what stands between client and server may have believed the other one.
-        if parts.headers.get_all(header::HOST).iter().nth(1).is_some() {
-            return Err("the request has more than one Host header");
-        }
-        let host = match parts.uri.authority() {
-            Some(authority) => authority.as_str(),
-            None => match parts.headers.get(header::HOST) {
-                Some(host) => host.to_str().map_err(|_| "invalid Host header")?,
-                None if parts.version < Version::HTTP_11 => "localhost",
-                None => return Err("the request has no Host header"),
-            },
+    /// Where a request goes, and the address of its client where a trusted proxy says that it speaks for one.
+    fn locate(&self, parts: &Parts) -> Result<(Location, Option<HeaderValue>), Refusal> {
+        let forwarded = match &self.trusting {
+            Some(proxies) => Some(proxies.read(&parts.headers)?),
+            None => None,
         };
-        let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let path = route.inner_path(path);
-        let path = if path.starts_with('/') { path } else { "/".into() };
-        let mut url = String::with_capacity(7 + host.len() + path.len());
-        url.push_str("http://");
-        url.push_str(host);
-        url.push_str(&path);
-        let is_plain = self.is_plain(host)
-            && path
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'=' | b'&' | b'?'));
-        if is_plain {
-            return Ok(url);
-        }
-        match aerostack_modules::Url::parse(&url) {
-            Ok(parsed) if parsed.username().is_empty() && parsed.password().is_none() => Ok(parsed.into()),
-            _ => Err("invalid Host header or path"),
-        }
+        let location = Location::of(parts, forwarded.as_ref(), |host| self.is_plain(host))?;
+        let client = forwarded.and_then(|forwarded| forwarded.client);
+        Ok((location, client.map(address_value)))
     }
 
     fn is_plain(&self, host: &str) -> bool {
@@ -420,6 +410,11 @@ impl RequestSpan<'_> {
             failure: status.is_server_error().then(|| format!("status {}", status.as_u16())),
         }
     }
+}
+
+/// An address as a header has it.
+pub(crate) fn address_value(address: IpAddr) -> HeaderValue {
+    HeaderValue::try_from(address.to_string()).expect("an address is a valid header value")
 }
 
 fn body_refused(status: StatusCode, text: &str) -> Response {

@@ -1,8 +1,9 @@
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aerostack_isolate::Worker;
+
+use crate::location::{length_of_prefix, routed_path};
 
 /// Where a worker is mounted.
 #[derive(Clone)]
@@ -39,7 +40,7 @@ impl Routes {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = sorted(routes);
     }
 
-    /// The route for a path.
+    /// The route for a path in its normal form, see [`crate::location`].
     pub(crate) fn find(&self, path: &str) -> Option<Arc<Route>> {
         let routes = self.0.read().unwrap_or_else(PoisonError::into_inner);
         routes.iter().find(|route| route.covers(path)).cloned()
@@ -59,6 +60,14 @@ impl Routes {
 
 /// So that the first match is the longest; of two for one path, the exact one.
 fn sorted(mut routes: Vec<Route>) -> Arc<[Arc<Route>]> {
+    for route in &mut routes {
+        // Paths are compared in their normal form: a request for `/é` says `/%C3%A9`.
+        for path in [&mut route.prefix, &mut route.replacement] {
+            if !path.is_empty() {
+                *path = routed_path(path).into_owned();
+            }
+        }
+    }
     routes.sort_by_key(|route| Reverse((route.prefix.len(), route.reach == RouteReach::Exact)));
     routes.into_iter().map(Arc::new).collect()
 }
@@ -80,18 +89,16 @@ impl Route {
         }
     }
 
-    /// Path and query as the handler sees them.
-    pub(crate) fn inner_path<'a>(&self, path_and_query: &'a str) -> Cow<'a, str> {
+    /// How many bytes at the begin of a path of this route the handler does not see, and what it sees in their place. None is a path
+    /// that it sees as it is.
+    pub(crate) fn replaced(&self, path: &str) -> Option<(usize, &str)> {
         // Of nothing with nothing, the library's comparison takes longer than the look.
         let is_of_root = self.prefix.is_empty() && self.replacement.is_empty();
         if is_of_root || self.prefix == self.replacement {
-            return Cow::Borrowed(path_and_query);
+            return None;
         }
-        let rest = &path_and_query[self.prefix.len()..];
-        if self.replacement.is_empty() && rest.starts_with('/') {
-            return Cow::Borrowed(rest);
-        }
-        let slash = if self.replacement.is_empty() { "/" } else { "" };
-        Cow::Owned(format!("{}{slash}{rest}", self.replacement))
+        let length = length_of_prefix(path, &self.prefix)?;
+        let is_whole = length == path.len();
+        Some((length, if self.replacement.is_empty() && is_whole { "/" } else { &self.replacement }))
     }
 }

@@ -12,9 +12,10 @@ use axum::body::Bytes;
 use axum::extract::{Extension, Query};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::{Request, StatusCode, Uri, header};
+use http::{Request, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
+use crate::location::with_path;
 use crate::routes::Routes;
 
 /// Runs event handlers for the trigger routes.
@@ -113,7 +114,7 @@ pub(crate) struct ReservedPath {
 const RESERVED_TREE: &str = "/cdn-cgi/";
 const RESERVED_PATH: &str = "/__scheduled";
 
-/// Whether `path` is a trigger route, and whose. Called for every request.
+/// Whether `path`, in its normal form, is a trigger route, and whose. Called for every request.
 pub(crate) fn reserved(path: &str, routes: &Routes) -> Option<ReservedPath> {
     if !path.contains(RESERVED_TREE) && !path.ends_with(RESERVED_PATH) {
         return None;
@@ -226,16 +227,7 @@ impl IntoResponse for TriggerRefused {
 
 /// The request as the trigger routes know it: its path below the mount point, the worker there beside it.
 pub(crate) fn triggered(mut request: Request<axum::body::Body>, reserved: ReservedPath) -> Request<axum::body::Body> {
-    let target = match request.uri().query() {
-        Some(query) => format!("{}?{query}", reserved.inner),
-        None => reserved.inner,
-    };
-    // Host is checked in the header where the URI names none.
-    let mut parts = request.uri().clone().into_parts();
-    parts.path_and_query = target.parse().ok();
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
+    *request.uri_mut() = with_path(request.uri(), &reserved.inner);
     request.extensions_mut().insert(reserved.worker);
     request
 }

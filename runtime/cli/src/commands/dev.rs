@@ -66,6 +66,7 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
             log: RequestLines::new(terminal.clone(), AnsweredRequests::Shown),
             triggers: Some(dev.running.background.clone()),
             admin_hosts: Vec::new(),
+            trusted_proxies: dev.running.trusted_proxies(),
             breaches: dev.running.breaches.clone(),
             errors: ErrorDetail::Shown(terminal.redaction().clone()),
             status: dev.running.status.clone(),
@@ -88,6 +89,7 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
             changed = watcher.changed() => {
                 dev.reload(&changed).await;
                 server.set_routes(dev.running.routes());
+                server.set_trusted_proxies(dev.running.trusted_proxies());
                 dev.running.note_served();
                 watcher.watch(dev.watched_files());
             }

@@ -91,6 +91,7 @@ async fn serve(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
             log: RequestLines::new(terminal.clone(), answered),
             triggers,
             admin_hosts: arguments.admin_host.clone(),
+            trusted_proxies: running.trusted_proxies(),
             breaches: running.breaches.clone(),
             errors: ErrorDetail::Hidden,
             status: running.status.clone(),
