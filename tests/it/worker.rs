@@ -1,4 +1,5 @@
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use aerostack_database::Sqlite;
 use aerostack_database::ops::{Databases, NamedDatabase};
 use aerostack_isolate::{
     Answer, Breach, Breaches, Caller, ConsoleLevel, EnvEntry, EnvValue, Event, EventCall, EventReport, Failure,
-    FetchRequest, IncomingRequest, InvocationLimits, JsError, Limits, LoadError, OpState, RequestBody, WebOptions,
-    Worker, WorkerLog, WorkerParts, WorkerVersion,
+    FetchRequest, IncomingRequest, InvocationLimits, Invocations, JsError, Limits, LoadError, OpState, RequestBody,
+    WebOptions, Worker, WorkerLog, WorkerParts, WorkerVersion,
 };
 use aerostack_modules::{Graph, Loader, MemoryReader, ModuleErrors};
 use aerostack_queue::drivers::sqlite::{SqliteOptions as QueueOptions, SqliteQueues};
@@ -67,6 +68,8 @@ pub struct WorkerSetup {
     pub backlog_bytes: u64,
     /// Where everything is counted.
     pub metrics: Arc<Metrics>,
+    /// After how many invocations of an isolate their numbers begin again; none is after as many as the engine can count.
+    pub numbers_left: Option<u64>,
 }
 
 /// What a handler answered.
@@ -111,6 +114,7 @@ impl WorkerSetup {
             clock: Arc::new(SystemClock),
             backlog_bytes: u64::MAX,
             metrics: Metrics::new("0.0.0"),
+            numbers_left: None,
         }
     }
 
@@ -217,7 +221,11 @@ impl WorkerSetup {
         let backlog_bytes = self.backlog_bytes;
         let counted = breaches.clone();
         let full = Arc::new(move || counted.note(Breach::QueueBacklog));
+        let numbers_left = self.numbers_left;
         let install = Arc::new(move |state: &mut OpState| {
+            if let Some(left) = numbers_left {
+                state.borrow::<Rc<Invocations>>().begin_again_after(left);
+            }
             let cache =
                 NamedCache { name: "CACHE".into(), driver: cache.clone(), clock: clock.clone(), min_ttl_seconds: 60 };
             state.put(Databases(vec![NamedDatabase { name: "DB".into(), driver: driver.clone() }]));

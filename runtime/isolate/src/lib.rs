@@ -20,8 +20,8 @@ mod worker;
 
 pub use aerostack_platform::{
     Breach, Breaches, CLIENT_ADDRESS, Caller, ConsoleLevel, Costs, Event, EventCall, EventNotes, Failure,
-    IncomingRequest, InvocationId, InvocationLimits, OutboundPolicy, OutboundRule, PrivateAddresses, RequestBody,
-    Response, ResponseBody, WebOptions, WorkerLog,
+    IncomingRequest, InvocationId, InvocationLimits, Invocations, OutboundPolicy, OutboundRule, PrivateAddresses,
+    RequestBody, Response, ResponseBody, WebOptions, WorkerLog,
 };
 /// A chunk of a response body.
 pub use deno_core::BufView as Chunk;

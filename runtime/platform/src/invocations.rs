@@ -22,12 +22,16 @@ use crate::{Breach, Breaches, RequestBody, ResponseBody, WorkerLog};
 /// The answer of a handler. In a box, because it changes hands many times on its way.
 pub type Response = Box<http::Response<ResponseBody>>;
 
-/// Names one call of a handler inside one isolate. Never used twice, so that a request kept past its end reads nothing of a
-/// later one. JavaScript holds it as a number: the slot in the low 20 bits, above them how often slots were given out.
+/// Names one call of a handler inside one isolate. No two that are not over have the same, and one that is over shares its own with
+/// none of the next eight billion, so that a request kept past its end reads nothing of a later one. JavaScript holds it as a number:
+/// the slot in the low 20 bits, above them how often slots were given out, which begins again where numbers end to be exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct InvocationId(u64);
 
 const SLOT_BITS: u32 = 20;
+
+/// The counter above the slot runs from 1 to this: together they have the 53 bits of a number that JavaScript keeps exactly.
+const LAST_ISSUED: u64 = (1 << (f64::MANTISSA_DIGITS - SLOT_BITS)) - 1;
 
 impl InvocationId {
     /// The number JavaScript holds, or `None` for 0, which stands for "no invocation".
@@ -224,6 +228,11 @@ impl Invocations {
         }
     }
 
+    /// Goes on as if slots had been given out until `left` more begin the count again.
+    pub fn begin_again_after(&self, left: u64) {
+        self.issued.set(LAST_ISSUED - left);
+    }
+
     /// Adds a request.
     pub fn begin(&self, identity: Identity, request: Box<IncomingRequest>) -> InvocationId {
         self.add(identity, Subject::Request(request))
@@ -238,10 +247,12 @@ impl Invocations {
     }
 
     fn add(&self, identity: Identity, subject: Subject) -> InvocationId {
-        let issued = self.issued.get() + 1;
+        let before = self.issued.get();
+        let issued = if before < LAST_ISSUED { before + 1 } else { 1 };
         self.issued.set(issued);
         let mut slots = self.slots.borrow_mut();
         let entry = slots.vacant_entry();
+        debug_assert!(entry.key() < 1 << SLOT_BITS, "limits.concurrent_requests leaves room");
         let number = (issued << SLOT_BITS) | entry.key() as u64;
         entry.insert(Invocation {
             number,
