@@ -19,6 +19,31 @@ test("nothing of the engine has a name", () => {
   for (const name of names) assertEquals(typeof (globalThis as any)[name], "undefined", name);
 });
 
+test("the global scope has these names and no others", () => {
+  const language = "AggregateError Array ArrayBuffer AsyncDisposableStack Atomics BigInt BigInt64Array BigUint64Array Boolean DataView Date " +
+    "DisposableStack Error EvalError FinalizationRegistry Float16Array Float32Array Float64Array Function Infinity Int16Array Int32Array " +
+    "Int8Array Intl Iterator JSON Map Math NaN Number Object Promise Proxy RangeError ReferenceError Reflect RegExp Set " +
+    "SharedArrayBuffer String SuppressedError Symbol SyntaxError TypeError URIError Uint16Array Uint32Array Uint8Array Uint8ClampedArray " +
+    "WeakMap WeakRef WeakSet WebAssembly decodeURI decodeURIComponent encodeURI encodeURIComponent escape eval globalThis isFinite isNaN " +
+    "parseFloat parseInt undefined unescape";
+  const platform = "AbortController AbortSignal Blob ByteLengthQueuingStrategy CloseEvent CompressionStream CountQueuingStrategy Crypto " +
+    "CryptoKey CustomEvent DOMException DecompressionStream ErrorEvent Event EventSource EventTarget File FileReader FixedLengthStream " +
+    "FormData Headers IdentityTransformStream MessageChannel MessageEvent MessagePort Navigator Performance PerformanceEntry " +
+    "PerformanceMark PerformanceMeasure ProgressEvent PromiseRejectionEvent QuotaExceededError ReadableByteStreamController " +
+    "ReadableStream ReadableStreamBYOBReader ReadableStreamBYOBRequest ReadableStreamDefaultController ReadableStreamDefaultReader " +
+    "Request Response Scheduler SubtleCrypto TextDecoder TextDecoderStream TextEncoder TextEncoderStream TransformStream " +
+    "TransformStreamDefaultController URL URLPattern URLSearchParams WorkerGlobalScope WritableStream WritableStreamDefaultController " +
+    "WritableStreamDefaultWriter atob btoa clearInterval clearTimeout console crypto fetch navigator performance queueMicrotask " +
+    "reportError scheduler self setInterval setTimeout structuredClone";
+  const known = new Set(`${language} ${platform}`.split(" "));
+  assertEquals(Object.getOwnPropertyNames(globalThis).filter((name) => !known.has(name)), []);
+  const inherited = [];
+  for (let at = Object.getPrototypeOf(globalThis); at !== Object.prototype; at = Object.getPrototypeOf(at)) {
+    inherited.push(...Object.getOwnPropertyNames(at).filter((name) => name !== "constructor"));
+  }
+  assertEquals(inherited.sort(), ["addEventListener", "dispatchEvent", "removeEventListener"]);
+});
+
 test("nothing of the engine can be reached by walking", () => {
   const seen = new Set<unknown>();
   const found: string[] = [];
