@@ -62,7 +62,7 @@ type ToRow = (columns: string[], cells: unknown[], start: number) => Record<stri
 
 // One row as an object. Of columns with the same name the last one wins.
 const toPlainRow: ToRow = (columns, cells, start) => {
-  const row = {};
+  const row: Record<string, unknown> = {};
   for (let i = 0; i < columns.length; i++) {
     row[columns[i]] = cells[start + i];
   }
@@ -71,7 +71,7 @@ const toPlainRow: ToRow = (columns, cells, start) => {
 
 // The same for names that Object.prototype has, `__proto__` and whatever user code put there: an assignment would call its setter.
 const toDefinedRow: ToRow = (columns, cells, start) => {
-  const row = {};
+  const row: Record<string, unknown> = {};
   for (let i = 0; i < columns.length; i++) {
     const descriptor = { __proto__: null, value: cells[start + i], configurable: true, enumerable: true, writable: true };
     ObjectDefineProperty(row, columns[i], descriptor);
@@ -150,7 +150,7 @@ function isByteArray(value: unknown[]) {
 }
 
 // The elements of a typed array as a plain one; a DataView has none.
-function elementsOf(view) {
+function elementsOf(view: any) {
   const elements: number[] = [];
   if (!core.isTypedArray(view)) return elements;
   const length = TypedArrayPrototypeGetLength(view);
@@ -158,7 +158,7 @@ function elementsOf(view) {
   return elements;
 }
 
-function toParam(value: unknown): Param {
+function toParam(value: any): Param {
   switch (typeof value) {
     case "string":
     case "number":
@@ -222,10 +222,10 @@ class Connection {
   }
 }
 
-async function runBatch(connection: Connection, statements: unknown) {
+async function runBatch(connection: Connection, statements: any) {
   if (!ArrayIsArray(statements)) throw new TypeError("batch() takes an array of prepared statements");
   if (statements.length === 0) throw framed("D1_ERROR", "No SQL statements detected.");
-  const flat = [];
+  const flat: unknown[] = [];
   for (let i = 0; i < statements.length; i++) {
     const statement = statements[i];
     if (!ObjectPrototypeIsPrototypeOf(D1PreparedStatement.prototype, statement)) {
@@ -236,7 +236,7 @@ async function runBatch(connection: Connection, statements: unknown) {
   let results: OpResult[];
   try {
     results = await ops.op_database_batch(connection.database, flat);
-  } catch (error) {
+  } catch (error: any) {
     throw framed("D1_ERROR", error.message);
   }
   if (connection.isSession) connection.advance(results[0][9]);
@@ -277,12 +277,12 @@ class D1PreparedStatement {
     return this.#run(toArrays, options);
   }
 
-  async #run(convert: (result: OpResult, option?) => unknown, option?: unknown) {
+  async #run(convert: (result: OpResult, option?: any) => unknown, option?: unknown) {
     const connection = this.#connection;
     let result: OpResult;
     try {
       result = await ops.op_database_run(connection.database, this.statement, toOpParams(this.params));
-    } catch (error) {
+    } catch (error: any) {
       throw framed("D1_ERROR", error.message);
     }
     if (connection.isSession) connection.advance(result[9]);
@@ -330,12 +330,12 @@ class D1Database {
   // Each line is one query, and all are one transaction. An error always names line 1.
   async exec(sql: string) {
     const lines = StringPrototypeSplit(StringPrototypeTrim(String(sql)), "\n");
-    const flat = [];
+    const flat: unknown[] = [];
     for (let i = 0; i < lines.length; i++) ArrayPrototypePush(flat, lines[i], []);
     let results: OpResult[];
     try {
       results = await ops.op_database_batch(this.#connection.database, flat);
-    } catch (error) {
+    } catch (error: any) {
       throw framed("D1_EXEC_ERROR", `Error in line 1: ${lines[0]}: ${error.message}`);
     }
     let duration = 0;
@@ -346,7 +346,7 @@ class D1Database {
   async dump() {
     try {
       return await ops.op_database_dump(this.#connection.database);
-    } catch (error) {
+    } catch (error: any) {
       throw framed("D1_DUMP_ERROR", error.message);
     }
   }

@@ -325,7 +325,7 @@ type Target = {
 };
 
 // Stores a value. Becomes an object's elements, null where a condition did not hold, or the etag of a part.
-async function store(target: Target, value: any, method: string) {
+async function store(target: Target, value: any, method: string): Promise<any> {
   if (typeof value === "string") {
     return await op_storage_store_text(target, value);
   }
@@ -347,7 +347,7 @@ async function store(target: Target, value: any, method: string) {
   return await storeStream(target, value);
 }
 
-async function storeStream(target: Target, stream: any) {
+async function storeStream(target: Target, stream: any): Promise<any> {
   if (isReadableStreamLocked(stream)) {
     throw new TypeError("This ReadableStream is currently locked to a reader.");
   }
@@ -404,7 +404,7 @@ async function storePieces(target: Target, stream: any, size: number) {
 }
 
 class R2Checksums {
-  #hex: Record<string, string> = { __proto__: null };
+  #hex: Record<string, string> = { __proto__: null } as any;
 
   constructor(key: symbol, flat: string[]) {
     checkConstructor(key);

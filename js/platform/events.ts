@@ -118,7 +118,7 @@ class Message {
   }
 }
 const takeDelayOfBatch = Message.takeDelayOfBatch;
-delete Message.takeDelayOfBatch;
+delete (Message as any).takeDelayOfBatch;
 
 class MessageBatch {
   queue: string;

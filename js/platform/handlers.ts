@@ -58,7 +58,7 @@ const { createBodyStream } = core.loadExtScript("ext:aerostack/platform/request_
 const { MessageBatch, ScheduledController } = core.loadExtScript("ext:aerostack/platform/events.ts");
 const { fixedLengthOf } = core.loadExtScript("ext:aerostack/platform/identity_streams.ts");
 const { createQueue, createQueueOfClones } = core.loadExtScript("ext:aerostack/bindings/queue.ts");
-const bindings = {
+const bindings: Record<string, (value: unknown, name: unknown) => unknown> = {
   ai: core.loadExtScript("ext:aerostack/bindings/ai.ts").createAi,
   cache: core.loadExtScript("ext:aerostack/bindings/cache.ts").createCache,
   database: core.loadExtScript("ext:aerostack/bindings/database.ts").createDatabase,
@@ -194,9 +194,9 @@ class ExecutionContext {
   }
 }
 const owner = ExecutionContext.owner;
-delete ExecutionContext.owner;
+delete (ExecutionContext as any).owner;
 
-function respond(invocation: number, response: unknown) {
+function respond(invocation: number, response: any) {
   if (!ObjectPrototypeIsPrototypeOf(ResponsePrototype, response)) {
     throw new TypeError("Incorrect type for Promise: the Promise did not resolve to 'Response'.");
   }
@@ -284,7 +284,7 @@ async function endEvent(invocation: number, promise: unknown) {
 
 // The functions the runtime calls; made once in each isolate.
 function createHandlers() {
-  let handler: Record<string, unknown> | undefined;
+  let handler: Record<string, any> | undefined;
   let fetchHandler: unknown;
   const env: Record<string, unknown> = {};
 
@@ -320,7 +320,7 @@ function createHandlers() {
 
     // Takes the main module's exports; throws where they hold no handlers.
     register(exports: Record<string, unknown>) {
-      handler = exports.default as Record<string, unknown>;
+      handler = exports.default as Record<string, any>;
       if (handler === undefined || handler === null) {
         throw new TypeError("the main module has no default export");
       }

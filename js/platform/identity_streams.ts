@@ -199,7 +199,7 @@ class IdentityTransformStream extends TransformStream {
   }
 }
 const passageOf = IdentityTransformStream.passage;
-delete IdentityTransformStream.passage;
+delete (IdentityTransformStream as any).passage;
 
 class FixedLengthStream extends IdentityTransformStream {
   constructor(expectedLength: number | bigint, queuingStrategy: any = undefined) {

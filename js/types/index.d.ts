@@ -6,6 +6,7 @@
 /// <reference path="./handlers.d.ts" />
 /// <reference path="./ai.d.ts" />
 /// <reference path="./database.d.ts" />
+/// <reference path="./errors.d.ts" />
 /// <reference path="./cache.d.ts" />
 /// <reference path="./storage.d.ts" />
 /// <reference path="./streams.d.ts" />
@@ -15,6 +16,13 @@ interface Body {
   /** The body parsed as JSON, under the type the caller expects. Nothing checks at run time that it has it. */
   json<T>(): Promise<T>;
 }
+
+interface Scheduler {
+  /** Resolves after so many milliseconds. Rejects with the signal's reason when it is aborted before. */
+  wait(milliseconds: number, options?: { signal?: AbortSignal }): Promise<void>;
+}
+
+declare var scheduler: Scheduler;
 
 // Files that are imported as data.
 

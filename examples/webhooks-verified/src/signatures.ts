@@ -36,7 +36,7 @@ function hmacKey(secret: string): Promise<CryptoKey> {
   return crypto.subtle.importKey("raw", bytes, { name: "HMAC", hash: "SHA-256" }, false, ["verify"]);
 }
 
-function bytesOfHex(hex: string): Uint8Array | undefined {
+function bytesOfHex(hex: string): BufferSource | undefined {
   if (!/^([0-9a-f]{2})+$/i.test(hex)) {
     return undefined;
   }

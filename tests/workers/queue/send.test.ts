@@ -56,7 +56,7 @@ test("a body that JSON cannot hold is refused", async (env) => {
   for (const [body, received] of [[() => 1, "function"], [Symbol("s"), "symbol"]]) {
     await assertRejects(() => env.QUEUE.send(body), {
       name: "TypeError",
-      message: `Content Type "json" requires a value that JSON can hold, but received: ${received}`,
+      message: `Content Type "json" requires a value that JSON can hold, but received: ${String(received)}`,
     });
   }
   await assertRejects(() => env.QUEUE.send(1n), { name: "TypeError", message: "Do not know how to serialize a BigInt" });
@@ -77,7 +77,7 @@ test("text is a string and nothing else", async (env) => {
   ]) {
     await assertRejects(() => env.QUEUE.send(body, { contentType: "text" }), {
       name: "TypeError",
-      message: `Content Type "text" requires a value of type string, but received: ${received}`,
+      message: `Content Type "text" requires a value of type string, but received: ${String(received)}`,
     });
   }
 });
@@ -98,7 +98,7 @@ test("bytes are nothing but views, an ArrayBuffer is none", async (env) => {
   for (const [body, received] of [
     ["text", "string"], [{}, "object"], [null, "object"], [[1, 2], "object"], [new ArrayBuffer(2), "object"], [5, "number"],
   ]) {
-    const message = `Content Type "bytes" requires a value of type ArrayBufferView, but received: ${received}`;
+    const message = `Content Type "bytes" requires a value of type ArrayBufferView, but received: ${String(received)}`;
     await assertRejects(() => env.QUEUE.send(body, { contentType: "bytes" }), { name: "TypeError", message });
     await assertRejects(() => env.QUEUE.sendBatch([{ body, contentType: "bytes" }]), { name: "TypeError", message });
   }
