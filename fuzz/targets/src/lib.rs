@@ -9,6 +9,7 @@ mod cache;
 mod config;
 mod cron;
 mod filters;
+mod http;
 mod memory;
 mod models;
 mod openai;
@@ -33,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "cron", run: cron::target },
     Target { name: "sql", run: sql::target },
     Target { name: "filters", run: filters::target },
+    Target { name: "http", run: http::target },
     Target { name: "storage", run: storage::target },
     Target { name: "cache", run: cache::target },
     Target { name: "models", run: models::target },
