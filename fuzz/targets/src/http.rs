@@ -28,7 +28,9 @@ pub(crate) fn target(data: &[u8]) {
     let theirs = read_by_hyper(data);
     for (place, our) in ours.iter().enumerate() {
         let Some(their) = theirs.get(place) else {
-            panic!("request {place} is none for hyper: {our:?}");
+            // It refuses lengths that are longer than any body, before it sees that none is there.
+            assert_eq!(our.body, Body::Broken, "request {place} is none for hyper: {our:?}");
+            return;
         };
         assert_eq!(our.head, their.head, "the head of request {place}");
         match (&our.body, &their.body) {

@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn the_url_is_what_the_url_standard_makes_of_host_and_path() {
         assert_eq!(url("/a/../b?c=/../d", "Shop.TEST:80").as_deref(), Ok("http://shop.test/b?c=/../d"));
-        assert_eq!(url("/é?\"", "[::1]:8080").as_deref(), Ok("http://[::1]:8080/%C3%A9?%22"));
+        assert_eq!(url("/é?{'", "[::1]:8080").as_deref(), Ok("http://[::1]:8080/%C3%A9?{%27"));
         assert_eq!(url("http://a.test?x", "b.test").as_deref(), Ok("http://a.test/?x"));
         assert_eq!(url("/", "2130706433").as_deref(), Ok("http://127.0.0.1/"));
         for host in ["a%2fb", "256.0.0.1", "[::1::2]", "a%00", "xn--a", "a/b", ""] {
