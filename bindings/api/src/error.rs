@@ -22,6 +22,8 @@ pub enum ErrorKind {
     RateLimited,
     /// The call took longer than its deadline.
     Timeout,
+    /// Whoever wanted the outcome gave up.
+    Cancelled,
     /// The service behind the binding cannot be reached.
     Unavailable,
     /// The configuration of the binding is wrong.
@@ -68,6 +70,14 @@ impl Error {
     #[must_use]
     pub fn at(mut self, place: &str) -> Self {
         self.message = format!("{place}: {}", self.message);
+        self
+    }
+
+    /// Leaves out of the text whatever is in `folders`, which end with a slash, wherever it stands.
+    pub(crate) fn naming_paths_from(mut self, folders: &[String]) -> Self {
+        for folder in folders {
+            self.message = self.message.replace(folder.as_str(), "");
+        }
         self
     }
 

@@ -12,7 +12,7 @@ mod error;
 mod lazy;
 mod state_folder;
 
-pub use calls::{CallObserver, CallerId, CallerOver, Calls};
+pub use calls::{CallObserver, CallerId, CallerOver, Calls, OpenCall};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result};
 pub use lazy::Lazy;

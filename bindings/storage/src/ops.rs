@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use aerostack_bindings::{Calls, Error, ErrorKind, Result};
+use aerostack_bindings::{Calls, Error, ErrorKind, OpenCall, Result};
 use bytes::Bytes;
 use deno_core::{
     AsyncRefCell, AsyncResult, BufView, CancelHandle, CancelTryFuture as _, OpState, RcRef, Resource, ResourceId, ToV8,
@@ -24,8 +24,8 @@ use crate::conditional::{Conditional, Etag};
 use crate::limits::{Action, Problem, framed};
 use crate::range::{ByteRange, RangeRequest};
 use crate::{
-    Body, CustomMetadata, GetRequest, HttpMetadata, Include, KIND, ListOptions, NamedStorage, NewObject, NewPart,
-    NewUpload, Object, ObjectPage, StorageClass, Upload, UploadedPart,
+    Body, CustomMetadata, Found, GetRequest, HttpMetadata, Include, KIND, ListOptions, NamedStorage, NewObject,
+    NewPart, NewUpload, Object, ObjectPage, StorageClass, Upload, UploadedPart,
 };
 
 deno_core::extension!(
@@ -295,11 +295,10 @@ async fn op_storage_store_resource(
     };
     let action = target.action();
     let beginning = target.begin(&storage, size)?;
-    let upload = seen_by_javascript(action, calls.call(KIND, &storage.name, action.as_str(), beginning).await)?;
-    let outcome = pump(&source, upload, action).await;
+    let call = seen_by_javascript(action, calls.open(KIND, storage.name.as_str(), action.as_str()))?;
+    let stored = transfer(&source, call, action, beginning).await;
     source.close();
-    let upload = outcome?;
-    seen_by_javascript(action, calls.call(KIND, &storage.name, action.as_str(), upload.finish()).await)
+    stored
 }
 
 /// Begins to store pieces, `size` bytes together. Returns the resource that takes them.
@@ -310,10 +309,12 @@ async fn op_storage_store_begin(
     #[serde] target: Target,
     #[number] size: u64,
 ) -> Result<ResourceId, JsErrorBox> {
-    let (storage, _) = handles(&state, target.storage)?;
+    let (storage, calls) = handles(&state, target.storage)?;
     let action = target.action();
-    let upload = seen_by_javascript(action, target.begin(&storage, size)?.await)?;
-    let resource = UploadResource { storage, action, upload: Cell::new(Some(upload)) };
+    let beginning = target.begin(&storage, size)?;
+    let mut call = seen_by_javascript(action, calls.open(KIND, storage.name.clone(), action.as_str()))?;
+    let upload = step(&mut call, action, beginning).await?;
+    let resource = UploadResource { action, storing: Cell::new(Some(Storing { upload, call })) };
     Ok(state.borrow_mut().resource_table.add(resource))
 }
 
@@ -325,9 +326,10 @@ async fn op_storage_store_write(
     #[buffer(copy)] piece: Vec<u8>,
 ) -> Result<(), JsErrorBox> {
     let resource = state.borrow().resource_table.get::<UploadResource>(rid).map_err(JsErrorBox::from_err)?;
-    let mut upload = resource.take()?;
-    seen_by_javascript(resource.action, upload.write(piece.into()).await)?;
-    resource.upload.set(Some(upload));
+    let mut storing = resource.take()?;
+    let Storing { upload, call } = &mut storing;
+    step(call, resource.action, upload.write(piece.into())).await?;
+    resource.storing.set(Some(storing));
     Ok(())
 }
 
@@ -335,10 +337,8 @@ async fn op_storage_store_write(
 #[op2]
 async fn op_storage_store_finish(state: Rc<RefCell<OpState>>, #[smi] rid: ResourceId) -> Result<Stored, JsErrorBox> {
     let resource = state.borrow_mut().resource_table.take::<UploadResource>(rid).map_err(JsErrorBox::from_err)?;
-    let calls = state.borrow().borrow::<Calls>().clone();
-    let UploadResource { storage, action, .. } = &*resource;
-    let upload = resource.take()?;
-    seen_by_javascript(*action, calls.call(KIND, &storage.name, action.as_str(), upload.finish()).await)
+    let Storing { upload, call } = resource.take()?;
+    last_step(call, resource.action, upload.finish()).await
 }
 
 /// How many bytes a resource will give, or -1 where that is not known.
@@ -354,16 +354,58 @@ const UNKNOWN_LENGTH: &str =
 
 async fn get(state: Rc<RefCell<OpState>>, storage: u32, key: String, request: GetRequest) -> Result<Row, JsErrorBox> {
     let (storage, calls) = handles(&state, storage)?;
-    let outcome = calls.call(KIND, &storage.name, "get", storage.get(&key, &request)).await;
-    let Some(found) = seen_by_javascript(Action::Get, outcome)? else { return Ok(Row(None)) };
-    let body = match found.body {
-        None => BodyElement::None,
-        Some(body) if body.remaining() <= SMALL_BODY_BYTES => {
-            BodyElement::Bytes(seen_by_javascript(Action::Get, read_all(body).await)?)
-        }
-        Some(body) => BodyElement::Resource(state.borrow_mut().resource_table.add(BodyResource::new(body))),
+    let call = async {
+        let Some(Found { object, range, body }) = storage.get(&key, &request).await? else { return Ok(None) };
+        let body = match body {
+            Some(body) if body.remaining() <= SMALL_BODY_BYTES => FoundBody::Read(read_all(body).await?),
+            Some(body) => FoundBody::Unread(body),
+            None => FoundBody::None,
+        };
+        Ok(Some((object, range, body)))
     };
-    Ok(Row(Some((found.object, Some((found.range, body))))))
+    let outcome = calls.call(KIND, &storage.name, "get", call).await;
+    let Some((object, range, body)) = seen_by_javascript(Action::Get, outcome)? else { return Ok(Row(None)) };
+    let body = match body {
+        FoundBody::None => BodyElement::None,
+        FoundBody::Read(bytes) => BodyElement::Bytes(bytes),
+        FoundBody::Unread(body) => {
+            let reading = calls.after_call(KIND, storage.name.clone(), "get");
+            BodyElement::Resource(state.borrow_mut().resource_table.add(BodyResource::new(body, reading)))
+        }
+    };
+    Ok(Row(Some((object, Some((range, body))))))
+}
+
+/// The body of an object that was found.
+enum FoundBody {
+    /// A condition did not hold.
+    None,
+    Read(Bytes),
+    Unread(Box<dyn Body>),
+}
+
+/// A step of a call that others follow. The call is over where it fails.
+async fn step<T>(
+    call: &mut OpenCall<'_>,
+    action: Action,
+    step: impl Future<Output = Result<T>>,
+) -> Result<T, JsErrorBox> {
+    let outcome = call.step(step).await;
+    if outcome.is_err() {
+        call.finish(&outcome);
+    }
+    seen_by_javascript(action, outcome)
+}
+
+/// The step that ends a call.
+async fn last_step<T>(
+    mut call: OpenCall<'_>,
+    action: Action,
+    step: impl Future<Output = Result<T>>,
+) -> Result<T, JsErrorBox> {
+    let outcome = call.step(step).await;
+    call.finish(&outcome);
+    seen_by_javascript(action, outcome)
 }
 
 async fn store(state: Rc<RefCell<OpState>>, target: Target, bytes: Bytes) -> Result<Stored, JsErrorBox> {
@@ -390,14 +432,20 @@ async fn read_all(mut body: Box<dyn Body>) -> Result<Bytes> {
     Ok(all.into())
 }
 
-/// From one resource to the store, no piece of it through V8.
-async fn pump(source: &Rc<dyn Resource>, mut upload: AnyUpload, action: Action) -> Result<AnyUpload, JsErrorBox> {
+/// From one resource to the store, no piece of it through V8. Where the resource fails, the call is given up.
+async fn transfer(
+    source: &Rc<dyn Resource>,
+    mut call: OpenCall<'_>,
+    action: Action,
+    beginning: impl Future<Output = Result<AnyUpload>>,
+) -> Result<Stored, JsErrorBox> {
+    let mut upload = step(&mut call, action, beginning).await?;
     loop {
         let piece = Rc::clone(source).read(PIECE_BYTES).await?;
         if piece.is_empty() {
-            return Ok(upload);
+            return last_step(call, action, upload.finish()).await;
         }
-        seen_by_javascript(action, upload.write(Bytes::copy_from_slice(&piece)).await)?;
+        step(&mut call, action, upload.write(Bytes::copy_from_slice(&piece))).await?;
     }
 }
 
@@ -411,6 +459,7 @@ fn exact_size(resource: &dyn Resource) -> Option<u64> {
 /// The bytes of an object that JavaScript, or the connection, pulls.
 struct BodyResource {
     source: AsyncRefCell<BodySource>,
+    reading: OpenCall<'static>,
     remaining: Cell<u64>,
     cancel: CancelHandle,
 }
@@ -422,16 +471,16 @@ struct BodySource {
 }
 
 impl BodyResource {
-    fn new(body: Box<dyn Body>) -> Self {
+    fn new(body: Box<dyn Body>, reading: OpenCall<'static>) -> Self {
         let remaining = Cell::new(body.remaining());
         let source = AsyncRefCell::new(BodySource { body, ahead: Bytes::new() });
-        Self { source, remaining, cancel: CancelHandle::default() }
+        Self { source, reading, remaining, cancel: CancelHandle::default() }
     }
 
     async fn next_piece(self: Rc<Self>, limit: usize) -> Result<BufView, JsErrorBox> {
         let mut source = RcRef::map(&self, |this| &this.source).borrow_mut().await;
         if source.ahead.is_empty() {
-            source.ahead = seen_by_javascript(Action::Get, source.body.read().await)?;
+            source.ahead = seen_by_javascript(Action::Get, self.reading.step(source.body.read()).await)?;
         }
         let length = limit.min(source.ahead.len());
         self.remaining.set(self.remaining.get() - length as u64);
@@ -458,16 +507,21 @@ impl Resource for BodyResource {
     }
 }
 
-/// What JavaScript hands pieces to. It is empty while one is taken, and after one was refused.
+/// What JavaScript hands pieces to. It is empty while one is taken, and after one was refused. When it is closed before the end, the
+/// call is given up.
 struct UploadResource {
-    storage: Arc<NamedStorage>,
     action: Action,
-    upload: Cell<Option<AnyUpload>>,
+    storing: Cell<Option<Storing>>,
+}
+
+struct Storing {
+    upload: AnyUpload,
+    call: OpenCall<'static>,
 }
 
 impl UploadResource {
-    fn take(&self) -> Result<AnyUpload, JsErrorBox> {
-        self.upload.take().ok_or_else(|| {
+    fn take(&self) -> Result<Storing, JsErrorBox> {
+        self.storing.take().ok_or_else(|| {
             let error = Error::new(ErrorKind::Unexpected, "an earlier piece was refused");
             JsErrorBox::generic(framed(self.action, &error))
         })

@@ -152,6 +152,7 @@ fn outcome_label(error: Option<ErrorKind>) -> &'static str {
         Some(ErrorKind::Unsupported) => "unsupported",
         Some(ErrorKind::RateLimited) => "rate_limited",
         Some(ErrorKind::Timeout) => "timeout",
+        Some(ErrorKind::Cancelled) => "cancelled",
         Some(ErrorKind::Unavailable) => "unavailable",
         Some(ErrorKind::ConfigInvalid) => "config_invalid",
         // `Unexpected`, and kinds that bindings/api may get.

@@ -15,6 +15,14 @@ const SHOP: &str = "export default {
     const { pathname } = new URL(request.url);
     if (pathname === '/rows') { await env.DB.prepare('SELECT 1').all(); await env.DB.prepare('SELECT 2').all(); }
     if (pathname === '/get') await env.CACHE.get('x');
+    if (pathname === '/store') await env.STORAGE.put('large', new Blob(['x'.repeat(300_000)]));
+    if (pathname === '/load') await (await env.STORAGE.get('large')).text();
+    if (pathname === '/break') {
+      const { readable, writable } = new FixedLengthStream(10);
+      const broken = env.STORAGE.put('broken', readable).catch(() => {});
+      await writable.abort(new Error('on purpose'));
+      await broken;
+    }
     if (pathname === '/bad') await env.DB.prepare('SELECT * FROM absent').all().catch(() => {});
     if (pathname === '/throw') throw new Error('on purpose');
     return new Response(pathname, { status: pathname === '/missing' ? 404 : 200 });
@@ -35,7 +43,7 @@ fn requests(trials: &mut Vec<Trial>) {
         let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", SHOP)]);
         let served = project.dev();
         let before = Page::of(served.address).await;
-        for (path, times) in [("/rows", 3), ("/get", 2), ("/bad", 1), ("/missing", 4), ("/throw", 1)] {
+        for (path, times) in [("/rows", 3), ("/get", 2), ("/bad", 1), ("/missing", 4), ("/throw", 1), ("/store", 2), ("/load", 1), ("/break", 1)] {
             for _ in 0..times {
                 get(served.address, path).await;
             }
@@ -46,7 +54,10 @@ fn requests(trials: &mut Vec<Trial>) {
             (r#"aerostack_binding_calls_total{kind="cache",operation="get",outcome="ok"}"#, 2),
             (r#"aerostack_binding_calls_total{kind="database",operation="run",outcome="invalid_input"}"#, 1),
             (r#"aerostack_binding_calls_total{kind="database",operation="run",outcome="ok"}"#, 6),
-            (r#"aerostack_requests_total{worker="shop",status="2xx"}"#, 6),
+            (r#"aerostack_binding_calls_total{kind="storage",operation="get",outcome="ok"}"#, 1),
+            (r#"aerostack_binding_calls_total{kind="storage",operation="put",outcome="cancelled"}"#, 1),
+            (r#"aerostack_binding_calls_total{kind="storage",operation="put",outcome="ok"}"#, 2),
+            (r#"aerostack_requests_total{worker="shop",status="2xx"}"#, 10),
             (r#"aerostack_requests_total{worker="shop",status="4xx"}"#, 4),
             (r#"aerostack_requests_total{worker="shop",status="5xx"}"#, 1),
         ];
@@ -54,8 +65,8 @@ fn requests(trials: &mut Vec<Trial>) {
             assert_eq!(grown.get(name), Some(&count), "{name} in {grown:#?}");
         }
         assert_eq!(grown.len(), expected.len(), "nothing else was counted: {grown:#?}");
-        assert_eq!(after.count(r#"aerostack_request_duration_seconds_count{worker="shop"}"#), 11);
-        assert_eq!(after.count(r#"aerostack_request_duration_seconds_bucket{le="+Inf",worker="shop"}"#), 11);
+        assert_eq!(after.count(r#"aerostack_request_duration_seconds_count{worker="shop"}"#), 15);
+        assert_eq!(after.count(r#"aerostack_request_duration_seconds_bucket{le="+Inf",worker="shop"}"#), 15);
         assert!(after.value(r#"aerostack_request_duration_seconds_sum{worker="shop"}"#) > 0.0);
         let calls = r#"aerostack_binding_call_duration_seconds_count{kind="database",operation="run"}"#;
         assert_eq!(after.count(calls), 7);
