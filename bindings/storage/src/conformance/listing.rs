@@ -178,7 +178,19 @@ fn objects_stored_while_paging_show_only_ahead(place: &Place) -> Result<(), Fail
         driver.delete(&["key5".to_owned()]).await?;
         let from = first.next.ok_or("there is a next page")?;
         let second = driver.list(&ListRequest { from, ..request("key", None, 2) }).await?;
-        assert!(keys(&second).iter().all(|key| *key > "key3"), "nothing behind comes again");
+        assert_eq!(keys(&second), ["key4"], "what is ahead comes, and nothing behind comes again");
+        store_all(&*driver, &["group/a/1", "group/b", "group/d"]).await?;
+        let first = driver.list(&request("group/", Some("/"), 1)).await?;
+        assert_eq!(first.delimited_prefixes, ["group/a/"]);
+        store_all(&*driver, &["group/a/2", "group/aa", "group/c/1"]).await?;
+        let from = first.next.ok_or("there is a next page")?;
+        let second = driver.list(&ListRequest { from, ..request("group/", Some("/"), 2) }).await?;
+        assert_eq!((keys(&second), second.delimited_prefixes.len()), (vec!["group/aa", "group/b"], 0));
+        store_all(&*driver, &["group/b\u{0}"]).await?;
+        let from = second.next.ok_or("there is a next page")?;
+        let third = driver.list(&ListRequest { from, ..request("group/", Some("/"), 9) }).await?;
+        assert_eq!(keys(&third), ["group/b\u{0}", "group/d"]);
+        assert_eq!(third.delimited_prefixes, ["group/c/"]);
         Ok(())
     })
 }

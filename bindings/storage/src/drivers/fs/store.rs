@@ -19,7 +19,7 @@ use super::rows::{
 };
 use crate::checksum::{Algorithm, to_hex};
 use crate::conditional::Current;
-use crate::listing::{beyond, group_of};
+use crate::listing::{after, beyond, group_of};
 use crate::{Body, Found, GetRequest, Include, ListRequest, Listing, NewObject, Object};
 
 /// How long a call waits for another process.
@@ -495,13 +495,15 @@ fn list_page(connection: &Connection, request: &ListRequest) -> rusqlite::Result
         // One more than there is room for, to see whether there is more.
         let mut rows = statement.query(named_params! { ":from": from, ":below": below, ":limit": room as i64 + 1 })?;
         let mut room = room;
+        let told_before = page.objects.len();
         while let Some(row) = rows.next()? {
-            let key = row.get_ref(0)?.as_str()?;
             if room == 0 {
-                page.next = Some(key.to_owned());
+                // Right behind what was told last: what is stored there meanwhile comes next.
+                page.next = Some(page.objects[told_before..].last().map_or(from, |object| after(&object.key)));
                 return Ok(page);
             }
             room -= 1;
+            let key = row.get_ref(0)?.as_str()?;
             let delimiter = request.delimiter.as_deref();
             match delimiter.and_then(|delimiter| group_of(key, &request.prefix, delimiter)) {
                 None => page.objects.push(stored_object(row)?.object),
