@@ -26,9 +26,6 @@ const {
   JSONStringify,
   Map,
   MapPrototypeSet,
-  MathTrunc,
-  Number,
-  NumberIsFinite,
   ObjectDefineProperty,
   PromisePrototypeThen,
   PromiseReject,
@@ -41,6 +38,7 @@ const {
   Uint8Array,
   uncurryThis,
 } = primordials;
+const { checkOptions, requireArgument, toInteger } = core.loadExtScript("ext:aerostack/platform/arguments.ts");
 const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
 
 const MAX_VALUE_BYTES = 26214400;
@@ -54,6 +52,13 @@ const NOT_A_VALUE = "KV put() accepts only strings, ArrayBuffers, ArrayBufferVie
 const UNKNOWN_TYPE = 'Unknown response type. Possible types are "text", "arrayBuffer", "json", and "stream".';
 
 const construct = Symbol("construct");
+
+// How messages name the methods.
+const GET = { name: "get", of: "KvNamespace" };
+const GET_WITH_METADATA = { name: "getWithMetadata", of: "KvNamespace" };
+const PUT = { name: "put", of: "KvNamespace" };
+const LIST = { name: "list", of: "KvNamespace" };
+const DELETE = { name: "delete", of: "KvNamespace" };
 
 const streams = core.loadExtScript("ext:deno_web/06_streams.js");
 // Taken before user code can put another in its place.
@@ -84,32 +89,22 @@ function problemOfKey(key: string): string | undefined {
   }
 }
 
-function toInteger(value: unknown): number {
-  const number = Number(value);
-  if (!NumberIsFinite(number)) {
-    return 0;
-  }
-  if (number < -2147483648 || number > 2147483647) {
-    throw new TypeError("Value out of range. Must be between -2147483648 and 2147483647 (inclusive).");
-  }
-  return MathTrunc(number);
-}
-
 const toOptionalText = (value: unknown): string => value === undefined || value === null ? "" : toText(value);
 
-// What get() was asked for: the name of a type, or options. An empty type is none.
+// What get() was asked for: the name of a type, or options. Where none is named it is text.
 function readType(options: any, isBulk: boolean): string {
+  const fallback = isBulk ? "" : "text";
   if (options === undefined || options === null) {
-    return "";
+    return fallback;
   }
-  if (typeof options !== "object") {
+  if (typeof options !== "object" && typeof options !== "function") {
     return toText(options);
   }
   const { type, cacheTtl } = options;
   if (cacheTtl !== undefined) {
     op_cache_check_cache_ttl(isBulk, toInteger(cacheTtl));
   }
-  return type === undefined ? "" : toText(type);
+  return type === undefined ? fallback : toText(type);
 }
 
 const parseOrNull = (text: string | null) => text === null ? null : JSONParse(text);
@@ -117,7 +112,6 @@ const parseOrNull = (text: string | null) => text === null ? null : JSONParse(te
 async function getOne(cache: number, key: unknown, options: unknown) {
   const name = toKey(key);
   switch (readType(options, false)) {
-    case "":
     case "text":
       return await op_cache_get(cache, name);
     case "json":
@@ -140,7 +134,7 @@ async function getOne(cache: number, key: unknown, options: unknown) {
 async function getOneWithMetadata(cache: number, key: unknown, options: unknown) {
   const name = toKey(key);
   const type = readType(options, false);
-  const isText = type === "" || type === "text" || type === "json";
+  const isText = type === "text" || type === "json";
   const entry = await op_cache_get_entry(cache, name, isText);
   if (entry === null) {
     return { value: null, metadata: null, cacheStatus: null };
@@ -193,7 +187,7 @@ async function getManyValues(cache: number, keys: unknown[], options: unknown) {
 async function getManyWithMetadata(cache: number, keys: unknown[], options: unknown) {
   const values = new Map();
   await getMany(cache, keys, options, (key, value, metadata) => {
-    MapPrototypeSet(values, key, value === null ? null : { value, metadata, cacheStatus: null });
+    MapPrototypeSet(values, key, value === null ? null : { value, metadata });
   });
   return values;
 }
@@ -250,6 +244,7 @@ async function collect(stream: unknown): Promise<Uint8Array> {
 }
 
 async function putOne(cache: number, key: unknown, value: any, options: any) {
+  checkOptions(options, 3, PUT, "PutOptions");
   const name = toKey(key);
   let kind = EXPIRES_NEVER;
   let expiry = 0;
@@ -284,6 +279,11 @@ async function putOne(cache: number, key: unknown, value: any, options: any) {
   await op_cache_put_bytes(cache, name, await collect(value), kind, expiry, metadata);
 }
 
+async function refusePut(count: number) {
+  requireArgument(count, 1, PUT, "string");
+  requireArgument(count, 2, PUT, "string or JsObject");
+}
+
 // What a key does not have, its object does not have either. Literals, because an assignment could meet a user's setter.
 function listedKey(name: string, expiration: number | null, json: string | null) {
   if (json === null) {
@@ -297,6 +297,7 @@ async function listKeys(cache: number, options: any) {
   let prefix = "";
   let limit = 0;
   let cursor = "";
+  checkOptions(options, 1, LIST, "ListOptions");
   if (options !== undefined && options !== null) {
     prefix = toOptionalText(options.prefix);
     cursor = toOptionalText(options.cursor);
@@ -328,18 +329,21 @@ class KvNamespace {
       const problem = problemOfKey(key);
       return problem === undefined ? op_cache_get(cache, key) : PromiseReject(new TypeError(problem));
     }
-    return ArrayIsArray(key) ? getManyValues(cache, key, options) : getOne(cache, key, options);
+    if (ArrayIsArray(key)) return getManyValues(cache, key, options);
+    requireArgument(arguments.length, 1, GET, "string or Array");
+    return getOne(cache, key, options);
   }
 
   getWithMetadata(key: any, options?: unknown) {
     const cache = this.#cache;
+    requireArgument(arguments.length, 1, GET_WITH_METADATA, "Array or string");
     return ArrayIsArray(key)
       ? getManyWithMetadata(cache, key, options)
       : getOneWithMetadata(cache, key, options);
   }
 
   put(key: unknown, value: unknown, options?: unknown) {
-    return putOne(this.#cache, key, value, options);
+    return arguments.length < 2 ? refusePut(arguments.length) : putOne(this.#cache, key, value, options);
   }
 
   list(options?: unknown) {
@@ -347,6 +351,7 @@ class KvNamespace {
   }
 
   async delete(key: unknown) {
+    requireArgument(arguments.length, 1, DELETE, "string");
     await op_cache_delete(this.#cache, toKey(key));
   }
 }

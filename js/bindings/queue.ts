@@ -9,9 +9,6 @@ const {
   ArrayBufferIsView,
   ArrayPrototypePush,
   JSONStringify,
-  MathTrunc,
-  Number,
-  NumberIsFinite,
   ObjectDefineProperty,
   StringPrototypeToLowerCase,
   Symbol,
@@ -21,11 +18,18 @@ const {
   TypedArrayPrototypeSlice,
   Uint8Array,
 } = primordials;
+const { checkOptions, isObject, refused, requireArgument, toInteger } = core.loadExtScript(
+  "ext:aerostack/platform/arguments.ts",
+);
 const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 const { metricsOf } = core.loadExtScript("ext:aerostack/platform/events.ts");
 
 const construct = Symbol("construct");
+
+// How messages name the methods.
+const SEND = { name: "send", of: "WorkerQueue" };
+const SEND_BATCH = { name: "sendBatch", of: "WorkerQueue" };
 
 // How `bindings/queue/src/ops.rs` numbers content types.
 const CONTENT_TYPES = { __proto__: null, json: 0, text: 1, bytes: 2, v8: 3 };
@@ -86,8 +90,7 @@ function delayOf(options: any): number {
   if (given === undefined) {
     return NaN;
   }
-  const delay = Number(given);
-  return NumberIsFinite(delay) ? MathTrunc(delay) : 0;
+  return toInteger(given);
 }
 
 const answer = (backlog: number[]) => ({ metadata: { metrics: metricsOf(backlog) } });
@@ -105,19 +108,22 @@ class Queue {
   }
 
   async send(body: unknown, options?: { contentType?: string; delaySeconds?: number }) {
+    requireArgument(arguments.length, 1, SEND, "JsValue");
+    checkOptions(options, 2, SEND, "SendOptions");
     const contentType = contentTypeOf(options?.contentType, this.#contentType);
     const message = [CONTENT_TYPES[contentType], serialize(body, contentType), delayOf(options)];
     return answer(await op_queue_send(this.#queue, message));
   }
 
   async sendBatch(messages: any, options?: { delaySeconds?: number }) {
-    if (messages === null || messages === undefined || typeof messages[SymbolIterator] !== "function") {
-      throw new TypeError("sendBatch() requires an iterable of messages");
+    if (!isObject(messages) || typeof messages[SymbolIterator] !== "function") {
+      throw refused(1, SEND_BATCH, "Sequence");
     }
+    checkOptions(options, 2, SEND_BATCH, "SendBatchOptions");
     const flat: unknown[] = [];
     for (const message of messages) {
-      if (message === null || typeof message !== "object") {
-        throw new TypeError("sendBatch() requires messages of the form { body, contentType?, delaySeconds? }");
+      if (!isObject(message)) {
+        throw new TypeError("Incorrect type: the provided value is not of type 'MessageSendRequest'.");
       }
       const contentType = contentTypeOf(message.contentType, this.#contentType);
       ArrayPrototypePush(flat, CONTENT_TYPES[contentType], serialize(message.body, contentType), delayOf(message));

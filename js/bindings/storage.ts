@@ -33,7 +33,6 @@ const {
   Error,
   JSONParse,
   MathTrunc,
-  Number,
   NumberIsInteger,
   NumberIsNaN,
   NumberParseInt,
@@ -54,6 +53,9 @@ const {
   Uint8Array,
   uncurryThis,
 } = primordials;
+const { checkOptions, isObject, refused, requireArgument, toInteger, wrongField } = core.loadExtScript(
+  "ext:aerostack/platform/arguments.ts",
+);
 const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
 
 const { Blob, BlobPrototype } = core.loadExtScript("ext:deno_web/09_file.js");
@@ -106,6 +108,19 @@ const HTTP_FIELDS: [string, string][] = [
 
 const construct = Symbol("construct");
 
+// How messages name the methods, and what they take.
+const HEAD = { name: "head", of: "R2Bucket" };
+const GET = { name: "get", of: "R2Bucket" };
+const PUT = { name: "put", of: "R2Bucket" };
+const DELETE = { name: "delete", of: "R2Bucket" };
+const LIST = { name: "list", of: "R2Bucket" };
+const CREATE_UPLOAD = { name: "createMultipartUpload", of: "R2Bucket" };
+const RESUME_UPLOAD = { name: "resumeMultipartUpload", of: "R2Bucket" };
+const UPLOAD_PART = { name: "uploadPart", of: "R2MultipartUpload" };
+const COMPLETE = { name: "complete", of: "R2MultipartUpload" };
+const WRITE_HTTP_METADATA = { name: "writeHttpMetadata", of: "HeadResult" };
+const VALUE = "ReadableStream or ArrayBuffer or ArrayBufferView or string or Blob";
+
 const toText = (value: unknown): string => typeof value === "string" ? value : `${value}`;
 const isAbsent = (value: unknown) => value === undefined || value === null;
 const isHeaders = (value: unknown) => ObjectPrototypeIsPrototypeOf(HeadersPrototype, value);
@@ -127,15 +142,40 @@ function bufferOf(hex: string): ArrayBuffer {
 }
 
 // Milliseconds since 1970, or null where no date was given.
-function toTime(value: any, field: string): number | null {
-  if (isAbsent(value)) {
+function toTime(value: any, field: string, of: string): number | null {
+  if (value === undefined) {
     return null;
   }
-  const time = typeof value === "number" ? value : core.isDate(value) ? DatePrototypeGetTime(value) : NaN;
+  if (typeof value !== "number" && !core.isDate(value)) {
+    throw wrongField(field, of, "date");
+  }
+  const time = typeof value === "number" ? value : DatePrototypeGetTime(value);
   if (NumberIsNaN(time)) {
-    throw new TypeError(`Incorrect type for the '${field}' field: the provided value is not a valid date.`);
+    throw new TypeError("The value cannot be converted because it is not a valid Date.");
   }
   return time;
+}
+
+// A member that must be a text and is not made one, or null where it was left out.
+function toOwnText(value: unknown, field: string, of: string): string | null {
+  if (value === undefined) {
+    return null;
+  }
+  if (typeof value !== "string") {
+    throw wrongField(field, of, "string");
+  }
+  return value;
+}
+
+// Whether a member that holds members was given.
+function hasMembers(value: unknown, field: string, of: string, type: string): boolean {
+  if (isAbsent(value)) {
+    return false;
+  }
+  if (!isObject(value)) {
+    throw wrongField(field, of, type);
+  }
+  return true;
 }
 
 // Of an HTTP date; one that is none is as good as no header.
@@ -144,8 +184,8 @@ function timeOfHeader(header: string | null): number | null {
   return NumberIsNaN(time) ? null : time;
 }
 
-function readCondition(onlyIf: any) {
-  if (isAbsent(onlyIf)) {
+function readCondition(onlyIf: any, of: string) {
+  if (!hasMembers(onlyIf, "onlyIf", of, "Conditional or Headers")) {
     return null;
   }
   if (isHeaders(onlyIf)) {
@@ -160,19 +200,19 @@ function readCondition(onlyIf: any) {
   }
   return {
     areHeaders: false,
-    etagMatches: readEtag(onlyIf.etagMatches),
-    etagDoesNotMatch: readEtag(onlyIf.etagDoesNotMatch),
-    uploadedBefore: toTime(onlyIf.uploadedBefore, "uploadedBefore"),
-    uploadedAfter: toTime(onlyIf.uploadedAfter, "uploadedAfter"),
+    etagMatches: readEtag(onlyIf.etagMatches, "etagMatches"),
+    etagDoesNotMatch: readEtag(onlyIf.etagDoesNotMatch, "etagDoesNotMatch"),
+    uploadedBefore: toTime(onlyIf.uploadedBefore, "uploadedBefore", "Conditional"),
+    uploadedAfter: toTime(onlyIf.uploadedAfter, "uploadedAfter", "Conditional"),
     secondsGranularity: !!onlyIf.secondsGranularity,
   };
 }
 
-function readEtag(value: unknown): string | null {
-  if (isAbsent(value)) {
+function readEtag(value: unknown, field: string): string | null {
+  const etag = toOwnText(value, field, "Conditional");
+  if (etag === null) {
     return null;
   }
-  const etag = toText(value);
   if (StringPrototypeStartsWith(etag, '"') && StringPrototypeEndsWith(etag, '"')) {
     throw new TypeError(`Conditional ETag should not be wrapped in quotes (${etag}).`);
   }
@@ -180,7 +220,7 @@ function readEtag(value: unknown): string | null {
 }
 
 function readRange(range: any) {
-  if (isAbsent(range)) {
+  if (!hasMembers(range, "range", "GetOptions", "Range or Headers")) {
     return null;
   }
   if (isHeaders(range)) {
@@ -198,52 +238,61 @@ function readRange(range: any) {
   if (length !== null) {
     throw new TypeError("Suffix is incompatible with length.");
   }
-  const suffix = Number(range.suffix);
+  const suffix = +range.suffix;
   if (!(suffix >= 0)) {
-    throw new RangeError(`Invalid suffix. Suffix (${suffix}) must be greater than or equal to 0.`);
+    throw new RangeError(`Invalid suffix. Suffix (${shown(suffix)}) must be greater than or equal to 0.`);
   }
   return { __proto__: null, suffix: readCount(suffix, "Invalid range. Suffix") };
 }
 
-function readCount(value: unknown, what: string): number | null {
+// As workerd prints a number.
+const shown = (number: number) => NumberIsNaN(number) ? "nan" : `${number}`;
+
+function readCount(value: any, what: string): number | null {
   if (value === undefined) {
     return null;
   }
-  const count = Number(value);
+  const count = +value;
   if (!(count >= 0)) {
-    throw new RangeError(`${what} (${count}) must be greater than or equal to 0.`);
+    throw new RangeError(`${what} (${shown(count)}) must be greater than or equal to 0.`);
   }
-  if (!NumberIsInteger(count)) {
+  if (!NumberIsInteger(count) && count !== Infinity) {
     throw new RangeError(`${what} (${count}) must be an integer, not floating point.`);
   }
   return count;
 }
 
-function readHttpMetadata(given: any) {
-  if (isAbsent(given)) {
+// A date that cannot be read is in the past, as HTTP has it.
+const expiryOfHeader = (header: string | null) => header === null ? null : timeOfHeader(header) ?? 0;
+
+function readHttpMetadata(given: any, of: string) {
+  if (!hasMembers(given, "httpMetadata", of, "HttpMetadata or Headers")) {
     return null;
   }
   const areHeaders = isHeaders(given);
   const metadata: Record<string, unknown> = { __proto__: null };
   for (let place = 0; place < HTTP_FIELDS.length; place++) {
     const { 0: name, 1: header } = HTTP_FIELDS[place];
-    const value = areHeaders ? getOfHeaders(given, header) : given[name];
-    if (!isAbsent(value)) {
+    const value = areHeaders ? getOfHeaders(given, header) ?? undefined : given[name];
+    if (value !== undefined) {
       metadata[name] = toText(value);
     }
   }
   const expiry = areHeaders
-    ? timeOfHeader(getOfHeaders(given, "expires"))
-    : toTime(given.cacheExpiry, "cacheExpiry");
+    ? expiryOfHeader(getOfHeaders(given, "expires"))
+    : toTime(given.cacheExpiry, "cacheExpiry", "HttpMetadata");
   if (expiry !== null) {
     metadata.cacheExpiry = MathTrunc(expiry);
   }
   return metadata;
 }
 
-function readCustomMetadata(given: any): [string, string][] | null {
-  if (isAbsent(given)) {
+function readCustomMetadata(given: any, of: string): [string, string][] | null {
+  if (given === undefined) {
     return null;
+  }
+  if (!isObject(given) || ArrayIsArray(given)) {
+    throw wrongField("customMetadata", of, "object");
   }
   const entries: [string, string][] = [];
   const names = ObjectKeys(given);
@@ -258,7 +307,7 @@ function readChecksum(options: any) {
   for (let place = 0; place < ALGORITHMS.length; place++) {
     const { 0: algorithm, 1: title, 2: size } = ALGORITHMS[place];
     const value = options[algorithm];
-    if (isAbsent(value)) {
+    if (value === undefined) {
       continue;
     }
     if (checksum !== null) {
@@ -273,7 +322,7 @@ function readChecksum(options: any) {
     }
     const bytes = bytesOf(value);
     if (bytes === undefined) {
-      throw new TypeError(`${title} must be a hex string, an ArrayBuffer or a view of one.`);
+      throw wrongField(algorithm, "PutOptions", "JsBufferSource or string");
     }
     const length = TypedArrayPrototypeGetByteLength(bytes);
     if (length !== size) {
@@ -291,15 +340,16 @@ function refuseEncryption(options: any, action: string) {
   }
 }
 
-function readStoreOptions(options: any, action: string) {
+function readStoreOptions(options: any, place: number, method: { name: string; of: string }, of: string) {
+  checkOptions(options, place, method, of);
   if (isAbsent(options)) {
     return null;
   }
-  refuseEncryption(options, action);
+  refuseEncryption(options, method.name);
   const { storageClass } = options;
   return {
-    httpMetadata: readHttpMetadata(options.httpMetadata),
-    customMetadata: readCustomMetadata(options.customMetadata),
+    httpMetadata: readHttpMetadata(options.httpMetadata, of),
+    customMetadata: readCustomMetadata(options.customMetadata, of),
     storageClass: isAbsent(storageClass) ? null : toText(storageClass),
     checksum: null as unknown,
     onlyIf: null as unknown,
@@ -307,9 +357,9 @@ function readStoreOptions(options: any, action: string) {
 }
 
 function readPutOptions(options: any) {
-  const read = readStoreOptions(options, "put");
+  const read = readStoreOptions(options, 3, PUT, "PutOptions");
   if (read !== null) {
-    read.onlyIf = readCondition(options.onlyIf);
+    read.onlyIf = readCondition(options.onlyIf, "PutOptions");
     read.checksum = readChecksum(options);
   }
   return read;
@@ -325,11 +375,11 @@ type Target = {
 };
 
 // Stores a value. Becomes an object's elements, null where a condition did not hold, or the etag of a part.
-async function store(target: Target, value: any, method: string): Promise<any> {
+async function store(target: Target, value: any, method: { name: string; of: string }): Promise<any> {
   if (typeof value === "string") {
     return await op_storage_store_text(target, value);
   }
-  if (value === null) {
+  if (value === null || value === undefined) {
     return await op_storage_store_text(target, "");
   }
   const bytes = bytesOf(value);
@@ -340,11 +390,15 @@ async function store(target: Target, value: any, method: string): Promise<any> {
     return await storePieces(target, streamOfBlob(value), value.size);
   }
   if (!isReadableStream(value)) {
-    throw new TypeError(
-      `Failed to execute '${method}': parameter 2 is not of type 'ReadableStream or ArrayBuffer or ArrayBufferView or string or Blob'.`,
-    );
+    throw refused(2, method, VALUE);
   }
   return await storeStream(target, value);
+}
+
+// Whether `store` takes a value.
+function isStorable(value: any): boolean {
+  return typeof value === "string" || isAbsent(value) || bytesOf(value) !== undefined ||
+    ObjectPrototypeIsPrototypeOf(BlobPrototype, value) || isReadableStream(value);
 }
 
 async function storeStream(target: Target, stream: any): Promise<any> {
@@ -373,7 +427,7 @@ async function storeStream(target: Target, stream: any): Promise<any> {
     // All of it is here already.
     acquireReadableStreamDefaultReader(stream);
     readableStreamDisturb(stream);
-    return await store(target, streamOrStatic.body, "put");
+    return await store(target, streamOrStatic.body, PUT);
   }
   if (length === null) {
     throw new TypeError(UNKNOWN_LENGTH);
@@ -462,7 +516,7 @@ class R2Object {
   checksums: R2Checksums;
   uploaded: Date;
   httpMetadata: any;
-  customMetadata: Record<string, string> | undefined;
+  customMetadata: Record<string, string>;
   range: { offset: number; length: number } | undefined;
   storageClass: string;
   ssecKeyMd5: string | undefined;
@@ -479,8 +533,9 @@ class R2Object {
     this.httpEtag = `"${elements[place + 3]}"`;
     this.checksums = new R2Checksums(construct, elements[place + 6]);
     this.uploaded = new Date(elements[place + 4]);
-    this.httpMetadata = http === null ? undefined : httpMetadataOf(http);
-    this.customMetadata = custom === null ? undefined : JSONParse(custom);
+    // Not told in a listing that was not asked for it.
+    this.httpMetadata = http === null ? {} : httpMetadataOf(http);
+    this.customMetadata = custom === null ? {} : JSONParse(custom);
     this.range = range;
     this.storageClass = elements[place + 5];
     this.ssecKeyMd5 = undefined;
@@ -488,16 +543,9 @@ class R2Object {
 
   writeHttpMetadata(headers: unknown) {
     if (!isHeaders(headers)) {
-      throw new TypeError(
-        "Failed to execute 'writeHttpMetadata' on 'R2Object': parameter 1 is not of type 'Headers'.",
-      );
+      throw refused(1, WRITE_HTTP_METADATA, "Headers");
     }
     const { httpMetadata } = this;
-    if (httpMetadata === undefined) {
-      throw new TypeError(
-        `HTTP metadata unknown for key \`${this.key}\`. Did you forget to add 'httpMetadata' to \`include\` when listing?`,
-      );
-    }
     for (let place = 0; place < HTTP_FIELDS.length; place++) {
       const { 0: name, 1: header } = HTTP_FIELDS[place];
       if (httpMetadata[name] !== undefined) {
@@ -575,10 +623,13 @@ class R2MultipartUpload {
   }
 
   async uploadPart(partNumber: unknown, value: unknown, options?: any) {
+    requireArgument(arguments.length, 1, UPLOAD_PART, "integer");
+    requireArgument(arguments.length, 2, UPLOAD_PART, VALUE);
+    checkOptions(options, 3, UPLOAD_PART, "UploadPartOptions");
     const number = readPartNumber(partNumber);
     refuseEncryption(options, "uploadPart");
     const target = { storage: this.#storage, key: this.key, options: null, uploadId: this.uploadId, number };
-    return { partNumber: number, etag: await store(target, value, "uploadPart' on 'R2MultipartUpload") };
+    return { partNumber: number, etag: await store(target, value, UPLOAD_PART) };
   }
 
   async abort() {
@@ -587,12 +638,13 @@ class R2MultipartUpload {
 
   async complete(uploadedParts: any) {
     if (!ArrayIsArray(uploadedParts)) {
-      throw new TypeError(
-        "Failed to execute 'complete' on 'R2MultipartUpload': parameter 1 is not of type 'Array'.",
-      );
+      throw refused(1, COMPLETE, "Array");
     }
     const parts: { number: number; etag: string }[] = [];
     for (let place = 0; place < uploadedParts.length; place++) {
+      if (!isObject(uploadedParts[place])) {
+        throw wrongElement(place, "UploadedPart");
+      }
       const { partNumber, etag } = uploadedParts[place];
       ArrayPrototypePush(parts, { number: readPartNumber(partNumber), etag: toText(etag) });
     }
@@ -601,12 +653,14 @@ class R2MultipartUpload {
   }
 }
 
+function wrongElement(place: number, type: string) {
+  return new TypeError(`Incorrect type for array element ${place}: the provided value is not of type '${type}'.`);
+}
+
 function readPartNumber(value: unknown): number {
-  const number = MathTrunc(Number(value));
-  if (!(number >= 1 && number <= 10000)) {
-    throw new TypeError(
-      `Part number must be between 1 and 10000 (inclusive). Actual value was: ${NumberIsNaN(number) ? 0 : number}`,
-    );
+  const number = toInteger(value);
+  if (number < 1 || number > 10000) {
+    throw new TypeError(`Part number must be between 1 and 10000 (inclusive). Actual value was: ${number}`);
   }
   return number;
 }
@@ -623,12 +677,13 @@ function foundObject(elements: any[] | null) {
 }
 
 async function getOne(storage: number, key: string, options: any) {
+  checkOptions(options, 2, GET, "GetOptions");
   if (isAbsent(options)) {
     return foundObject(await op_storage_get(storage, key));
   }
   refuseEncryption(options, "get");
   const range = readRange(options.range);
-  const onlyIf = readCondition(options.onlyIf);
+  const onlyIf = readCondition(options.onlyIf, "GetOptions");
   return foundObject(await op_storage_get_with(storage, key, { range, onlyIf }));
 }
 
@@ -637,13 +692,16 @@ async function putOne(storage: number, key: string, value: unknown, options: unk
   try {
     target = { storage, key, options: readPutOptions(options), uploadId: null, number: null };
   } catch (error) {
+    if (!isStorable(value)) {
+      throw refused(2, PUT, VALUE);
+    }
     if (isReadableStream(value) && !isReadableStreamLocked(value)) {
       const reader = acquireReadableStreamDefaultReader(value);
       PromisePrototypeThen(readableStreamReaderGenericCancel(reader, error), undefined, () => {});
     }
     throw error;
   }
-  const elements = await store(target, value, "put' on 'R2Bucket");
+  const elements = await store(target, value, PUT);
   return elements === null ? null : new R2Object(construct, elements, 0, undefined);
 }
 
@@ -657,16 +715,23 @@ async function listObjects(storage: number, options: any) {
     httpMetadata: false,
     customMetadata: false,
   };
+  checkOptions(options, 1, LIST, "ListOptions");
   if (!isAbsent(options)) {
     const { prefix, delimiter, cursor, startAfter, limit, include } = options;
-    asked.prefix = isAbsent(prefix) ? null : toText(prefix);
-    asked.delimiter = isAbsent(delimiter) ? null : toText(delimiter);
-    asked.cursor = isAbsent(cursor) ? null : toText(cursor);
-    asked.startAfter = isAbsent(startAfter) ? null : toText(startAfter);
+    asked.prefix = toOwnText(prefix, "prefix", "ListOptions");
+    asked.delimiter = toOwnText(delimiter, "delimiter", "ListOptions");
+    asked.cursor = toOwnText(cursor, "cursor", "ListOptions");
+    asked.startAfter = toOwnText(startAfter, "startAfter", "ListOptions");
     // What is no number counts as 0, which is refused.
-    asked.limit = isAbsent(limit) ? null : MathTrunc(Number(limit)) || 0;
+    asked.limit = limit === undefined ? null : toInteger(limit);
+    if (include !== undefined && !ArrayIsArray(include)) {
+      throw wrongField("include", "ListOptions", "Array");
+    }
     for (let place = 0; place < (include?.length ?? 0); place++) {
-      const field = toText(include[place]);
+      const field = include[place];
+      if (typeof field !== "string") {
+        throw wrongElement(place, "string");
+      }
       if (field !== "httpMetadata" && field !== "customMetadata") {
         throw new RangeError(`Unsupported include value ${field}`);
       }
@@ -693,18 +758,23 @@ class R2Bucket {
   }
 
   async head(key: unknown) {
+    requireArgument(arguments.length, 1, HEAD, "string");
     return foundObject(await op_storage_head(this.#storage, toText(key)));
   }
 
   async get(key: unknown, options?: unknown) {
+    requireArgument(arguments.length, 1, GET, "string");
     return await getOne(this.#storage, toText(key), options);
   }
 
   async put(key: unknown, value: unknown, options?: unknown) {
+    requireArgument(arguments.length, 1, PUT, "string");
+    requireArgument(arguments.length, 2, PUT, VALUE);
     return await putOne(this.#storage, toText(key), value, options);
   }
 
   async delete(keys: any) {
+    requireArgument(arguments.length, 1, DELETE, "string or Array");
     const names: string[] = [];
     if (ArrayIsArray(keys)) {
       for (let place = 0; place < keys.length; place++) {
@@ -721,13 +791,16 @@ class R2Bucket {
   }
 
   async createMultipartUpload(key: unknown, options?: unknown) {
+    requireArgument(arguments.length, 1, CREATE_UPLOAD, "string");
     const name = toText(key);
-    const read = readStoreOptions(options, "createMultipartUpload");
+    const read = readStoreOptions(options, 2, CREATE_UPLOAD, "MultipartOptions");
     const uploadId = await op_storage_create_upload(this.#storage, name, read);
     return new R2MultipartUpload(construct, this.#storage, name, uploadId);
   }
 
   resumeMultipartUpload(key: unknown, uploadId: unknown) {
+    requireArgument(arguments.length, 1, RESUME_UPLOAD, "string");
+    requireArgument(arguments.length, 2, RESUME_UPLOAD, "string");
     return new R2MultipartUpload(construct, this.#storage, toText(key), toText(uploadId));
   }
 }

@@ -71,6 +71,7 @@ deno_core::extension!(
         "ext:aerostack/bindings/queue.ts" = "../../js/bindings/queue.ts",
         "ext:aerostack/bindings/storage.ts" = "../../js/bindings/storage.ts",
         "ext:aerostack/bindings/vectorize.ts" = "../../js/bindings/vectorize.ts",
+        "ext:aerostack/platform/arguments.ts" = "../../js/platform/arguments.ts",
         "ext:aerostack/platform/bytes.ts" = "../../js/platform/bytes.ts",
         "ext:aerostack/platform/console.ts" = "../../js/platform/console.ts",
         "ext:aerostack/platform/events.ts" = "../../js/platform/events.ts",

@@ -105,6 +105,6 @@ test("an etag in quotes is a TypeError", async (env) => {
   await assertRejects(() => env.STORAGE.put("key", "", { onlyIf: { etagDoesNotMatch: '"abc"' } }), expected);
   await assertRejects(() => env.STORAGE.put("key", "", { onlyIf: { uploadedBefore: "soon" } }), {
     name: "TypeError",
-    message: "Incorrect type for the 'uploadedBefore' field: the provided value is not a valid date.",
+    message: "Incorrect type for the 'uploadedBefore' field on 'Conditional': the provided value is not of type 'date'.",
   });
 });
