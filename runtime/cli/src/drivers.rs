@@ -11,11 +11,11 @@ use aerostack_bindings::{BindingInfo, BindingState, Lazy, SystemClock};
 use aerostack_cache::CacheDriver;
 use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions as CacheOptions};
 use aerostack_config::{
-    AiBinding, AiModel, AiTask, BucketBinding, CacheBinding, DatabaseBinding, DriverChoice, QueueBinding,
+    AiBinding, AiModel, AiTask, BucketBinding, CacheBinding, DatabaseBinding, DriverChoice, Durability, QueueBinding,
     VectorIndexBinding, VectorMetric,
 };
 use aerostack_database::migrations::Migrations;
-use aerostack_database::{DatabaseDriver, Sqlite};
+use aerostack_database::{DatabaseDriver, Sqlite, SqliteOptions as DatabaseOptions};
 use aerostack_queue::drivers::sqlite::{SqliteOptions, SqliteQueues};
 use aerostack_queue::{BacklogLimit, NamedQueue, QueueDriver};
 use aerostack_storage::StorageDriver;
@@ -28,13 +28,19 @@ use anyhow::bail;
 /// because migrations are applied at the start; the others wait for their first use.
 pub(crate) struct Drivers {
     state_folder: PathBuf,
-    databases: HashMap<String, Arc<dyn DatabaseDriver>>,
+    databases: HashMap<String, Database>,
     caches: HashMap<String, Arc<Lazy<dyn CacheDriver>>>,
     buckets: HashMap<String, Arc<Lazy<dyn StorageDriver>>>,
     queues: Option<Arc<Lazy<dyn QueueDriver>>>,
     vector_indexes: HashMap<String, VectorIndex>,
     /// What runs models, for all workers.
     engine: Arc<Lazy<Engine>>,
+}
+
+/// A database, and what the configuration said of it when it was opened.
+struct Database {
+    durability: Durability,
+    driver: Arc<dyn DatabaseDriver>,
 }
 
 /// A vector index, and what the configuration said of it when it was opened.
@@ -57,18 +63,29 @@ impl Drivers {
         }
     }
 
-    /// The database behind a binding, and its line in the start table.
+    /// The database behind a binding, and its line in the start table. Opened anew where the configuration has changed.
     pub(crate) fn database(
         &mut self,
         binding: &DatabaseBinding,
     ) -> anyhow::Result<(Arc<dyn DatabaseDriver>, BindingInfo)> {
         only("sqlite", "database", &binding.binding, &binding.driver)?;
-        let driver = if let Some(driver) = self.databases.get(&binding.database.state) {
-            driver.clone()
-        } else {
-            let driver: Arc<dyn DatabaseDriver> = Arc::new(Sqlite::open(database_file(&self.state_folder, binding))?);
-            self.databases.insert(binding.database.state.clone(), driver.clone());
-            driver
+        let durability = binding.durability;
+        let driver = match self.databases.get(&binding.database.state) {
+            Some(known) if known.durability == durability => known.driver.clone(),
+            _ => {
+                let options = DatabaseOptions {
+                    durability: match durability {
+                        Durability::Normal => aerostack_database::Durability::Normal,
+                        Durability::Full => aerostack_database::Durability::Full,
+                    },
+                    ..DatabaseOptions::default()
+                };
+                let file = database_file(&self.state_folder, binding);
+                let driver: Arc<dyn DatabaseDriver> = Arc::new(Sqlite::open_with(file, options, &SystemClock)?);
+                let known = Database { durability, driver: driver.clone() };
+                self.databases.insert(binding.database.state.clone(), known);
+                driver
+            }
         };
         let info = aerostack_database::describe(&binding.binding, driver.as_ref());
         Ok((driver, info))

@@ -70,10 +70,22 @@ pub struct DatabaseBinding {
     pub migrations_dir: PathBuf,
     /// The table that records applied migrations: `d1_migrations` unless configured.
     pub migrations_table: String,
+    /// What a power failure may take of it.
+    pub durability: Durability,
     /// Where the database lives.
     pub driver: DriverChoice,
     /// None for the default binding.
     pub span: Option<Span>,
+}
+
+/// What a power failure may take of a database. The end of the process, however it comes, takes nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Perhaps the last writes. A write does not wait for the disk.
+    #[default]
+    Normal,
+    /// Nothing that was acknowledged. Each write waits for the disk.
+    Full,
 }
 
 /// A KV namespace.

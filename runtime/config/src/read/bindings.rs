@@ -9,8 +9,8 @@ use super::resource::{DefaultBinding, Place, driver_choice};
 use crate::diagnostic::Diagnostic;
 use crate::document::Kind;
 use crate::model::{
-    AiBinding, AiModel, AiTask, Bindings, BucketBinding, CacheBinding, DatabaseBinding, DriverChoice, QueueBinding,
-    VectorIndexBinding, VectorMetric,
+    AiBinding, AiModel, AiTask, Bindings, BucketBinding, CacheBinding, DatabaseBinding, DriverChoice, Durability,
+    QueueBinding, VectorIndexBinding, VectorMetric,
 };
 use crate::secret::Secret;
 use crate::section::Section;
@@ -31,16 +31,18 @@ pub(super) struct Explicit {
     /// Whether `ai = false` switches the default off.
     ai_is_off: bool,
     cache_min_ttl: u32,
+    durability: Durability,
 }
 
 /// Reads all sections of bindings but services.
 pub(super) fn read_bindings(root: &Section<'_>, place: &Place) -> Explicit {
     let cache_min_ttl =
         root.section("cache").and_then(|section| min_ttl(&section)).unwrap_or(PRODUCTION_MIN_TTL as u32);
+    let durability = root.section("database").and_then(|section| durability(&section)).unwrap_or_default();
     let ai = read_ai(root, place);
     let ai_is_off = root.get("ai").is_some_and(|entry| matches!(entry.value.kind, Kind::Boolean(false)));
     let bindings = Bindings {
-        databases: read_databases(root, place),
+        databases: read_databases(root, place, durability),
         caches: read_caches(root, place, cache_min_ttl),
         queues: read_producers(root, place),
         ai,
@@ -49,7 +51,7 @@ pub(super) fn read_bindings(root: &Section<'_>, place: &Place) -> Explicit {
         postgres: read_postgres(root, place),
         services: Vec::new(),
     };
-    Explicit { bindings, ai_is_off, cache_min_ttl }
+    Explicit { bindings, ai_is_off, cache_min_ttl, durability }
 }
 
 impl Explicit {
@@ -80,6 +82,7 @@ impl Explicit {
                 database_id: None,
                 migrations_dir: place.path("migrations"),
                 migrations_table: "d1_migrations".to_owned(),
+                durability: self.durability,
                 driver: DriverChoice::default(),
                 span: None,
             });
@@ -129,13 +132,21 @@ impl Explicit {
     }
 }
 
-fn read_databases(root: &Section<'_>, place: &Place) -> Vec<DatabaseBinding> {
+fn durability(section: &Section<'_>) -> Option<Durability> {
+    section.choice("durability", &["normal", "full"]).map(|choice| match choice {
+        "full" => Durability::Full,
+        _ => Durability::Normal,
+    })
+}
+
+fn read_databases(root: &Section<'_>, place: &Place, default_durability: Durability) -> Vec<DatabaseBinding> {
     let mut databases: Vec<DatabaseBinding> = Vec::new();
     for section in root.sections("d1_databases") {
         let binding = section.binding();
         let migrations_dir = section.string("migrations_dir").map_or_else(|| "migrations".to_owned(), |dir| dir.value);
         let migrations_table = section.string("migrations_table");
         let database_id = section.string("database_id");
+        let durability = durability(&section).unwrap_or(default_durability);
         let driver = driver_choice(&section);
         let Some(binding) = binding else {
             continue;
@@ -149,6 +160,7 @@ fn read_databases(root: &Section<'_>, place: &Place) -> Vec<DatabaseBinding> {
             database_id: database_id.map(|id| id.value),
             migrations_dir: place.path(migrations_dir),
             migrations_table: migrations_table.map_or_else(|| "d1_migrations".to_owned(), |table| table.value),
+            durability,
             driver,
             span: Some(binding.span),
         };
@@ -168,6 +180,8 @@ fn report_contradiction(section: &Section<'_>, first: &DatabaseBinding, second: 
         "migrations_dir"
     } else if first.migrations_table != second.migrations_table {
         "migrations_table"
+    } else if first.durability != second.durability {
+        "durability"
     } else {
         return;
     };

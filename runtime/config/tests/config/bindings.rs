@@ -1,4 +1,4 @@
-use aerostack_config::{AiTask, BindingKind, OptionValue, VectorMetric};
+use aerostack_config::{AiTask, BindingKind, Durability, OptionValue, VectorMetric};
 
 use crate::{config_of, errors_of, load_from, project, warnings_of, worker_of};
 
@@ -115,6 +115,22 @@ fn a_binding_name_is_a_name() {
     let rendered = errors_of("[[kv_namespaces]]\nbinding = \"my cache\"\n[[r2_buckets]]\nbinding = \"1ST\"\n");
     assert!(rendered.contains("\"my cache\" cannot be the name of a binding"), "{rendered}");
     assert!(rendered.contains("\"1ST\" cannot be the name of a binding"), "{rendered}");
+}
+
+#[test]
+fn the_durability_can_be_raised_for_all_databases_or_for_one() {
+    let durabilities = |config: &str| -> Vec<Durability> {
+        worker_of(config).bindings.databases.iter().map(|database| database.durability).collect()
+    };
+    assert_eq!(durabilities(""), [Durability::Normal]);
+    assert_eq!(durabilities("[database]\ndurability = \"full\"\n"), [Durability::Full]);
+    let two = "[database]\ndurability = \"full\"\n[[d1_databases]]\nbinding = \"A\"\n[[d1_databases]]\nbinding = \"B\"\ndurability = \"normal\"\n";
+    assert_eq!(durabilities(two), [Durability::Full, Durability::Normal]);
+    let rendered = errors_of("[database]\ndurability = \"fsync\"\n");
+    assert!(rendered.contains("\"normal\"") && rendered.contains("\"full\""), "{rendered}");
+    let shared = "[[d1_databases]]\nbinding = \"A\"\ndatabase_name = \"x\"\n[[d1_databases]]\nbinding = \"B\"\ndatabase_name = \"x\"\ndurability = \"full\"\n";
+    let rendered = errors_of(shared);
+    assert!(rendered.contains("the database \"x\" has two values of `durability`"), "{rendered}");
 }
 
 #[test]
