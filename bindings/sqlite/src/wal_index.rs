@@ -18,6 +18,7 @@ const REGION_BYTES: c_int = 32 * 1024;
 // Places in the header, counted in words of 32 bits.
 const CHANGE_COUNTER: usize = 2;
 const LAST_FRAME: usize = 4;
+const DATABASE_PAGES: usize = 5;
 const FRAME_CHECKSUM: usize = 6;
 
 /// The state of the file after one commit. Two equal stamps mean the same content.
@@ -93,6 +94,11 @@ impl WalIndex {
     /// How many frames (changed pages) the log holds.
     pub fn frames(&self) -> u32 {
         self.word(LAST_FRAME)
+    }
+
+    /// How many pages the database has after the last commit; 0 where nothing was committed since the log was made.
+    pub fn database_pages(&self) -> u32 {
+        self.word(DATABASE_PAGES)
     }
 
     fn word(&self, index: usize) -> u32 {

@@ -1,6 +1,8 @@
 //! Values, columns, batches, several statements in one text.
 
 use super::{Case, Outcome, Place, always, equal, expect_error, text, text_cell};
+use libtest_mimic::Failed;
+
 use crate::cells::Cell;
 use crate::driver::{Statement, Value};
 
@@ -12,6 +14,7 @@ pub(super) fn cases() -> Vec<Case> {
             trial: planned_by_value,
         },
         Case { name: "numbers_are_bound_as_doubles", needs: always, trial: numbers_are_doubles },
+        Case { name: "numbers_that_json_lacks_are_null_and_there_is_one_zero", needs: always, trial: numbers_of_json },
         Case { name: "values_come_back_as_they_were_stored", needs: always, trial: values_round_trip },
         Case { name: "ids_that_are_strings_get_the_columns_affinity", needs: always, trial: affinity },
         Case { name: "numbered_parameters_may_come_in_any_order", needs: always, trial: numbered_parameters },
@@ -28,6 +31,17 @@ pub(super) fn cases() -> Vec<Case> {
         },
         Case { name: "several_statements_with_a_failure_change_nothing", needs: always, trial: several_roll_back },
         Case { name: "a_schema_change_is_seen_by_statements_that_ran_before", needs: always, trial: schema_change },
+        Case {
+            name: "reports_on_the_schema_tell_of_the_newest",
+            needs: |can| can.d1_limits,
+            trial: reports_on_the_schema,
+        },
+        Case {
+            name: "what_the_last_write_did_can_be_asked_for_in_sql",
+            needs: |can| can.d1_limits,
+            trial: functions_of_the_writer,
+        },
+        Case { name: "a_conflict_undoes_all_that_its_statement_did", needs: always, trial: conflicts_undo_all },
         Case { name: "a_with_clause_may_lead_to_a_write", needs: always, trial: with_insert },
         Case { name: "data_is_there_after_opening_again", needs: always, trial: reopening },
         Case { name: "foreign_keys_hold_and_cascade", needs: always, trial: foreign_keys },
@@ -45,6 +59,22 @@ fn numbers_are_doubles(place: &Place) -> Outcome {
     place.run_with("INSERT INTO t VALUES (?, ?, ?)", &params)?;
     let expected = vec![Cell::Integer(1), Cell::Integer(2), text_cell("1.0")];
     equal("stored numbers", &place.cells("SELECT i, n, t FROM t")?, &expected)
+}
+
+fn numbers_of_json(place: &Place) -> Outcome {
+    for number in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
+        let found = place.run_with("SELECT ?1, typeof(?1)", &[Value::Real(number)])?.cells;
+        equal(&format!("{number}"), &found, &vec![Cell::Null, text_cell("null")])?;
+    }
+    let found = place.cells("SELECT 1e400, -1e400, typeof(1e400), 1e308")?;
+    equal("numbers of SQL", &found, &vec![Cell::Null, Cell::Null, text_cell("real"), Cell::Real(1e308)])?;
+    for found in [place.run("SELECT -0.0")?, place.run_with("SELECT ?", &[Value::Real(-0.0)])?] {
+        let [Cell::Real(zero)] = found.cells.to_vec()[..] else { return Err(format!("{found:?}").into()) };
+        equal("the zero", &zero.to_bits(), &0)?;
+    }
+    place.run("CREATE TABLE t (a REAL)")?;
+    place.run("INSERT INTO t VALUES (1e400)")?;
+    equal("is stored all the same", &place.cells("SELECT count(*) FROM t WHERE a > 1")?, &vec![Cell::Integer(1)])
 }
 
 fn values_round_trip(place: &Place) -> Outcome {
@@ -250,4 +280,78 @@ fn planned_by_value(place: &Place) -> Outcome {
         equal(pattern, &found, &expected.into_iter().map(Cell::Integer).collect::<Vec<_>>())?;
     }
     Ok(())
+}
+
+fn reports_on_the_schema(place: &Place) -> Outcome {
+    // A connection that reads has seen the schema without the table.
+    place.run("SELECT count(*) FROM sqlite_schema")?;
+    let reports = [
+        "PRAGMA index_list(t)",
+        "PRAGMA index_info(sqlite_autoindex_t_1)",
+        "PRAGMA foreign_key_list(t)",
+        "PRAGMA table_info(t)",
+        "SELECT * FROM pragma_index_list('t')",
+        "SELECT * FROM pragma_foreign_key_list('t')",
+    ];
+    for sql in reports {
+        equal(sql, &place.run(sql)?.rows().len(), &0)?;
+    }
+    place.run("CREATE TABLE p (id INTEGER PRIMARY KEY)")?;
+    place.run("CREATE TABLE t (u TEXT UNIQUE REFERENCES p (id))")?;
+    for sql in reports {
+        equal(sql, &place.run(sql)?.rows().len(), &1)?;
+    }
+    let plan = "EXPLAIN QUERY PLAN SELECT * FROM t WHERE b = 1";
+    place.message(plan, &[])?;
+    place.run("ALTER TABLE t ADD COLUMN b")?;
+    let detail = |place: &Place| -> Result<String, Failed> { Ok(format!("{:?}", place.cells(plan)?)) };
+    equal("a scan", &detail(place)?.contains("SCAN t"), &true)?;
+    place.run("CREATE INDEX t_b ON t (b)")?;
+    equal("a search", &detail(place)?.contains("USING INDEX t_b"), &true)?;
+    place.run("DROP INDEX t_b")?;
+    equal("a scan again", &detail(place)?.contains("SCAN t"), &true)
+}
+
+fn functions_of_the_writer(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (a)")?;
+    place.run("INSERT INTO t VALUES (1), (2), (3)")?;
+    for _ in 0..2 {
+        let found = place.cells("SELECT last_insert_rowid(), changes()")?;
+        equal("after an insert", &found, &vec![Cell::Integer(3), Cell::Integer(3)])?;
+    }
+    let found = place.cells("WITH w AS (SELECT last_insert_rowid() AS id) SELECT a FROM t JOIN w ON t.rowid = w.id")?;
+    equal("in a join", &found, &vec![Cell::Integer(3)])?;
+    place.run("UPDATE t SET a = 0 WHERE a > 1")?;
+    equal("after an update", &place.cells("SELECT changes()")?, &vec![Cell::Integer(2)])?;
+    let batch =
+        place.call(vec![Statement::new("INSERT INTO t VALUES (4)"), Statement::new("SELECT last_insert_rowid()")])?;
+    equal("in a batch", &batch[1].cells, &vec![Cell::Integer(4)])
+}
+
+fn conflicts_undo_all(place: &Place) -> Outcome {
+    place.run("CREATE TABLE t (a UNIQUE)")?;
+    place.run("CREATE TABLE log (a)")?;
+    place.run("INSERT INTO t VALUES (3)")?;
+    place.run("CREATE TRIGGER no_99 BEFORE INSERT ON t WHEN new.a = 99 BEGIN SELECT RAISE(FAIL, 'no 99'); END")?;
+    let failing = [
+        "INSERT OR FAIL INTO t VALUES (1), (2), (3), (4)",
+        "INSERT OR ABORT INTO t VALUES (1), (2), (3), (4)",
+        "INSERT OR ROLLBACK INTO t VALUES (1), (2), (3), (4)",
+        "INSERT INTO t VALUES (98), (99)",
+        "INSERT INTO t VALUES (1); INSERT OR FAIL INTO t VALUES (2), (3)",
+    ];
+    for sql in failing {
+        for _ in 0..2 {
+            place.message(sql, &[])?;
+        }
+        equal(sql, &place.cells("SELECT a FROM t")?, &vec![Cell::Integer(3)])?;
+        expect_error(place.call(vec![Statement::new("INSERT INTO log VALUES (1)"), Statement::new(sql)]))?;
+        equal(sql, &place.cells("SELECT a FROM t UNION ALL SELECT a FROM log")?, &vec![Cell::Integer(3)])?;
+    }
+    // What works is kept, and the statement works again after it failed.
+    let insert = "INSERT OR FAIL INTO t VALUES (?), (?)";
+    let values = |one, two| [Value::Real(one), Value::Real(two)];
+    place.message(insert, &values(7.0, 3.0))?;
+    equal("changes", &place.run_with(insert, &values(7.0, 8.0))?.meta.changes, &2)?;
+    equal("rows", &place.cells("SELECT count(*) FROM t")?, &vec![Cell::Integer(3)])
 }

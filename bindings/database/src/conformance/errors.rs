@@ -75,10 +75,25 @@ fn kinds(place: &Place) -> Outcome {
 }
 
 fn no_statement(place: &Place) -> Outcome {
-    for sql in ["", "  \n ", ";", "-- a comment", "/* a comment */ ;"] {
-        equal(sql, &place.message(sql, &[])?.as_str(), &"No SQL statements detected.")?;
+    place.run("CREATE TABLE t (a)")?;
+    for sql in [
+        "",
+        "  \n ",
+        ";",
+        "-- a comment",
+        "/* a comment */ ;",
+        "SELECT 1;;",
+        "SELECT 1; -- a comment",
+        "INSERT INTO t VALUES (1);;",
+        "INSERT INTO t VALUES (1); ;\n",
+    ] {
+        equal(sql, &place.message(sql, &[])?.as_str(), &"SQL code did not contain a statement.")?;
     }
-    Ok(())
+    for sql in ["SELECT 1;", "SELECT 1;\n\t\r\n", ";SELECT 1", "SELECT 0;; SELECT 1", "-- a\nSELECT 1", "SELECT 1 -- a"]
+    {
+        equal(sql, &place.cells(sql)?, &vec![Cell::Integer(1)])?;
+    }
+    equal("a text that was refused changed nothing", &place.cells("SELECT count(*) FROM t")?, &vec![Cell::Integer(0)])
 }
 
 fn parameter_count(place: &Place) -> Outcome {
@@ -112,8 +127,19 @@ fn limits(place: &Place) -> Outcome {
     if !message.starts_with("too many SQL variables at offset ") || !message.ends_with(": SQLITE_ERROR") {
         return Err(message.into());
     }
-    let long = text(&"x".repeat(5 * 1024 * 1024));
-    equal("5 MiB string", &place.message("SELECT ?", &[long])?.as_str(), &"string or blob too big: SQLITE_TOOBIG")?;
+    place.run("CREATE TABLE long (a, b)")?;
+    let fits = text(&"x".repeat(2_199_994));
+    place.run_with("INSERT INTO long VALUES (?, 1)", &[fits])?;
+    let too_long = text(&"x".repeat(2_199_995));
+    let message = place.message("INSERT INTO long VALUES (?, 1)", std::slice::from_ref(&too_long))?;
+    equal("a row that is too long", &message.as_str(), &"string or blob too big: SQLITE_TOOBIG")?;
+    place.run_with("SELECT ?", &[too_long])?;
+    let long = text(&"x".repeat(2_200_001));
+    equal(
+        "a string that is too long",
+        &place.message("SELECT ?", &[long])?.as_str(),
+        &"string or blob too big: SQLITE_TOOBIG",
+    )?;
     let long = format!("SELECT '{}'", "x".repeat(100_001));
     equal("100 kB statement", &place.message(&long, &[])?.as_str(), &"statement too long: SQLITE_TOOBIG")?;
     let columns: Vec<_> = (0..101).map(|n| format!("c{n}")).collect();
@@ -134,9 +160,20 @@ fn refusals(place: &Place) -> Outcome {
         "ATTACH 'other.sqlite' AS other",
         "CREATE TABLE _cf_mine (a)",
         "CREATE TEMP TABLE x (a)",
+        "CREATE TABLE temp.x (a)",
+        "CREATE VIEW temp.x AS SELECT 1",
+        "CREATE VIRTUAL TABLE temp.x USING fts5(a)",
+        "CREATE TEMP TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; END",
         "PRAGMA journal_mode = DELETE",
         "PRAGMA writable_schema = ON",
+        "PRAGMA page_size",
         "PRAGMA page_size = 512",
+        "PRAGMA foreign_keys = 2",
+        "PRAGMA foreign_keys = maybe",
+        "PRAGMA data_version(1)",
+        "PRAGMA index_list",
+        "PRAGMA table_info(_cf_x)",
+        "PRAGMA optimize(t)",
         "PRAGMA database_list",
         "CREATE VIRTUAL TABLE x USING dbstat",
     ] {
@@ -165,7 +202,14 @@ fn allowed(place: &Place) -> Outcome {
         "SELECT json_extract('{\"a\":[1]}', '$.a[0]'), json_group_array(title) FROM posts",
         "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' AND name NOT LIKE '_cf_%'",
         "PRAGMA table_info(posts)",
-        "PRAGMA page_size",
+        "PRAGMA table_list(_cf_x)",
+        "PRAGMA foreign_keys",
+        "PRAGMA foreign_keys = YES",
+        "PRAGMA foreign_key_check",
+        "PRAGMA optimize(0x10002)",
+        "PRAGMA quick_check(1)",
+        "PRAGMA quick_check(posts)",
+        "SELECT * FROM sqlite_temp_schema",
         "SELECT name FROM pragma_table_list()",
         "SELECT row_number() OVER (ORDER BY id) FROM posts",
         "ALTER TABLE posts RENAME COLUMN title TO name",

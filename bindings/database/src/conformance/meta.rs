@@ -6,6 +6,16 @@ use crate::driver::{Capabilities, Statement};
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case { name: "meta_tells_what_a_write_changed", needs: always, trial: changes },
+        Case {
+            name: "a_new_table_changes_the_database_also_where_it_takes_free_pages",
+            needs: always,
+            trial: reused_pages,
+        },
+        Case {
+            name: "changes_of_a_full_text_index_leave_out_what_it_puts_off",
+            needs: |can| can.d1_limits,
+            trial: full_text_changes,
+        },
         Case { name: "meta_of_a_query_changes_nothing", needs: always, trial: query },
         Case { name: "the_version_grows_with_writes_only", needs: always, trial: version },
         Case { name: "rows_are_counted_as_d1_counts_them", needs: row_counts, trial: row_counts_as_asserted },
@@ -33,6 +43,47 @@ fn changes(place: &Place) -> Outcome {
     let two = place.run("INSERT INTO t VALUES (1, 1); INSERT INTO t VALUES (2, 1)")?.meta;
     equal("changes of two inserts in one text", &two.changes, &2)?;
     equal("time passes", &(two.duration_ms > 0.0), &true)
+}
+
+fn reused_pages(place: &Place) -> Outcome {
+    place.run("CREATE TABLE kept (a)")?;
+    let before = place.run("SELECT 1")?.meta.size_after;
+    let mut sizes = Vec::new();
+    for _ in 0..3 {
+        let made = place.run("CREATE TABLE t (a)")?.meta;
+        equal("a table that is made changes the database", &made.changed_db, &true)?;
+        let removed = place.run("DROP TABLE t")?.meta;
+        equal("so does one that is removed", &removed.changed_db, &true)?;
+        sizes.push((made.size_after > before, removed.size_after));
+    }
+    equal("free pages do not count", &sizes, &vec![(true, before); 3])?;
+    let batch = place.call(vec![Statement::new("CREATE TABLE t (a)"), Statement::new("DROP TABLE t")])?;
+    let changed: Vec<bool> = batch.iter().map(|result| result.meta.changed_db).collect();
+    equal("in a batch", &changed, &vec![true, true])?;
+    let none = place.run("CREATE TABLE IF NOT EXISTS kept (a)")?.meta;
+    equal("a table that was there", &none.changed_db, &false)
+}
+
+fn full_text_changes(place: &Place) -> Outcome {
+    place.run("CREATE TABLE posts (id INTEGER PRIMARY KEY, title TEXT)")?;
+    place.run("CREATE VIRTUAL TABLE search USING fts5(title, content='posts', content_rowid='id')")?;
+    place.run(
+        "CREATE TRIGGER added AFTER INSERT ON posts BEGIN INSERT INTO search(rowid, title) VALUES (new.id, new.title); END",
+    )?;
+    let insert = "INSERT INTO posts (title) VALUES ('x')";
+    for _ in 0..3 {
+        let meta = place.run(insert)?.meta;
+        equal("one row", &(meta.changes, meta.rows_written), &(3, 2))?;
+    }
+    let batch = place.call(vec![Statement::new(insert), Statement::new(insert), Statement::new("SELECT 1")])?;
+    let changes: Vec<u64> = batch.iter().map(|result| result.meta.changes).collect();
+    equal("in a batch", &changes, &vec![3, 3, 0])?;
+    place.run("CREATE VIRTUAL TABLE alone USING fts5(a, b)")?;
+    let meta = place.run("INSERT INTO alone VALUES ('a', 'b'), ('c', 'd'), ('e', 'f')")?.meta;
+    equal("three rows", &(meta.changes, meta.rows_written), &(9, 3))?;
+    equal("one more", &place.run("INSERT INTO alone VALUES ('g', 'h')")?.meta.changes, &3)?;
+    equal("a removed one", &place.run("DELETE FROM alone WHERE rowid = 2")?.meta.changes, &3)?;
+    equal("rows are found", &place.run("SELECT rowid FROM alone WHERE alone MATCH 'g'")?.rows().len(), &1)
 }
 
 fn query(place: &Place) -> Outcome {

@@ -68,11 +68,23 @@ pub struct SqliteOptions {
     pub slice: Duration,
     /// How long a call waits for its turn before it fails with `Timeout`.
     pub lock_wait: Duration,
+    /// What a power failure may take.
+    pub durability: Durability,
+}
+
+/// What a power failure may take of what was acknowledged. The end of the process, however it comes, takes nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Perhaps the last commits: the log is flushed only when it is moved into the file.
+    #[default]
+    Normal,
+    /// Nothing: the log is flushed with each commit, which the calling thread waits for. Writes that share a commit share the wait.
+    Full,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { slice: Duration::from_millis(5), lock_wait: Duration::from_secs(30) }
+        Self { slice: Duration::from_millis(5), lock_wait: Duration::from_secs(30), durability: Durability::Normal }
     }
 }
 
@@ -91,7 +103,8 @@ impl Sqlite {
     /// Like [`Sqlite::open`], with options and with the clock that [`Meta::version`](crate::Meta::version) starts from.
     pub fn open_with(path: impl Into<PathBuf>, options: SqliteOptions, clock: &dyn Clock) -> Result<Self> {
         let path = path.into();
-        let writer = open_writer(&path, Role::Writer)?;
+        let mut writer = open_writer(&path, Role::Writer)?;
+        writer.set_durability(options.durability).map_err(|source| cannot_open(&path, source))?;
         let core = Core {
             file: OpenedFile::at(&path)?,
             location: path.display().to_string(),

@@ -25,27 +25,49 @@ pub(super) enum Verdict {
     RefusedTransaction,
 }
 
+/// What may follow the name of a pragma.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Argument {
+    /// Nothing.
+    Nothing,
+    /// Nothing, or a value that reads as true or false.
+    Switch,
+    /// The name of a table or an index.
+    Name,
+    /// Nothing, or a name.
+    NothingOrName,
+    /// Nothing, or a whole number.
+    NothingOrNumber,
+    /// Nothing, a whole number, or a name.
+    NothingOrNumberOrName,
+    /// Anything, because the pragma only compares it with names it shows anyway.
+    Anything,
+}
+
 /// Settings that hold for the one call that set them, and reports.
-const PRAGMAS: [&str; 18] = [
-    "case_sensitive_like",
-    "data_version",
-    "defer_foreign_keys",
-    "foreign_key_check",
-    "foreign_key_list",
-    "foreign_keys",
-    "ignore_check_constraints",
-    "index_info",
-    "index_list",
-    "index_xinfo",
-    "legacy_alter_table",
-    "optimize",
-    "quick_check",
-    "recursive_triggers",
-    "reverse_unordered_selects",
-    "table_info",
-    "table_list",
-    "table_xinfo",
+const PRAGMAS: [(&str, Argument); 18] = [
+    ("case_sensitive_like", Argument::Switch),
+    ("data_version", Argument::Nothing),
+    ("defer_foreign_keys", Argument::Switch),
+    ("foreign_key_check", Argument::NothingOrName),
+    ("foreign_key_list", Argument::Name),
+    ("foreign_keys", Argument::Switch),
+    ("ignore_check_constraints", Argument::Switch),
+    ("index_info", Argument::Name),
+    ("index_list", Argument::Name),
+    ("index_xinfo", Argument::Name),
+    ("legacy_alter_table", Argument::Switch),
+    ("optimize", Argument::NothingOrNumber),
+    ("quick_check", Argument::NothingOrNumberOrName),
+    ("recursive_triggers", Argument::Switch),
+    ("reverse_unordered_selects", Argument::Switch),
+    ("table_info", Argument::Name),
+    ("table_list", Argument::Anything),
+    ("table_xinfo", Argument::Name),
 ];
+
+/// Functions whose value belongs to the connection that writes.
+const FUNCTIONS_OF_THE_WRITER: [&str; 3] = ["changes", "last_insert_rowid", "total_changes"];
 
 /// Functions that tell of the machine or reach outside the database. What is left of the functions linked in: the core
 /// scalar, aggregate, window, math, date, JSON and FTS5 functions.
@@ -69,6 +91,9 @@ const REFUSED_TABLES: [&str; 5] = ["bytecode", "dbstat", "sqlite_dbpage", "sqlit
 /// Decides one action of a user's statement while SQLite compiles it.
 pub(super) fn judge(context: &AuthContext<'_>) -> Verdict {
     use AuthAction as A;
+    if context.database_name == Some("temp") && makes_something(&context.action) {
+        return Verdict::Refused;
+    }
     let allowed = match &context.action {
         A::Transaction { .. } | A::Savepoint { .. } => return Verdict::RefusedTransaction,
         A::Pragma { pragma_name, pragma_value } => is_allowed_pragma(pragma_name, *pragma_value),
@@ -110,7 +135,8 @@ pub(super) fn judge_owner(context: &AuthContext<'_>) -> Verdict {
 /// Sets the limits of contract section 1.7 on a connection that runs users' SQL.
 pub(super) fn set_limits(connection: &Connection) -> rusqlite::Result<()> {
     for (limit, value) in [
-        (Limit::SQLITE_LIMIT_LENGTH, 4 * 1024 * 1024),
+        // A row, too.
+        (Limit::SQLITE_LIMIT_LENGTH, 2_200_000),
         (Limit::SQLITE_LIMIT_SQL_LENGTH, 100_000),
         (Limit::SQLITE_LIMIT_COLUMN, 100),
         (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
@@ -137,9 +163,47 @@ impl Verdict {
     }
 }
 
+/// Whether an action asks for a value that only the connection that writes knows.
+pub(super) fn asks_for_the_writer(context: &AuthContext<'_>) -> bool {
+    matches!(&context.action, AuthAction::Function { function_name } if is_one_of(&FUNCTIONS_OF_THE_WRITER, function_name))
+}
+
+/// Whether an action is that of a pragma.
+pub(super) fn is_pragma(context: &AuthContext<'_>) -> bool {
+    matches!(context.action, AuthAction::Pragma { .. })
+}
+
+/// Whether an action adds to a schema. `CREATE TABLE temp.t` is reported as the creation of a table in the database `temp`, not as
+/// that of a temporary table.
+fn makes_something(action: &AuthAction<'_>) -> bool {
+    use AuthAction as A;
+    matches!(action, A::CreateTable { .. } | A::CreateView { .. } | A::CreateVtable { .. } | A::CreateTrigger { .. })
+}
+
 fn is_allowed_pragma(name: &str, value: Option<&str>) -> bool {
-    // The size of a page may be asked for but not set.
-    (name.eq_ignore_ascii_case("page_size") && value.is_none()) || is_one_of(&PRAGMAS, name)
+    let Some((_, argument)) = PRAGMAS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) else { return false };
+    match (argument, value) {
+        (Argument::Anything, _) => true,
+        (Argument::Name, None) => false,
+        (_, None) => true,
+        (Argument::Nothing, Some(_)) => false,
+        (Argument::Switch, Some(value)) => is_switch(value),
+        (Argument::Name | Argument::NothingOrName, Some(value)) => is_allowed_name(value),
+        (Argument::NothingOrNumber, Some(value)) => is_whole_number(value),
+        (Argument::NothingOrNumberOrName, Some(value)) => is_whole_number(value) || is_allowed_name(value),
+    }
+}
+
+/// SQLite reads a number by its first digits.
+fn is_switch(value: &str) -> bool {
+    value.starts_with(['0', '1']) || is_one_of(&["true", "false", "yes", "no", "on", "off"], value)
+}
+
+fn is_whole_number(value: &str) -> bool {
+    match value.strip_prefix("0x").or_else(|| value.strip_prefix("0X")) {
+        Some(digits) => i64::from_str_radix(digits, 16).is_ok(),
+        None => value.parse::<i64>().is_ok(),
+    }
 }
 
 fn is_allowed_name(name: &str) -> bool {

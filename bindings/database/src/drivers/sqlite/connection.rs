@@ -10,14 +10,15 @@ use aerostack_sqlite::{Stamp, WalIndex};
 use rusqlite::config::DbConfig;
 use rusqlite::{OpenFlags, ffi};
 
+use super::Durability;
 use super::authorizer::{OWNER_TRANSACTION_REFUSED, TRANSACTION_REFUSED, judge_owner, set_limits};
-use super::counts::Profile;
+use super::counts::{Met, Profile};
 use super::errors::Failure;
 use super::functions::add_functions;
-use super::guard::{Guard, Patience};
+use super::guard::{Guard, Patience, Seen};
 use super::setup::{Control, OPEN_TIMEOUT, SETTINGS, prepare_file, spare_memory_statistics};
 use super::statement::{Effect, Output, Prepared};
-use super::text::{is_setting_pragma, skip_blank};
+use super::text::{after_blanks, is_setting_pragma};
 use crate::driver::{Meta, Statement, StatementResult, Value};
 
 /// What a connection is for.
@@ -110,6 +111,24 @@ impl Connection {
         // SAFETY: the size was read from the file just now, and the connection lives as long as the index beside it.
         connection.wal = unsafe { WalIndex::of(&connection.inner) };
         Ok(connection)
+    }
+
+    /// Decides what commits of this connection wait for.
+    pub(super) fn set_durability(&mut self, durability: Durability) -> rusqlite::Result<()> {
+        let setting = match durability {
+            Durability::Normal => "PRAGMA synchronous = NORMAL",
+            Durability::Full => "PRAGMA synchronous = FULL",
+        };
+        self.guard.trusting(|| self.inner.execute_batch(setting))
+    }
+
+    /// Whether commits of this connection wait for the disk.
+    #[cfg(test)]
+    pub(super) fn waits_for_disk(&self) -> bool {
+        const FULL: i64 = 2;
+        let setting =
+            self.guard.trusting(|| self.inner.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0)));
+        setting.is_ok_and(|setting| setting == FULL)
     }
 
     /// Runs statements for one call. What is not committed when this returns has been rolled back.
@@ -257,8 +276,8 @@ impl Connection {
         let before = self.before();
         let (prepared, consumed) = self.compile(sql)?;
         let Some(mut prepared) = prepared else { return Ok((None, consumed)) };
-        let output = self.run_prepared(&mut prepared, params)?;
-        Ok((Some(self.finish(&before, output)), consumed))
+        let result = self.run_and_finish(&before, &mut prepared, params)?;
+        Ok((Some(result), consumed))
     }
 
     /// The rowid of the newest row this connection inserted.
@@ -345,7 +364,9 @@ impl Connection {
         let before = self.before();
         let db = self.db();
         self.uses += 1;
-        if let Some(prepared) = self.kept.get_mut(statement.sql.as_str()) {
+        if let Some(prepared) = self.kept.get_mut(statement.sql.as_str())
+            && !prepared.profile.needs_transaction()
+        {
             prepared.last_used = self.uses;
             self.settings_changed |= prepared.sets_pragma;
             // SAFETY: the statement belongs to this connection, which `&mut self` keeps to this thread.
@@ -353,14 +374,22 @@ impl Connection {
             let output = output.map_err(|failure| explain_refusal(self.role, &self.guard, failure))?;
             return Ok(self.finish(&before, output));
         }
-        let (prepared, consumed) = self.compile(&statement.sql)?;
+        let (prepared, consumed) = match self.kept.remove(statement.sql.as_str()) {
+            Some(prepared) => (Some(prepared), statement.sql.len()),
+            None => self.compile(&statement.sql)?,
+        };
         let Some(mut prepared) = prepared else { return Err(no_statement().into()) };
-        if !skip_blank(&statement.sql[consumed..]).is_empty() {
+        if !after_blanks(&statement.sql[consumed..]).is_empty() {
             return self.run_several(statement);
         }
-        let output = self.run_prepared(&mut prepared, &statement.params)?;
-        let result = self.finish(&before, output);
-        self.keep(&statement.sql, prepared);
+        let result = if prepared.profile.needs_transaction() {
+            self.apart(|connection| connection.run_and_finish(&before, &mut prepared, &statement.params))?
+        } else {
+            self.run_and_finish(&before, &mut prepared, &statement.params)?
+        };
+        if !prepared.tells_of_schema {
+            self.keep(&statement.sql, prepared);
+        }
         Ok(result)
     }
 
@@ -378,10 +407,9 @@ impl Connection {
             let before = self.before();
             let (prepared, consumed) = self.compile(rest)?;
             let Some(mut prepared) = prepared else { return Err(no_statement().into()) };
-            rest = skip_blank(&rest[consumed..]);
+            rest = after_blanks(&rest[consumed..]);
             if rest.is_empty() {
-                let output = self.run_prepared(&mut prepared, &text.params)?;
-                let mut result = self.finish(&before, output);
+                let mut result = self.run_and_finish(&before, &mut prepared, &text.params)?;
                 // The rows are those of the last statement, the changes those of all.
                 result.meta.changes = self.inner.total_changes() - changes_before;
                 result.meta.changed_db |= result.meta.changes != 0;
@@ -396,19 +424,77 @@ impl Connection {
 
     /// Compiles the first statement of a text.
     fn compile(&mut self, sql: &str) -> Result<(Option<Prepared>, usize), Failure> {
-        let db = self.db();
-        // SAFETY: the connection outlives its statements, see the order of the fields.
-        let compiled = unsafe { Prepared::new(db, sql) };
-        let (prepared, consumed) = compiled.map_err(|failure| explain_refusal(self.role, &self.guard, failure))?;
+        let (prepared, consumed, seen) = self.compile_now(sql)?;
         let Some(mut prepared) = prepared else { return Ok((None, consumed)) };
-        if self.role == Role::Reader && prepared.effect() == Effect::Writes {
+        if self.role == Role::Reader && (prepared.effect() == Effect::Writes || seen.asks_for_the_writer) {
             return Err(Failure::NeedsWriter);
+        }
+        if seen.is_pragma || prepared.is_explain() {
+            // SQLite answers it from the schema that it knows while it compiles, which may be that of a while ago.
+            self.read_schema()?;
+            let (Some(anew), ..) = self.compile_now(sql)? else { return Ok((None, consumed)) };
+            prepared = anew;
+            prepared.tells_of_schema = true;
         }
         prepared.sets_pragma = is_setting_pragma(sql);
         if !prepared.is_explain() && !prepared.sets_pragma && self.role != Role::Owner {
-            prepared.profile = Profile::of(db, &sql[..consumed]);
+            prepared.profile = Profile::of(self.db(), &sql[..consumed]);
         }
         Ok((Some(prepared), consumed))
+    }
+
+    /// Compiles the first statement of a text for the schema that this connection knows.
+    fn compile_now(&mut self, sql: &str) -> Result<(Option<Prepared>, usize, Seen), Failure> {
+        self.guard.take_seen();
+        // SAFETY: the connection outlives its statements, see the order of the fields.
+        let compiled = unsafe { Prepared::new(self.db(), sql) };
+        let (prepared, consumed) = compiled.map_err(|failure| explain_refusal(self.role, &self.guard, failure))?;
+        Ok((prepared, consumed, self.guard.take_seen()))
+    }
+
+    /// Has this connection know the schema of the file as it is now.
+    fn read_schema(&mut self) -> Result<(), Failure> {
+        self.run_once("SELECT 1 FROM sqlite_schema LIMIT 1")
+    }
+
+    /// Runs `work` as a transaction of its own, or as a part of the open one that can be undone alone.
+    fn apart<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        if self.inner.is_autocommit() {
+            return self.in_transaction(work);
+        }
+        self.run_once("SAVEPOINT apart")?;
+        match work(self) {
+            Ok(value) => self.run_once("RELEASE apart").map(|()| value),
+            // Some conflicts have undone the whole transaction.
+            Err(failure) if self.inner.is_autocommit() => Err(failure),
+            Err(failure) => {
+                self.run_once("ROLLBACK TO apart")?;
+                self.run_once("RELEASE apart")?;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Runs a statement of ours that is too rare to be kept.
+    fn run_once(&mut self, sql: &str) -> Result<(), Failure> {
+        let db = self.db();
+        self.guard.trusting(|| {
+            // SAFETY: the statement is gone before the connection, which `&mut self` keeps to this thread.
+            unsafe {
+                let (statement, _) = Prepared::new(db, sql)?;
+                statement.map_or(Ok(()), |mut statement| statement.run(db, &[]).map(|_| ()))
+            }
+        })
+    }
+
+    fn run_and_finish(
+        &mut self,
+        before: &Before,
+        prepared: &mut Prepared,
+        params: &[Value],
+    ) -> Result<StatementResult, Failure> {
+        let output = self.run_prepared(prepared, params)?;
+        Ok(self.finish(before, output))
     }
 
     fn run_prepared(&mut self, prepared: &mut Prepared, params: &[Value]) -> Result<Output, Failure> {
@@ -446,6 +532,7 @@ impl Connection {
         let changes = self.inner.total_changes() - before.all_changes;
         let direct = if changes == 0 { 0 } else { self.inner.changes().min(changes) };
         let counted = output.cells.only_integer();
+        let met = if changes == 0 && output.cells.is_empty() { Met::Nothing } else { Met::Rows };
         let last_row_id = self.inner.last_insert_rowid();
         let meta = Meta {
             duration_ms: before.started.elapsed().as_secs_f64() * 1000.0,
@@ -453,20 +540,29 @@ impl Connection {
             last_row_id,
             changed_db: changes != 0 || last_row_id != before.last_row_id || self.size != size_before,
             size_after: self.size,
-            rows_read: output.profile.rows_read(&output.steps, counted),
+            rows_read: output.profile.rows_read(&output.steps, counted, met),
             rows_written: output.profile.rows_written(direct, changes),
             version: 0,
         };
         StatementResult { columns: output.columns, cells: output.cells, meta }
     }
 
-    /// Asks for the size of the database. When that fails (it reads nothing but the log's header) the old size stays.
+    /// Asks for the size of the database: the pages that are used, as in D1. When that fails (it reads nothing but the log's header
+    /// and the first page) the old size stays.
     fn refresh_size(&mut self) {
-        if let Ok(output) = self.run_control(|control| &mut control.page_count)
-            && let Some(pages) = output.cells.only_integer()
-        {
-            self.size = u64::try_from(pages).unwrap_or(0) * self.page_size;
+        // After a commit the WAL index knows, and needs no lock.
+        let committed = self.wal.as_ref().filter(|_| self.inner.is_autocommit()).map(WalIndex::database_pages);
+        let pages = match committed {
+            Some(pages @ 1..) => Some(i64::from(pages)),
+            _ => self.ask(|control| &mut control.page_count),
+        };
+        if let Some((pages, free)) = pages.zip(self.ask(|control| &mut control.freelist_count)) {
+            self.size = u64::try_from(pages - free).unwrap_or(0) * self.page_size;
         }
+    }
+
+    fn ask(&mut self, pick: impl FnOnce(&mut Control) -> &mut Prepared) -> Option<i64> {
+        self.run_control(pick).ok()?.cells.only_integer()
     }
 
     fn db(&self) -> *mut ffi::sqlite3 {
@@ -496,5 +592,5 @@ fn explain_refusal(role: Role, guard: &Guard, failure: Failure) -> Failure {
 }
 
 fn no_statement() -> Error {
-    Error::new(ErrorKind::InvalidInput, "No SQL statements detected.")
+    Error::new(ErrorKind::InvalidInput, "SQL code did not contain a statement.")
 }

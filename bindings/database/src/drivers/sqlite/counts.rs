@@ -21,6 +21,8 @@ use super::statement::{Prepared, Step};
 pub(super) struct Profile {
     /// Seeks and rewinds outside loops.
     reads_once: u64,
+    /// Those of them that look for one value of an index: D1 counts them only where it is there.
+    equal_seeks_once: u64,
     /// Seeks and rewinds inside loops, by the counter that the steps of their loop go to.
     reads_per_step: [u64; COUNTERS.len()],
     /// Loops by the counter that their steps go to.
@@ -31,6 +33,12 @@ pub(super) struct Profile {
     uncounted_writes: u64,
     /// The number of rows of a table is read without visiting the rows (`SELECT COUNT(*)`).
     counts_table: bool,
+    /// A conflict ends it and keeps the rows before (`INSERT OR FAIL`, `RAISE(FAIL)`).
+    may_fail_halfway: bool,
+    /// It writes to a virtual table, which may put off some of its own writes to the end of a transaction.
+    writes_virtual_table: bool,
+    /// Writes to virtual tables by triggers.
+    virtual_writes_of_triggers: u64,
 }
 
 /// The steps of one run, by the counter they went to.
@@ -40,8 +48,21 @@ pub(super) type Steps = [u64; COUNTERS.len()];
 /// of loops go that are neither a full scan nor over an automatic index.
 const COUNTERS: [i32; 3] = [0, ffi::SQLITE_STMTSTATUS_FULLSCAN_STEP, ffi::SQLITE_STMTSTATUS_AUTOINDEX];
 
+/// The bit of an opened cursor that is only used to look for equal values (`OPFLAG_SEEKEQ`).
+const SEEKS_EQUAL: i64 = 2;
+
+/// `OE_Fail` of SQLite: what an instruction does about a conflict.
+const FAILS: i64 = 3;
+
 /// The bit of an insert or delete that makes it count as a changed row.
 const COUNTS_AS_CHANGE: i64 = 1;
+
+/// Whether a run returned or changed rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Met {
+    Nothing,
+    Rows,
+}
 
 impl Profile {
     /// Reads the program of a statement. The statement is compiled a second time for it, so this is for statements that are
@@ -50,8 +71,21 @@ impl Profile {
         let mut explained = String::with_capacity(sql.len() + 8);
         explained.push_str("EXPLAIN ");
         explained.push_str(sql);
-        let Ok(program) = read_program(db, &explained) else { return Self::default() };
-        Self::from_program(&program)
+        let Ok(Program { main, all }) = read_program(db, &explained) else { return Self::default() };
+        let virtual_writes =
+            |program: &[Instruction]| program.iter().filter(|instruction| instruction.name == "VUpdate").count() as u64;
+        Self {
+            may_fail_halfway: all.iter().any(Instruction::fails_halfway),
+            writes_virtual_table: virtual_writes(&all) > 0,
+            virtual_writes_of_triggers: virtual_writes(&all[main..]),
+            ..Self::from_program(&all[..main])
+        }
+    }
+
+    /// Whether what the statement does must be one transaction, which others are not part of: to undo all of it when it fails, and
+    /// to tell what it did from what SQLite does at the end of a transaction.
+    pub(super) fn needs_transaction(&self) -> bool {
+        self.may_fail_halfway || self.writes_virtual_table
     }
 
     fn from_program(program: &[Instruction]) -> Self {
@@ -70,6 +104,11 @@ impl Profile {
         }
         let persistent: Vec<i64> =
             program.iter().filter(|i| i.name == "OpenWrite").map(|instruction| instruction.p1).collect();
+        let seeks_equal = |cursor: i64| {
+            let mut opened =
+                program.iter().filter(|i| matches!(i.name.as_str(), "OpenRead" | "OpenWrite") && i.p1 == cursor);
+            opened.any(|instruction| instruction.p5 & SEEKS_EQUAL != 0)
+        };
         let mut indexes = Vec::new();
         for (address, instruction) in program.iter().enumerate() {
             match instruction.name.as_str() {
@@ -81,7 +120,11 @@ impl Profile {
                         .min_by_key(|(start, end, _)| end - start);
                     match innermost {
                         Some((_, _, counter)) => profile.reads_per_step[*counter] += 1,
-                        None => profile.reads_once += 1,
+                        None => {
+                            profile.reads_once += 1;
+                            let is_seek = matches!(instruction.name.as_str(), "SeekGE" | "SeekLE");
+                            profile.equal_seeks_once += u64::from(is_seek && seeks_equal(instruction.p1));
+                        }
                     }
                 }
                 "Count" => profile.counts_table = true,
@@ -103,8 +146,12 @@ impl Profile {
     }
 
     /// Rows read by a run that took `steps`. `counted` is the first value of the result when it is an integer.
-    pub(super) fn rows_read(&self, steps: &Steps, counted: Option<i64>) -> u64 {
-        let mut reads = self.reads_once + steps.iter().sum::<u64>();
+    pub(super) fn rows_read(&self, steps: &Steps, counted: Option<i64>, met: Met) -> u64 {
+        let stepped = steps.iter().sum::<u64>();
+        let mut reads = self.reads_once + stepped;
+        if met == Met::Nothing && stepped == 0 {
+            reads -= self.equal_seeks_once;
+        }
         for ((steps, loops), per_step) in steps.iter().zip(self.loops).zip(self.reads_per_step) {
             // The body of a loop runs once more than its cursor steps.
             reads += steps.checked_div(loops).map_or(0, |steps_of_one| per_step * (steps_of_one + 1));
@@ -117,7 +164,9 @@ impl Profile {
 
     /// Rows written by a run that changed `direct` rows itself and `all` rows with those of triggers and foreign keys.
     pub(super) fn rows_written(&self, direct: u64, all: u64) -> u64 {
-        direct * self.indexes_written + all + self.uncounted_writes
+        // Those of a virtual table itself are in `all`, and D1 does not count them.
+        let rows = if self.writes_virtual_table { direct * (1 + self.virtual_writes_of_triggers) } else { all };
+        direct * self.indexes_written + rows + self.uncounted_writes
     }
 }
 
@@ -138,9 +187,26 @@ struct Instruction {
     p5: i64,
 }
 
-/// The instructions of the main program: what triggers add comes after it and is left out.
-fn read_program(db: *mut ffi::sqlite3, explained: &str) -> Result<Vec<Instruction>, super::errors::Failure> {
-    let mut program = Vec::new();
+impl Instruction {
+    fn fails_halfway(&self) -> bool {
+        match self.name.as_str() {
+            "Halt" | "HaltIfNull" => self.p1 != 0 && self.p2 == FAILS,
+            "VUpdate" => self.p5 == FAILS,
+            _ => false,
+        }
+    }
+}
+
+/// The instructions of a statement.
+struct Program {
+    /// How many of them are the main program's.
+    main: usize,
+    /// The main program, and then those of its triggers.
+    all: Vec<Instruction>,
+}
+
+fn read_program(db: *mut ffi::sqlite3, explained: &str) -> Result<Program, super::errors::Failure> {
+    let mut program = Program { main: 0, all: Vec::new() };
     // SAFETY: `db` is the connection of the statement that is being prepared, used by this thread only.
     let (statement, _) = unsafe { Prepared::new(db, explained)? };
     let Some(statement) = statement else { return Ok(program) };
@@ -148,12 +214,12 @@ fn read_program(db: *mut ffi::sqlite3, explained: &str) -> Result<Vec<Instructio
     unsafe {
         let raw = statement.raw();
         while let Step::Row = statement.step(db)? {
-            let address = ffi::sqlite3_column_int64(raw, 0);
-            if address != program.len() as i64 {
-                break;
+            // The addresses begin anew with each program.
+            if ffi::sqlite3_column_int64(raw, 0) == program.main as i64 && program.main == program.all.len() {
+                program.main += 1;
             }
             let name = CStr::from_ptr(ffi::sqlite3_column_text(raw, 1).cast()).to_string_lossy().into_owned();
-            program.push(Instruction {
+            program.all.push(Instruction {
                 name,
                 p1: ffi::sqlite3_column_int64(raw, 2),
                 p2: ffi::sqlite3_column_int64(raw, 3),

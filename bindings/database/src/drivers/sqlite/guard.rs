@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use rusqlite::ffi;
 use rusqlite::hooks::{AuthContext, Authorization};
 
-use super::authorizer::{Verdict, judge};
+use super::authorizer::{Verdict, asks_for_the_writer, is_pragma, judge};
 
 /// After how many instructions of SQLite's virtual machine the time is looked at.
 const INSTRUCTIONS_BETWEEN_LOOKS: c_int = 1000;
@@ -44,8 +44,20 @@ pub(super) struct Guard {
     /// The statement being compiled is ours, not a user's.
     trusted: AtomicBool,
     refused_transaction: AtomicBool,
+    /// What was seen of the statement that was compiled last.
+    is_pragma: AtomicBool,
+    asks_for_the_writer: AtomicBool,
     /// Pages in the write-ahead log after the last commit.
     log_pages: AtomicU32,
+}
+
+/// What the authorizer saw of a statement.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    /// It is a pragma.
+    pub(super) is_pragma: bool,
+    /// It asks for a value that only the connection that writes knows, such as `last_insert_rowid()`.
+    pub(super) asks_for_the_writer: bool,
 }
 
 impl Guard {
@@ -58,6 +70,8 @@ impl Guard {
             committing: AtomicBool::new(false),
             trusted: AtomicBool::new(true),
             refused_transaction: AtomicBool::new(false),
+            is_pragma: AtomicBool::new(false),
+            asks_for_the_writer: AtomicBool::new(false),
             log_pages: AtomicU32::new(0),
         })
     }
@@ -94,6 +108,11 @@ impl Guard {
         connection.authorizer(Some(move |context: AuthContext<'_>| {
             if guard.trusted.load(Relaxed) {
                 return Authorization::Allow;
+            }
+            if is_pragma(&context) {
+                guard.is_pragma.store(true, Relaxed);
+            } else if asks_for_the_writer(&context) {
+                guard.asks_for_the_writer.store(true, Relaxed);
             }
             let verdict = judge(&context);
             if verdict == Verdict::RefusedTransaction {
@@ -140,6 +159,14 @@ impl Guard {
     /// Whether the last refusal was about steering a transaction. Asking clears it.
     pub(super) fn take_refused_transaction(&self) -> bool {
         self.refused_transaction.swap(false, Relaxed)
+    }
+
+    /// What was seen of the statements compiled since the last time this was asked.
+    pub(super) fn take_seen(&self) -> Seen {
+        Seen {
+            is_pragma: self.is_pragma.swap(false, Relaxed),
+            asks_for_the_writer: self.asks_for_the_writer.swap(false, Relaxed),
+        }
     }
 
     /// Pages in the write-ahead log after the last commit of this connection.

@@ -20,6 +20,7 @@ pub(super) struct Control {
     pub(super) commit: Prepared,
     pub(super) rollback: Prepared,
     pub(super) page_count: Prepared,
+    pub(super) freelist_count: Prepared,
 }
 
 /// The settings that users may change for one call, as they are between calls.
@@ -46,6 +47,7 @@ impl Control {
             commit: compile("COMMIT")?,
             rollback: compile("ROLLBACK")?,
             page_count: compile("PRAGMA page_count")?,
+            freelist_count: compile("PRAGMA freelist_count")?,
         })
     }
 }

@@ -60,6 +60,8 @@ pub(super) struct Prepared {
     pub(super) last_used: u64,
     /// Whether it changes settings of its connection.
     pub(super) sets_pragma: bool,
+    /// Whether what it answers was decided when it was compiled: it must not be kept.
+    pub(super) tells_of_schema: bool,
     pub(super) profile: Profile,
 }
 
@@ -106,6 +108,7 @@ impl Prepared {
             kept: Vec::new(),
             last_used: 0,
             sets_pragma: false,
+            tells_of_schema: false,
             profile: Profile::default(),
         };
         prepared.columns = prepared.read_columns();
@@ -236,7 +239,9 @@ impl Prepared {
             let code = unsafe {
                 match value {
                     Value::Null => ffi::sqlite3_bind_null(self.raw(), index),
-                    Value::Real(number) => ffi::sqlite3_bind_double(self.raw(), index, *number),
+                    // As JSON, in which D1 sends them: without infinities, and with one zero.
+                    Value::Real(number) if !number.is_finite() => ffi::sqlite3_bind_null(self.raw(), index),
+                    Value::Real(number) => ffi::sqlite3_bind_double(self.raw(), index, *number + 0.0),
                     Value::Text(text) => ffi::sqlite3_bind_text64(
                         self.raw(),
                         index,
@@ -273,7 +278,11 @@ impl Prepared {
                 let value = ffi::sqlite3_column_value(self.raw(), column);
                 match ffi::sqlite3_value_type(value) {
                     ffi::SQLITE_INTEGER => cells.push(CellRef::Integer(ffi::sqlite3_value_int64(value))),
-                    ffi::SQLITE_FLOAT => cells.push(CellRef::Real(ffi::sqlite3_value_double(value))),
+                    ffi::SQLITE_FLOAT => {
+                        let number = ffi::sqlite3_value_double(value);
+                        // As JSON, in which D1 sends rows: without infinities, and with one zero.
+                        cells.push(if number.is_finite() { CellRef::Real(number + 0.0) } else { CellRef::Null });
+                    }
                     ffi::SQLITE_TEXT => {
                         let text = ffi::sqlite3_value_text(value);
                         let bytes = bytes_at(text, ffi::sqlite3_value_bytes(value));

@@ -141,3 +141,16 @@ fn without_a_runtime_no_snapshot_is_kept() {
     assert!(pin!(query_quickly(&driver)).poll(&mut Context::from_waker(Waker::noop())).is_ready());
     assert!(!is_log_read(&path));
 }
+
+#[test]
+fn commits_wait_for_the_disk_where_nothing_may_be_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    for (durability, waits) in [(Durability::Normal, false), (Durability::Full, true)] {
+        let options = SqliteOptions { durability, ..SqliteOptions::default() };
+        let driver = Sqlite::open_with(folder.path().join("test.sqlite"), options, &SystemClock).unwrap();
+        for sql in ["CREATE TABLE IF NOT EXISTS t (a)", "INSERT INTO t VALUES (1)", "PRAGMA foreign_keys = OFF"] {
+            assert!(first_poll(&driver, sql).is_ready());
+            assert_eq!(driver.core.writer.take().unwrap().waits_for_disk(), waits, "{durability:?} after {sql}");
+        }
+    }
+}

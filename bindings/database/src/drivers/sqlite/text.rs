@@ -49,7 +49,13 @@ pub(super) fn changes_rows(sql: &str) -> bool {
     let sql = skip_blank(sql);
     let word = first_word(sql);
     let changes = ["insert", "update", "delete", "replace"].iter().any(|known| word.eq_ignore_ascii_case(known));
-    changes && !sql.trim_end_matches(|c: char| c.is_ascii_whitespace() || c == ';').contains(';')
+    let sql = sql.trim_ascii_end();
+    changes && !sql.strip_suffix(';').unwrap_or(sql).contains(';')
+}
+
+/// What is left after white space. D1 takes anything else behind a statement, even a comment, for the next statement.
+pub(super) fn after_blanks(sql: &str) -> &str {
+    sql.trim_ascii_start()
 }
 
 /// What is left after white space, comments and semicolons. Empty when there is no statement in the text.
@@ -101,6 +107,8 @@ mod tests {
             "WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a",
             "INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)",
             "INSERT INTO t VALUES (';')",
+            "INSERT INTO t VALUES (1);;",
+            "INSERT INTO t VALUES (1); ;",
             "CREATE TABLE t (a)",
             "PRAGMA foreign_keys = ON",
             "BEGIN",
