@@ -15,7 +15,6 @@ const {
   NumberPrototypeToString,
   ObjectDefineProperty,
   ObjectPrototype,
-  ObjectPrototypeIsPrototypeOf,
   String,
   StringPrototypePadStart,
   StringPrototypeSplit,
@@ -57,6 +56,16 @@ function checkConstruct(key: unknown) {
 function framed(frame: string, message: string) {
   return new Error(`${frame}: ${message}`, { cause: new Error(message) });
 }
+
+// What JavaScript says where D1 calls a method that an argument does not have.
+function withoutMethod(value: unknown, name: string, method: string) {
+  return new TypeError(
+    value === undefined || value === null
+      ? `Cannot read properties of ${value} (reading '${method}')`
+      : `${name}.${method} is not a function`,
+  );
+}
+
 
 type ToRow = (columns: string[], cells: unknown[], start: number) => Record<string, unknown>;
 
@@ -174,6 +183,9 @@ function toParam(value: any): Param {
       } else if (ArrayBufferIsView(value)) {
         return elementsOf(value);
       }
+      break;
+    case "symbol":
+      throw new TypeError("Cannot convert a Symbol value to a string");
   }
   let text;
   try {
@@ -223,15 +235,14 @@ class Connection {
 }
 
 async function runBatch(connection: Connection, statements: any) {
-  if (!ArrayIsArray(statements)) throw new TypeError("batch() takes an array of prepared statements");
-  if (statements.length === 0) throw framed("D1_ERROR", "No SQL statements detected.");
+  if (!ArrayIsArray(statements)) throw withoutMethod(statements, "statements", "map");
   const flat: unknown[] = [];
   for (let i = 0; i < statements.length; i++) {
-    const statement = statements[i];
-    if (!ObjectPrototypeIsPrototypeOf(D1PreparedStatement.prototype, statement)) {
-      throw new TypeError(`batch() takes prepared statements, but number ${i + 1} is none`);
+    const { statement, params } = statements[i];
+    if (typeof statement !== "string") {
+      throw framed("D1_ERROR", `batch() takes statements prepared from a string, but number ${i + 1} is none.`);
     }
-    ArrayPrototypePush(flat, statement.statement, toOpParams(statement.params));
+    ArrayPrototypePush(flat, statement, toOpParams(params ?? []));
   }
   let results: OpResult[];
   try {
@@ -279,9 +290,14 @@ class D1PreparedStatement {
 
   async #run(convert: (result: OpResult, option?: any) => unknown, option?: unknown) {
     const connection = this.#connection;
+    const sql = this.statement;
+    if (typeof sql !== "string") {
+      const given = sql === null ? "null" : `a value of type ${typeof sql}`;
+      throw framed("D1_ERROR", `prepare() takes a string of SQL, but was given ${given}.`);
+    }
     let result: OpResult;
     try {
-      result = await ops.op_database_run(connection.database, this.statement, toOpParams(this.params));
+      result = await ops.op_database_run(connection.database, sql, toOpParams(this.params));
     } catch (error: any) {
       throw framed("D1_ERROR", error.message);
     }
@@ -299,7 +315,7 @@ class D1DatabaseSession {
   }
 
   prepare(sql: string) {
-    return new D1PreparedStatement(construct, this.#connection, String(sql), []);
+    return new D1PreparedStatement(construct, this.#connection, sql, []);
   }
 
   batch(statements: D1PreparedStatement[]) {
@@ -320,16 +336,17 @@ class D1Database {
   }
 
   prepare(sql: string) {
-    return new D1PreparedStatement(construct, this.#connection, String(sql), []);
+    return new D1PreparedStatement(construct, this.#connection, sql, []);
   }
 
   batch(statements: D1PreparedStatement[]) {
     return runBatch(this.#connection, statements);
   }
 
-  // Each line is one query, and all are one transaction. An error always names line 1.
+  // Each line is one query, and all are one transaction; blank lines and indented comments are none. An error always names line 1.
   async exec(sql: string) {
-    const lines = StringPrototypeSplit(StringPrototypeTrim(String(sql)), "\n");
+    if (typeof sql !== "string") throw withoutMethod(sql, "query", "trim");
+    const lines = StringPrototypeSplit(StringPrototypeTrim(sql), "\n");
     const flat: unknown[] = [];
     for (let i = 0; i < lines.length; i++) ArrayPrototypePush(flat, lines[i], []);
     let results: OpResult[];
@@ -353,7 +370,8 @@ class D1Database {
 
   // The database is one file on this machine, so every session sees every write before it; a bookmark is never waited for.
   withSession(constraintOrBookmark?: string) {
-    const given = constraintOrBookmark === undefined || constraintOrBookmark === null ? "" : String(constraintOrBookmark);
+    const given = constraintOrBookmark ?? "";
+    if (typeof given !== "string") throw withoutMethod(given, "constraintOrBookmark?", "trim");
     const start = StringPrototypeTrim(given);
     if (start === "" && given !== "") throw framed("D1_SESSION_ERROR", "invalid bookmark or constraint");
     const isConstraint = start === "" || start === "first-unconstrained" || start === "first-primary";

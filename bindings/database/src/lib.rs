@@ -7,6 +7,8 @@
 //! * `conformance` (feature `conformance`): the behaviour that every driver must show.
 //! * `ops` (feature `ops`): the ops behind `js/bindings/database.ts`.
 
+#[cfg(any(feature = "ops", test))]
+mod blank;
 mod cells;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -21,7 +23,7 @@ use aerostack_bindings::{BindingInfo, BindingState};
 
 pub use cells::{Cell, CellRef, Cells};
 pub use driver::{Capabilities, DatabaseDriver, DatabaseInfo, Meta, Statement, StatementResult, Value};
-pub use drivers::sqlite::Sqlite;
+pub use drivers::sqlite::{Durability, Sqlite, SqliteOptions};
 
 /// The kind of this binding, as spans, metrics and the start table name it.
 pub const KIND: &str = "database";

@@ -15,6 +15,7 @@ use deno_error::JsErrorBox;
 
 use columns::Columns;
 
+use crate::blank::is_blank;
 use crate::cells::CellRef;
 use crate::driver::{DatabaseDriver, Statement, StatementResult, Value};
 use crate::{KIND, Meta};
@@ -47,6 +48,9 @@ async fn op_database_run(
     #[string] sql: String,
     #[scoped] params: Params,
 ) -> Result<OneResult, DatabaseOpError> {
+    if is_blank(&sql) {
+        return Err(no_statements().into());
+    }
     let Handles { database, calls, columns } = Handles::from_state(&state, database)?;
     let statements = vec![Statement { sql, params: params.0 }];
     let mut results = calls.call(KIND, &database.name, "run", database.driver.run(statements)).await?;
@@ -54,15 +58,20 @@ async fn op_database_run(
     Ok(OneResult { result, columns })
 }
 
-/// Runs several statements in one transaction. They come as `[sql, params, sql, params, ...]`.
+/// Runs several statements in one transaction. They come as `[sql, params, sql, params, ...]`; blank ones are dropped.
 #[op2]
 async fn op_database_batch(
     state: Rc<RefCell<OpState>>,
     #[smi] database: u32,
     #[scoped] statements: Statements,
 ) -> Result<AllResults, DatabaseOpError> {
+    let Statements(mut statements) = statements;
+    statements.retain(|statement| !is_blank(&statement.sql));
+    if statements.is_empty() {
+        return Err(no_statements().into());
+    }
     let Handles { database, calls, columns } = Handles::from_state(&state, database)?;
-    let results = calls.call(KIND, &database.name, "batch", database.driver.run(statements.0)).await?;
+    let results = calls.call(KIND, &database.name, "batch", database.driver.run(statements)).await?;
     Ok(AllResults(results.into_iter().map(|result| OneResult { result, columns: columns.clone() }).collect()))
 }
 
@@ -72,6 +81,10 @@ async fn op_database_batch(
 async fn op_database_dump(state: Rc<RefCell<OpState>>, #[smi] database: u32) -> Result<Vec<u8>, DatabaseOpError> {
     let Handles { database, calls, .. } = Handles::from_state(&state, database)?;
     Ok(calls.call(KIND, &database.name, "dump", database.driver.dump()).await?)
+}
+
+fn no_statements() -> Error {
+    Error::new(ErrorKind::InvalidInput, "No SQL statements detected.")
 }
 
 /// A failed call. JavaScript puts the frame (`D1_ERROR: `) around the message.

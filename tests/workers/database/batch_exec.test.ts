@@ -58,9 +58,37 @@ test("a syntax error in a batch rolls the rest back", async (env) => {
   assertEquals(await count(env), 0);
 });
 
-test("what is no prepared statement is refused by its place in the batch", async (env) => {
-  await assertRejects(() => env.DB.batch([env.DB.prepare("SELECT 1"), "SELECT 1"]), { name: "TypeError", message: /number 2/ });
-  await assertRejects(() => env.DB.batch("SELECT 1"), { name: "TypeError", message: /array/ });
+test("what is no prepared statement is refused as D1 refuses it", async (env) => {
+  await assertRejects(() => env.DB.batch([env.DB.prepare("SELECT 1"), "SELECT 1"]), { message: /^D1_ERROR: .*number 2/ });
+  await assertRejects(() => env.DB.batch("SELECT 1"), { name: "TypeError", message: "statements.map is not a function" });
+  await assertRejects(() => env.DB.batch(), {
+    name: "TypeError",
+    message: "Cannot read properties of undefined (reading 'map')",
+  });
+  await assertRejects(() => env.DB.batch([null]), { name: "TypeError", message: /reading 'statement'|'statement' of/ });
+  assertEquals((await env.DB.batch([{ statement: "SELECT 1 AS a", params: [] }]))[0].results, [{ a: 1 }]);
+});
+
+test("a text that is no string is refused when it runs", async (env) => {
+  assertEquals(env.DB.prepare(7).statement, 7);
+  for (const sql of [undefined, null, 7, {}]) {
+    await assertRejects(() => env.DB.prepare(sql).all(), { message: /^D1_ERROR: prepare\(\) takes a string/ });
+  }
+  await assertRejects(() => env.DB.exec(), {
+    name: "TypeError",
+    message: "Cannot read properties of undefined (reading 'trim')",
+  });
+  await assertRejects(() => env.DB.exec(7), { name: "TypeError", message: "query.trim is not a function" });
+  assertThrows(() => env.DB.withSession(7), { name: "TypeError", message: "constraintOrBookmark?.trim is not a function" });
+});
+
+test("blank statements of a batch are as if they were not there", async (env) => {
+  const [one, ...none] = await env.DB.batch([env.DB.prepare("SELECT 1 AS a"), env.DB.prepare(""), env.DB.prepare("\n  -- a")]);
+  assertEquals([one.results, none.length], [[{ a: 1 }], 0]);
+  await assertRejects(() => env.DB.batch([env.DB.prepare(" ")]), { message: "D1_ERROR: No SQL statements detected." });
+  await assertRejects(() => env.DB.batch([env.DB.prepare("SELECT 1"), env.DB.prepare("-- a")]), {
+    message: "D1_ERROR: SQL code did not contain a statement.",
+  });
 });
 
 test("an empty batch has no statements", async (env) => {
@@ -98,6 +126,17 @@ test("exec is one transaction", async (env) => {
   await env.DB.exec("CREATE TABLE t (a UNIQUE)");
   await assertRejects(() => env.DB.exec("INSERT INTO t VALUES (1)\nINSERT INTO t VALUES (1)"), { message: /UNIQUE/ });
   assertEquals(await count(env), 0);
+});
+
+test("exec passes over blank lines, line ends of Windows and indented comments", async (env) => {
+  assertEquals((await env.DB.exec("CREATE TABLE a (x);\n\nCREATE TABLE b (y);")).count, 2);
+  assertEquals((await env.DB.exec("CREATE TABLE c (x);\r\n\r\nCREATE TABLE d (y);\r\n")).count, 2);
+  assertEquals((await env.DB.exec("CREATE TABLE e (x);\n   -- why\n\tCREATE TABLE f (y);")).count, 2);
+  const made = await env.DB.prepare("SELECT group_concat(name, '') AS names FROM sqlite_master WHERE length(name) = 1").first();
+  assertEquals(made, { names: "abcdef" });
+  await assertRejects(() => env.DB.exec("-- why\nSELECT 1"), {
+    message: "D1_EXEC_ERROR: Error in line 1: -- why: SQL code did not contain a statement.",
+  });
 });
 
 test("exec of nothing is an error", async (env) => {

@@ -58,8 +58,11 @@ test("a syntax error says where", async (env) => {
 });
 
 test("a text without a statement", async (env) => {
-  for (const sql of ["", "  \n", ";", "-- a comment", "/* a comment */"]) {
+  for (const sql of ["", "  \n", "  -- a comment", "\n-- a comment\n"]) {
     await fails(env, sql, "No SQL statements detected.");
+  }
+  for (const sql of [";", "-- a comment", "/* a comment */", "SELECT 1;;", "SELECT 1; -- a comment"]) {
+    await fails(env, sql, "SQL code did not contain a statement.");
   }
 });
 
