@@ -152,7 +152,10 @@ fn subrequests(trials: &mut Vec<Trial>) {
         ("cache", "env.CACHE.get('key')"),
         ("queue", "env.QUEUE.send('message')"),
         ("storage", "env.STORAGE.head('key')"),
-        ("storage: bodies of requests", "env.STORAGE.put('key', new Request('http://x', { method: 'POST', body: 'x' }).body)"),
+        (
+            "storage: bodies of requests",
+            "env.STORAGE.put('key', new Request('http://x', { method: 'POST', body: 'x' }).body)",
+        ),
         ("storage: blobs", "env.STORAGE.put('key', new Blob(['x'.repeat(200_000)]))"),
         ("vectorize", "env.VECTORIZE.query([1, 2, 3])"),
         ("AI", "env.AI.run('scripted', { prompt: 'x' })"),

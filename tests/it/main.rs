@@ -17,6 +17,7 @@ mod http;
 mod invocation_numbers;
 mod isolation;
 mod limits;
+mod migrations;
 mod models_command;
 mod modules;
 mod outbound;
@@ -64,6 +65,7 @@ fn main() {
     invocation_numbers::trials(&mut trials);
     request_target::trials(&mut trials);
     fuzzed::trials(&mut trials);
+    migrations::trials(&mut trials);
     models_command::trials(&mut trials);
     modules::trials(&mut trials);
     seen::trials(&mut trials);

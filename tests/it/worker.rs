@@ -228,7 +228,11 @@ impl WorkerSetup {
             }
             let cache =
                 NamedCache { name: "CACHE".into(), driver: cache.clone(), clock: clock.clone(), min_ttl_seconds: 60 };
-            state.put(Databases(vec![NamedDatabase { name: "DB".into(), driver: driver.clone() }]));
+            state.put(Databases(vec![NamedDatabase {
+                name: "DB".into(),
+                driver: driver.clone(),
+                lacks_table: Arc::new(|_| ()),
+            }]));
             state.put(Caches(vec![Arc::new(cache)]));
             let queue = |name: &str| NamedQueue {
                 name: name.into(),

@@ -31,6 +31,9 @@ pub trait DatabaseDriver: Send + Sync {
     async fn dump(&self) -> Result<Vec<u8>>;
 }
 
+/// The name of the context ([`aerostack_bindings::Error::context`]) that holds the table which a statement needs and the database lacks.
+pub const MISSING_TABLE: &str = "missing_table";
+
 /// What the start table and the conformance suite need to know of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseInfo {

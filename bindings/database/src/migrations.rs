@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aerostack_bindings::Error;
+use aerostack_bindings::{Error, make_state_folder};
 
 use crate::cells::Cell;
 use crate::driver::{StatementResult, Value};
@@ -46,8 +46,12 @@ pub enum MigrationError {
     Failed {
         /// The file.
         file: PathBuf,
+        /// The text of the file.
+        text: String,
         /// The line in it, counted from 1, where one statement is to blame.
         line: Option<usize>,
+        /// The byte of the text where that is.
+        position: Option<usize>,
         /// What SQLite says, in D1's form.
         #[source]
         source: Error,
@@ -110,7 +114,14 @@ impl Migrations {
         }
         let mut connection = open_for_owner(&self.database)?;
         let applied = self.applied(&mut connection)?;
-        let pending: Vec<String> = names.into_iter().filter(|name| !applied.contains_key(name)).collect();
+        let (seen, pending): (Vec<String>, Vec<String>) =
+            names.into_iter().partition(|name| applied.contains_key(name));
+        for name in seen {
+            // Applied by another tool, or before texts were kept: from now on its changes are noticed.
+            if self.applied_text(&name)?.is_none() {
+                self.remember(&name, &self.text_of(&name)?);
+            }
+        }
         if pending.is_empty() {
             return Ok(pending);
         }
@@ -142,23 +153,73 @@ impl Migrations {
 
     fn apply_one(&self, connection: &mut OwnerConnection, name: &str) -> Result<Outcome, MigrationError> {
         let file = self.folder.join(name);
-        let sql = fs::read_to_string(&file).map_err(|source| MigrationError::File { path: file.clone(), source })?;
-        let name = [Value::Text(name.to_owned())];
+        let sql = self.text_of(name)?;
+        let parameters = [Value::Text(name.to_owned())];
         let table = quoted(&self.table);
         connection
             .in_transaction(|connection| {
                 // Another process may have applied it between our look and our lock.
                 let known = format!("SELECT 1 FROM {table} WHERE name = ?");
-                let (known, _) = connection.run_first(&known, &name).map_err(|refusal| refusal.error)?;
+                let (known, _) = connection.run_first(&known, &parameters).map_err(|refusal| refusal.error)?;
                 if known.is_some_and(|result| !result.cells.is_empty()) {
                     return Ok(Outcome::WasApplied);
                 }
                 script::run_all(connection, &sql)?;
                 let record = format!("INSERT INTO {table} (name) VALUES (?)");
-                connection.run_first(&record, &name).map_err(|refusal| refusal.error)?;
+                connection.run_first(&record, &parameters).map_err(|refusal| refusal.error)?;
                 Ok(Outcome::Applied)
             })
-            .map_err(|ScriptError { line, source }| MigrationError::Failed { file, line, source })
+            .map_err(|ScriptError { line, position, source }| {
+                let text = sql.clone();
+                MigrationError::Failed { file, text, line, position, source }
+            })
+            .inspect(|_| self.remember(name, &sql))
+    }
+
+    /// The migrations that were applied and have another text now, which changes nothing: in order of their names.
+    pub fn edited(&self) -> Result<Vec<String>, MigrationError> {
+        let mut edited = Vec::new();
+        for Migration { name, .. } in self.list()?.into_iter().filter(|migration| migration.applied_at.is_some()) {
+            if let Some(applied) = self.applied_text(&name)?
+                && !applied.lines().eq(self.text_of(&name)?.lines())
+            {
+                edited.push(name);
+            }
+        }
+        Ok(edited)
+    }
+
+    fn text_of(&self, name: &str) -> Result<String, MigrationError> {
+        let path = self.folder.join(name);
+        fs::read_to_string(&path).map_err(|source| MigrationError::File { path, source })
+    }
+
+    /// Where the texts of applied migrations are kept, beside the database.
+    fn applied_folder(&self) -> PathBuf {
+        self.database.with_extension("migrations").join(&self.table)
+    }
+
+    /// The text of a migration as it was applied; `None` where that is not known.
+    fn applied_text(&self, name: &str) -> Result<Option<String>, MigrationError> {
+        let path = self.applied_folder().join(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(MigrationError::File { path, source }),
+        }
+    }
+
+    /// Keeps the text of a migration that was applied. The migration itself is committed by now, so that a failure is only logged.
+    fn remember(&self, name: &str, text: &str) {
+        let folder = self.applied_folder();
+        let written = make_state_folder(&folder).and_then(|()| {
+            let unfinished = folder.join(format!(".{name}"));
+            fs::write(&unfinished, text)?;
+            fs::rename(unfinished, folder.join(name))
+        });
+        if let Err(error) = written {
+            tracing::warn!(%error, folder = %folder.display(), migration = name, "the text of an applied migration could not be kept");
+        }
     }
 
     fn create_table(&self) -> String {
@@ -284,6 +345,30 @@ mod tests {
         migrations.apply().unwrap();
         let columns = "SELECT group_concat(name || ' ' || type, ', ') FROM pragma_table_info('d1_migrations')";
         assert_eq!(one_cell(&migrations, columns), Cell::Text("id INTEGER, name TEXT, applied_at TIMESTAMP".into()));
+    }
+
+    #[test]
+    fn an_applied_migration_that_is_edited_is_told_of() {
+        let (_folder, migrations) = project();
+        write(&migrations, "0001_a.sql", "CREATE TABLE a (x);\n");
+        write(&migrations, "0002_b.sql", "CREATE TABLE b (x);\n");
+        assert_eq!(migrations.edited().unwrap(), [] as [String; 0]);
+        migrations.apply().unwrap();
+        // What a version control system does to line ends is no edit.
+        write(&migrations, "0002_b.sql", "CREATE TABLE b (x);\r\n");
+        assert_eq!(migrations.edited().unwrap(), [] as [String; 0]);
+        write(&migrations, "0001_a.sql", "CREATE TABLE a (x, y);\n");
+        write(&migrations, "0003_c.sql", "CREATE TABLE c (x);\n");
+        assert_eq!(migrations.edited().unwrap(), ["0001_a.sql"]);
+        assert_eq!(migrations.apply().unwrap(), ["0003_c.sql"]);
+        assert_eq!(migrations.edited().unwrap(), ["0001_a.sql"]);
+        write(&migrations, "0001_a.sql", "CREATE TABLE a (x);\n");
+        assert_eq!(migrations.edited().unwrap(), [] as [String; 0]);
+        // Where the texts are gone, the one of now is what later ones are compared with.
+        fs::remove_dir_all(migrations.applied_folder()).unwrap();
+        migrations.apply().unwrap();
+        write(&migrations, "0003_c.sql", "");
+        assert_eq!(migrations.edited().unwrap(), ["0003_c.sql"]);
     }
 
     #[test]

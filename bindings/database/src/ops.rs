@@ -17,7 +17,7 @@ use columns::Columns;
 
 use crate::blank::is_blank;
 use crate::cells::CellRef;
-use crate::driver::{DatabaseDriver, Statement, StatementResult, Value};
+use crate::driver::{DatabaseDriver, MISSING_TABLE, Statement, StatementResult, Value};
 use crate::{KIND, Meta};
 
 deno_core::extension!(
@@ -38,7 +38,12 @@ pub struct NamedDatabase {
     pub name: Arc<str>,
     /// The database.
     pub driver: Arc<dyn DatabaseDriver>,
+    /// Told of each table that a statement needs and the database lacks.
+    pub lacks_table: ToldOfTable,
 }
+
+/// Is told the name of a table.
+pub type ToldOfTable = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Runs one statement.
 #[op2]
@@ -53,7 +58,8 @@ async fn op_database_run(
     }
     let Handles { database, calls, columns } = Handles::from_state(&state, database)?;
     let statements = vec![Statement { sql, params: params.0 }];
-    let mut results = calls.call(KIND, &database.name, "run", database.driver.run(statements)).await?;
+    let outcome = calls.call(KIND, &database.name, "run", database.driver.run(statements)).await;
+    let mut results = outcome.map_err(|error| database.seen(error))?;
     let result = results.pop().ok_or_else(|| Error::new(ErrorKind::Unexpected, "a statement returned no result"))?;
     Ok(OneResult { result, columns })
 }
@@ -71,7 +77,8 @@ async fn op_database_batch(
         return Err(no_statements().into());
     }
     let Handles { database, calls, columns } = Handles::from_state(&state, database)?;
-    let results = calls.call(KIND, &database.name, "batch", database.driver.run(statements)).await?;
+    let outcome = calls.call(KIND, &database.name, "batch", database.driver.run(statements)).await;
+    let results = outcome.map_err(|error| database.seen(error))?;
     Ok(AllResults(results.into_iter().map(|result| OneResult { result, columns: columns.clone() }).collect()))
 }
 
@@ -81,6 +88,16 @@ async fn op_database_batch(
 async fn op_database_dump(state: Rc<RefCell<OpState>>, #[smi] database: u32) -> Result<Vec<u8>, DatabaseOpError> {
     let Handles { database, calls, .. } = Handles::from_state(&state, database)?;
     Ok(calls.call(KIND, &database.name, "dump", database.driver.dump()).await?)
+}
+
+impl NamedDatabase {
+    /// Tells of a table that is missing.
+    fn seen(&self, error: Error) -> Error {
+        if let Some((_, table)) = error.context().iter().find(|(name, _)| *name == MISSING_TABLE) {
+            (self.lacks_table)(table);
+        }
+        error
+    }
 }
 
 fn no_statements() -> Error {

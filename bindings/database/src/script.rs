@@ -16,6 +16,8 @@ use crate::drivers::sqlite::{OwnerConnection, open_for_owner, skip_blank};
 pub struct ScriptError {
     /// The line where the statement, or the mistake in it, begins; counted from 1. `None` when no statement is to blame.
     pub line: Option<usize>,
+    /// The byte of the text where that is.
+    pub position: Option<usize>,
     /// What SQLite says, in D1's form.
     #[source]
     pub source: Error,
@@ -29,7 +31,7 @@ impl ScriptError {
 
 impl From<Error> for ScriptError {
     fn from(source: Error) -> Self {
-        Self { line: None, source }
+        Self { line: None, position: None, source }
     }
 }
 
@@ -46,7 +48,7 @@ pub(crate) fn run_all(connection: &mut OwnerConnection, sql: &str) -> Result<Vec
         let start = sql.len() - rest.len();
         let (result, consumed) = connection.run_first(rest, &[]).map_err(|refusal| {
             let position = start + refusal.offset.unwrap_or(0).min(rest.len());
-            ScriptError { line: Some(line_of(sql, position)), source: refusal.error }
+            ScriptError { line: Some(line_of(sql, position)), position: Some(position), source: refusal.error }
         })?;
         results.extend(result);
         rest = skip_blank(&rest[consumed..]);
@@ -81,7 +83,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("a.sqlite");
         let error = execute(&database, "CREATE TABLE t (a);\n\nINSERT INTO t\n  VALUES (nope);\n").unwrap_err();
-        assert_eq!(error.line, Some(4));
+        assert_eq!((error.line, error.position), (Some(4), Some(45)));
         assert_eq!(error.to_string(), "line 4: no such column: nope at offset 24: SQLITE_ERROR");
         let tables = execute(&database, "SELECT count(*) FROM sqlite_master").unwrap();
         assert_eq!(tables[0].cells, [Cell::Integer(0)]);

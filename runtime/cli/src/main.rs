@@ -8,6 +8,7 @@ mod events;
 mod limits_line;
 mod listen;
 mod logs;
+mod migrations;
 mod observed;
 mod project;
 mod running;

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aerostack_ai::ModelsFolder;
 use aerostack_ai::ops::{AiBindings, NamedAi};
-use aerostack_bindings::{BindingInfo, Lazy};
+use aerostack_bindings::{BindingInfo, Calls, Lazy};
 use aerostack_cache::NamedCache;
 use aerostack_cache::ops::Caches;
 use aerostack_config::{Config, DatabaseBinding, Outbound, Private, VariableValue, Worker as WorkerConfig};
-use aerostack_database::migrations::Migrations;
+use aerostack_database::migrations::{MigrationError, Migrations};
 use aerostack_database::ops::{Databases, NamedDatabase};
 use aerostack_isolate::{
     Breach, Breaches, EnvEntry, EnvValue, InvocationLimits, Limits, OpState, OutboundPolicy, PrivateAddresses,
@@ -31,6 +32,7 @@ use anyhow::bail;
 use crate::commands::{shown, with_causes};
 use crate::drivers::{self, Drivers};
 use crate::logs::WorkerLines;
+use crate::migrations::{MissingTables, edited_too_late, render_failure};
 use crate::observed::Observed;
 use crate::running::Face;
 
@@ -46,6 +48,7 @@ pub(crate) struct Project {
     sent: ToldOfSends,
     /// How often each worker has met its limits, by its name.
     breaches: HashMap<String, Arc<Breaches>>,
+    missing_tables: Arc<MissingTables>,
     face: Face,
 }
 
@@ -75,7 +78,9 @@ pub(crate) type ToldOfSends = Arc<dyn Fn(&NamedQueue) + Send + Sync>;
 pub(crate) enum BuildError {
     /// Its modules cannot be loaded.
     Modules(ModuleErrors),
-    /// A binding cannot be opened, or a migration failed.
+    /// A migration failed.
+    Migration(MigrationError),
+    /// A binding cannot be opened.
     Binding(anyhow::Error),
 }
 
@@ -85,6 +90,8 @@ pub(crate) struct Built {
     pub(crate) bindings: Vec<BindingInfo>,
     /// Migrations applied just now.
     pub(crate) migrated: Vec<String>,
+    /// What is to be known of migrations that were edited after they were applied.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Project {
@@ -101,6 +108,7 @@ impl Project {
             tracer: observed.tracer.clone(),
             sent,
             breaches: HashMap::new(),
+            missing_tables: MissingTables::new(observed.terminal.clone()),
             face,
         }
     }
@@ -127,7 +135,7 @@ impl Project {
         }
 
         let mut bindings = Vec::new();
-        let mut migrated = Vec::new();
+        let (mut migrated, mut warnings) = (Vec::new(), Vec::new());
         let mut databases = Vec::new();
         for binding in &worker.bindings.databases {
             let migrations = drivers::migrations(&self.state_folder, binding);
@@ -136,10 +144,13 @@ impl Project {
             }
             let (driver, info) = self.drivers.database(binding).map_err(BuildError::Binding)?;
             if self.face.pending_migrations == PendingMigrations::Apply {
-                migrated.extend(migrations.apply().map_err(|error| BuildError::Binding(error.into()))?);
+                migrated.extend(migrations.apply().map_err(BuildError::Migration)?);
             }
+            let edited = migrations.edited().map_err(BuildError::Migration)?;
+            warnings.extend(edited.iter().map(|name| edited_too_late(binding, name)));
             env.push(bound(&binding.binding, "database", databases.len()));
-            databases.push(NamedDatabase { name: binding.binding.as_str().into(), driver });
+            let lacks_table = self.missing_tables.of(binding, migrations);
+            databases.push(NamedDatabase { name: binding.binding.as_str().into(), driver, lacks_table });
             bindings.push(info);
         }
         let mut caches = Vec::new();
@@ -185,7 +196,10 @@ impl Project {
         let queues = Queues { queues, sent: self.sent.clone() };
         let (databases, caches, storages) = (Databases(databases), Caches(caches), Storages(storages));
         let vector_indexes = VectorIndexes(vector_indexes);
+        let named_from = paths_are_named_from(&self.state_folder, worker);
         let install = Arc::new(move |state: &mut OpState| {
+            let calls = state.take::<Calls>().naming_paths_from(named_from.clone());
+            state.put(calls);
             state.put(databases.clone());
             state.put(caches.clone());
             state.put(queues.clone());
@@ -215,7 +229,7 @@ impl Project {
             tracer: self.tracer.clone(),
         });
         log.belongs_to(&version);
-        Ok(Built { version, bindings, migrated })
+        Ok(Built { version, bindings, migrated, warnings })
     }
 
     fn outbound(&self, worker: &WorkerConfig) -> OutboundPolicy {
@@ -236,6 +250,7 @@ impl BuildError {
     pub(crate) fn render(&self, style: FrameStyle) -> String {
         match self {
             Self::Modules(errors) => errors.render(style),
+            Self::Migration(error) => render_failure(error, style),
             Self::Binding(error) => format!("error: {}", with_causes(error)),
         }
     }
@@ -244,7 +259,8 @@ impl BuildError {
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         match self {
             Self::Modules(errors) => errors.files().map(Path::to_path_buf).collect(),
-            Self::Binding(_) => Vec::new(),
+            Self::Migration(MigrationError::Failed { file, .. }) => vec![file.clone()],
+            Self::Migration(_) | Self::Binding(_) => Vec::new(),
         }
     }
 }
@@ -272,6 +288,22 @@ fn queue_kind(worker: &WorkerConfig) -> &'static str {
 /// How code frames look on a terminal.
 pub(crate) fn frame_style(terminal: &Terminal) -> FrameStyle {
     if terminal.paint().is_coloured() { FrameStyle::Coloured } else { FrameStyle::Plain }
+}
+
+/// The folders that errors in a worker leave out of paths: where a project lies on the machine is not for its clients to know.
+fn paths_are_named_from(state_folder: &Path, worker: &WorkerConfig) -> Vec<PathBuf> {
+    let models = worker.bindings.ai.as_ref().and_then(|ai| drivers::models_folder(ai.models_dir.as_deref()).ok());
+    let mut folders = vec![worker.root.clone()];
+    folders.extend(
+        [state_folder.parent(), models.as_ref().and_then(|models| models.path().parent())]
+            .into_iter()
+            .flatten()
+            .map(Path::to_path_buf),
+    );
+    // Of two that lie in each other the inner one counts.
+    folders.sort_by_key(|folder| std::cmp::Reverse(folder.as_os_str().len()));
+    folders.dedup();
+    folders
 }
 
 fn refuse_pending(binding: &DatabaseBinding, migrations: &Migrations) -> anyhow::Result<()> {

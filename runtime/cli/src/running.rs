@@ -47,6 +47,7 @@ pub(crate) struct Running {
     pub(crate) breaches: Arc<Breaches>,
     /// Files of versions that could not be loaded: a change of one may mend it.
     pub(crate) broken_files: Vec<PathBuf>,
+    warned: HashSet<String>,
     face: Face,
 }
 
@@ -97,6 +98,7 @@ impl Running {
             terminal: terminal.clone(),
             breaches,
             broken_files: Vec::new(),
+            warned: HashSet::new(),
             face,
         }
     }
@@ -108,11 +110,12 @@ impl Running {
         }
         let mut all = Vec::new();
         for worker in self.config.workers.clone() {
-            let Built { version, bindings, migrated } = match self.project.build(&worker) {
+            let Built { version, bindings, migrated, warnings } = match self.project.build(&worker) {
                 Ok(built) => built,
                 Err(error) => return Err(self.print_build_error(&error)),
             };
             self.print_migrated(&migrated);
+            self.warn_once(warnings);
             match Worker::start(version.clone(), self.face.isolates).await {
                 Ok(started) => self.workers.insert(worker.name.clone(), Arc::new(started)),
                 Err(error) => return Err(self.print_load_error(&error, &version)),
@@ -150,6 +153,7 @@ impl Running {
             }
         };
         self.print_migrated(&built.migrated);
+        self.warn_once(built.warnings);
         let version = built.version.clone();
         let loaded = match running {
             Some(running) => running.replace(built.version, self.face.isolates).await,
@@ -272,6 +276,15 @@ impl Running {
     fn print_migrated(&self, migrated: &[String]) {
         for name in migrated {
             self.terminal.line(format!("applied migration {name}"));
+        }
+    }
+
+    /// Says what was not said before: what was wrong at the last reload may still be.
+    fn warn_once(&mut self, warnings: Vec<String>) {
+        for warning in warnings {
+            if self.warned.insert(warning.clone()) {
+                self.terminal.warn(&warning);
+            }
         }
     }
 

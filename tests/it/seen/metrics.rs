@@ -43,7 +43,16 @@ fn requests(trials: &mut Vec<Trial>) {
         let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", SHOP)]);
         let served = project.dev();
         let before = Page::of(served.address).await;
-        for (path, times) in [("/rows", 3), ("/get", 2), ("/bad", 1), ("/missing", 4), ("/throw", 1), ("/store", 2), ("/load", 1), ("/break", 1)] {
+        for (path, times) in [
+            ("/rows", 3),
+            ("/get", 2),
+            ("/bad", 1),
+            ("/missing", 4),
+            ("/throw", 1),
+            ("/store", 2),
+            ("/load", 1),
+            ("/break", 1),
+        ] {
             for _ in 0..times {
                 get(served.address, path).await;
             }

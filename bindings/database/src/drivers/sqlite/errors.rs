@@ -6,6 +6,8 @@ use std::path::Path;
 use aerostack_bindings::{Error, ErrorKind};
 use rusqlite::ffi;
 
+use crate::driver::MISSING_TABLE;
+
 /// Why an attempt ended without a result.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -72,7 +74,12 @@ fn error(extended: i32, text: &str, offset: i32) -> Error {
     if let Some(name) = extended_name(extended) {
         let _ = write!(message, " (extended: {name})");
     }
-    Error::new(kind(extended), message)
+    let error = Error::new(kind(extended), message);
+    // SQLite has no code for it.
+    match text.strip_prefix("no such table: ") {
+        Some(table) => error.with_context(MISSING_TABLE, table),
+        None => error,
+    }
 }
 
 /// The error for a database file that cannot be opened: what failed, where, and what to do.

@@ -2,14 +2,16 @@
 
 use aerostack_config::DatabaseBinding;
 use aerostack_database::migrations::MigrationError;
+use aerostack_modules::FrameStyle;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::only_sqlite;
 use crate::commands::choice::{Opened, ResourceArguments};
 use crate::commands::table::{self, Cell};
-use crate::commands::{counted, output, say, shown};
+use crate::commands::{AlreadyPrinted, counted, output, paint, say, shown};
 use crate::drivers;
+use crate::migrations::{edited_too_late, render_failure};
 
 /// `aerostack db migrate`
 #[derive(clap::Subcommand)]
@@ -94,6 +96,9 @@ fn apply(arguments: &ApplyArguments) -> anyhow::Result<()> {
         let migrations = drivers::migrations(&project.state_folder, binding);
         let database = &binding.database.state;
         let applied = migrations.apply().map_err(explained)?;
+        for name in migrations.edited().map_err(explained)? {
+            say(&format!("warning: {}", edited_too_late(binding, &name)));
+        }
         for name in &applied {
             output(&format!("{database}  {name}"));
         }
@@ -166,18 +171,14 @@ fn say_there_are_none(binding: &DatabaseBinding) {
     say(&format!("no migrations for {database} in {folder}; `aerostack db migrate new <name>` makes one"));
 }
 
-/// The error on its own: its text holds that of its cause.
+/// The error on its own: its text holds that of its cause. A statement that failed is shown in its file.
 fn explained(error: MigrationError) -> anyhow::Error {
     match error {
         MigrationError::Database(error) => error.into(),
-        MigrationError::Failed { file, line, source } => {
-            let line = line.map_or_else(String::new, |line| format!(":{line}"));
-            anyhow!(
-                "migration {}{line} failed: {}\n  help: the whole file was undone; `aerostack db migrate list` shows \
-                 what is applied",
-                shown(&file),
-                source.message()
-            )
+        MigrationError::Failed { .. } => {
+            let style = if paint().is_coloured() { FrameStyle::Coloured } else { FrameStyle::Plain };
+            say(&render_failure(&error, style));
+            AlreadyPrinted.into()
         }
         MigrationError::File { .. } | MigrationError::BadName { .. } => anyhow!("{error}"),
     }
