@@ -7,7 +7,7 @@ const parameter = (method: string, place: number, type: string) =>
 
 test("arguments that are missing or hold no members are a TypeError, and send nothing", async (env) => {
   const { QUEUE } = env;
-  const refuses = (call: () => unknown, message: string) => assertRejects(call, { name: "TypeError", message });
+  const refuses = (call: () => Promise<unknown>, message: string) => assertRejects(call, { name: "TypeError", message });
   await refuses(() => QUEUE.send(), parameter("send", 1, "JsValue"));
   await refuses(() => QUEUE.sendBatch(), parameter("sendBatch", 1, "Sequence"));
   for (const options of [1, "x", "", true, Symbol("options"), 1n]) {

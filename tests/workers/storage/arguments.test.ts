@@ -8,7 +8,7 @@ const parameter = (method: string, place: number, type: string, of = "R2Bucket")
 const field = (name: string, of: string, type: string) =>
   `Incorrect type for the '${name}' field on '${of}': the provided value is not of type '${type}'.`;
 
-async function refuses(calls: [() => unknown, string][]) {
+async function refuses(calls: [() => Promise<unknown>, string][]) {
   for (const [call, message] of calls) await assertRejects(call, { name: "TypeError", message });
 }
 
