@@ -32,9 +32,10 @@ pub use self::load::{LoadOptions, Loaded, Precedence, ValueSources, load, load_w
 pub use self::locate::{CONFIG_FILE_NAMES, locate};
 pub use self::model::{
     AiBinding, AiModel, AiTask, BindingKind, Bindings, BucketBinding, CacheBinding, Config, ConsumerKind,
-    ConsumerSettings, DatabaseBinding, Dev, DriverChoice, DriverOption, Limits, Metadata, OptionValue, Outbound,
-    PostgresBinding, Private, QueueBinding, QueueConsumer, RequiredSecret, ResourceName, Routed, SecretPresence,
-    ServiceBinding, Triggers, Variable, VariableValue, VectorIndexBinding, VectorMetric, Worker, WorkerRole,
+    ConsumerSettings, DatabaseBinding, Dev, DriverChoice, DriverOption, Durability, Limits, Metadata, OptionValue,
+    Outbound, PostgresBinding, Private, QueueBinding, QueueConsumer, RequiredSecret, ResourceName, Routed,
+    SecretPresence, ServiceBinding, Triggers, Variable, VariableValue, VectorIndexBinding, VectorMetric, Worker,
+    WorkerRole,
 };
 pub use self::routes::{Route, RouteReach};
 pub use self::secret::Secret;

@@ -14,7 +14,8 @@ use ipnet::IpNet;
 
 pub use self::bindings::{
     AiBinding, AiModel, AiTask, BindingKind, Bindings, BucketBinding, CacheBinding, DatabaseBinding, DriverChoice,
-    DriverOption, OptionValue, PostgresBinding, ResourceName, ServiceBinding, VectorIndexBinding, VectorMetric,
+    DriverOption, Durability, OptionValue, PostgresBinding, ResourceName, ServiceBinding, VectorIndexBinding,
+    VectorMetric,
 };
 pub use self::limits::Limits;
 pub use self::outbound::{Outbound, Private};
