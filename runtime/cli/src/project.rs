@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aerostack_ai::ModelsFolder;
 use aerostack_ai::ops::{AiBindings, NamedAi};
 use aerostack_bindings::{BindingInfo, Calls, Lazy};
 use aerostack_cache::NamedCache;
