@@ -238,7 +238,8 @@ async function runBatch(connection: Connection, statements: any) {
   if (!ArrayIsArray(statements)) throw withoutMethod(statements, "statements", "map");
   const flat: unknown[] = [];
   for (let i = 0; i < statements.length; i++) {
-    const { statement, params } = statements[i];
+    const statement = statements[i].statement;
+    const params = statements[i].params;
     if (typeof statement !== "string") {
       throw framed("D1_ERROR", `batch() takes statements prepared from a string, but number ${i + 1} is none.`);
     }

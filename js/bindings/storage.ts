@@ -624,6 +624,7 @@ class R2MultipartUpload {
 
   async uploadPart(partNumber: unknown, value: unknown, options?: any) {
     requireArgument(arguments.length, 1, UPLOAD_PART, "integer");
+    if (value === null) throw refused(2, UPLOAD_PART, VALUE);
     requireArgument(arguments.length, 2, UPLOAD_PART, VALUE);
     checkOptions(options, 3, UPLOAD_PART, "UploadPartOptions");
     const number = readPartNumber(partNumber);

@@ -65,7 +65,10 @@ test("what is no prepared statement is refused as D1 refuses it", async (env) =>
     name: "TypeError",
     message: "Cannot read properties of undefined (reading 'map')",
   });
-  await assertRejects(() => env.DB.batch([null]), { name: "TypeError", message: /reading 'statement'|'statement' of/ });
+  await assertRejects(() => env.DB.batch([null]), {
+    name: "TypeError",
+    message: "Cannot read properties of null (reading 'statement')",
+  });
   assertEquals((await env.DB.batch([{ statement: "SELECT 1 AS a", params: [] }]))[0].results, [{ a: 1 }]);
 });
 

@@ -24,6 +24,7 @@ test("a call without its arguments is a TypeError", async (env) => {
     [() => bucket.createMultipartUpload(), parameter("createMultipartUpload", 1, "string")],
     [() => upload.uploadPart(), parameter("uploadPart", 1, "integer", "R2MultipartUpload")],
     [() => upload.uploadPart(1), parameter("uploadPart", 2, VALUE, "R2MultipartUpload")],
+    [() => upload.uploadPart(1, null), parameter("uploadPart", 2, VALUE, "R2MultipartUpload")],
     [() => upload.complete(), parameter("complete", 1, "Array", "R2MultipartUpload")],
   ]);
   const resume = (...given: string[]) => bucket.resumeMultipartUpload(...given);
