@@ -100,9 +100,13 @@ test("a replaced Promise and then of Object.prototype change nothing", async (en
   assertEquals(await pending, 1);
 });
 
-test("statements can be told apart from what looks like one", async (env) => {
-  const fake = { statement: "SELECT 1", params: [] };
-  await assertRejects(() => env.DB.batch([fake]), { name: "TypeError", message: /number 1/ });
+test("what looks like a statement is run as one, and its parameters are looked at", async (env) => {
+  const run = (statement: unknown, params?: unknown) => env.DB.batch([{ statement, params }]);
+  assertEquals((await run("SELECT ? AS a", ["x"]))[0].results, [{ a: "x" }]);
+  assertEquals((await run("SELECT 1 AS a"))[0].results, [{ a: 1 }]);
+  await assertRejects(() => run("SELECT 1", 1), { message: /^D1_ERROR: / });
+  await assertRejects(() => run("SELECT ?", [{}]), { message: /^D1_ERROR: / });
+  await assertRejects(() => run(1), { message: /^D1_ERROR: .*number 1/ });
 });
 
 test("the classes cannot be constructed into other databases", (env) => {
@@ -115,8 +119,8 @@ test("methods on a wrong object are refused", (env) => {
   assertThrows(() => env.DB.prepare.call({}, "SELECT 1"), { name: "TypeError", message: /.+/ });
 });
 
-test("prepare makes a text of what it is given", (env) => {
-  assertEquals(env.DB.prepare(5).statement, "5");
+test("prepare keeps the text that it is given", (env) => {
+  assertEquals(env.DB.prepare("SELECT 5").statement, "SELECT 5");
   assertEquals(env.DB.prepare(String.raw`SELECT '\n'`).statement, "SELECT '\\n'");
 });
 

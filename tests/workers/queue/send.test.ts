@@ -47,8 +47,6 @@ test("a body of undefined is refused, whatever its type", async (env) => {
     await assertRejects(() => env.QUEUE.send(undefined, options), expected);
     await assertRejects(() => env.QUEUE.sendBatch([{ body: 1 }, { body: undefined, ...options }]), expected);
   }
-  await assertRejects(() => env.QUEUE.send(), { name: "TypeError", message: "Message body cannot be undefined" });
-  await assertRejects(() => env.OLD_QUEUE.send(), { name: "TypeError", message: "Message body cannot be undefined" });
   assertEquals((await env.QUEUE.metrics()).backlogCount, 0);
 });
 

@@ -76,7 +76,7 @@ test("text, buffers, views, blobs and null are values", async (env) => {
 });
 
 test("any other value is a TypeError", async (env) => {
-  for (const value of [undefined, 5, true, {}, [1], () => 1, new Date()]) {
+  for (const value of [5, true, {}, [1], () => 1, new Date()]) {
     await assertRejects(() => env.STORAGE.put("key", value), { name: "TypeError", message: /parameter 2 is not of type/ });
   }
   assertEquals(await env.STORAGE.head("key"), null);
