@@ -203,7 +203,7 @@ function toOpParams(params: Param[]) {
   let packed;
   for (let i = 0; i < params.length; i++) {
     const param = params[i];
-    if (typeof param === "object" && param !== null) {
+    if (ArrayIsArray(param)) {
       packed ??= ArrayPrototypeSlice(params);
       packed[i] = new Uint8Array(param.length);
       TypedArrayPrototypeSet(packed[i], param);
