@@ -203,7 +203,7 @@ function toOpParams(params: Param[]) {
   let packed;
   for (let i = 0; i < params.length; i++) {
     const param = params[i];
-    if (ArrayIsArray(param)) {
+    if (param !== null && typeof param === "object" && ArrayIsArray(param)) {
       packed ??= ArrayPrototypeSlice(params);
       packed[i] = new Uint8Array(param.length);
       TypedArrayPrototypeSet(packed[i], param);
