@@ -165,15 +165,19 @@ async fn send_body(
             if frame.is_pending() {
                 // What is there is not kept until there is more.
                 if let Poll::Ready(Err(error)) = outbound.poll_deliver(context) {
-                    return Poll::Ready(Some(Err(error.into())));
+                    return Poll::Ready(Err(error));
                 }
-                return inbound.poll_gone(context).map(|error| Some(Err(error.into())));
+                return inbound.poll_gone(context).map(Err);
             }
-            frame
+            frame.map(Ok)
         });
-        let data = match frame.await {
+        let data = match frame.await? {
             None => break,
-            Some(Err(error)) => return Err(io::Error::other(error)),
+            Some(Err(error)) => {
+                // The client gets the status that the log says it got, and then the end of its connection.
+                poll_fn(|context| outbound.poll_deliver(context)).await?;
+                return Err(io::Error::other(error));
+            }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) if data.has_remaining() => data,
                 Ok(_) | Err(_) => continue,
@@ -195,7 +199,9 @@ async fn send_body(
     match framing {
         BodyFraming::Chunked => outbound.append(|bytes| bytes.extend_from_slice(b"0\r\n\r\n")),
         BodyFraming::Length(length) if length != sent => {
-            return Err(io::Error::other(format!("an answer of {length} bytes has {sent}")));
+            poll_fn(|context| outbound.poll_deliver(context)).await?;
+            let text = format!("response body length mismatch: content-length is {length}, body has {sent} bytes");
+            return Err(io::Error::other(text));
         }
         _ => {}
     }
