@@ -76,6 +76,7 @@ deno_core::extension!(
         "ext:aerostack/platform/console.ts" = "../../js/platform/console.ts",
         "ext:aerostack/platform/events.ts" = "../../js/platform/events.ts",
         "ext:aerostack/platform/fetch_spans.ts" = "../../js/platform/fetch_spans.ts",
+        "ext:aerostack/platform/form_data.ts" = "../../js/platform/form_data.ts",
         "ext:aerostack/platform/handlers.ts" = "../../js/platform/handlers.ts",
         "ext:aerostack/platform/identity_streams.ts" = "../../js/platform/identity_streams.ts",
         "ext:aerostack/platform/request_body.ts" = "../../js/platform/request_body.ts",
