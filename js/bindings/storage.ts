@@ -14,7 +14,6 @@ const {
   op_storage_get,
   op_storage_get_with,
   op_storage_head,
-  op_storage_known_length,
   op_storage_list,
   op_storage_store_begin,
   op_storage_store_bytes,
@@ -60,15 +59,14 @@ const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
 
 const { Blob, BlobPrototype } = core.loadExtScript("ext:deno_web/09_file.js");
 const { Headers } = core.loadExtScript("ext:deno_fetch/20_headers.js");
-const { extractBody, InnerBody, packageData } = core.loadExtScript("ext:deno_fetch/22_body.js");
+const { InnerBody, packageData } = core.loadExtScript("ext:deno_fetch/22_body.js");
 const streams = core.loadExtScript("ext:deno_web/06_streams.js");
-const { fixedLengthOf } = core.loadExtScript("ext:aerostack/platform/identity_streams.ts");
+const { lengthOf, staticSourceOf } = core.loadExtScript("ext:aerostack/platform/body_streams.ts");
 
 const {
   acquireReadableStreamDefaultReader,
   getReadableStreamResourceBacking,
   isReadableStream,
-  isReadableStreamDisturbed,
   isReadableStreamLocked,
   readableStreamDisturb,
   readableStreamForRid,
@@ -405,34 +403,25 @@ async function storeStream(target: Target, stream: any): Promise<any> {
   if (isReadableStreamLocked(stream)) {
     throw new TypeError("This ReadableStream is currently locked to a reader.");
   }
-  const fixed = fixedLengthOf(stream);
-  if (fixed !== undefined) {
-    return await storePieces(target, stream, fixed);
-  }
-  if (isReadableStreamDisturbed(stream)) {
-    throw new TypeError(UNKNOWN_LENGTH);
-  }
   const backing = getReadableStreamResourceBacking(stream);
-  if (backing) {
-    if (op_storage_known_length(backing.rid) < 0) {
-      throw new TypeError(UNKNOWN_LENGTH);
-    }
+  const length = lengthOf(stream);
+  if (backing && length !== undefined) {
     // The stream only forwards a resource: the resource itself goes to the bucket.
     acquireReadableStreamDefaultReader(stream);
     readableStreamDisturb(stream);
     return await op_storage_store_resource(target, backing.rid);
   }
-  const { streamOrStatic, length } = extractBody(stream).body;
-  if (streamOrStatic.consumed === false) {
-    // All of it is here already.
-    acquireReadableStreamDefaultReader(stream);
-    readableStreamDisturb(stream);
-    return await store(target, streamOrStatic.body, PUT);
+  if (length !== undefined) {
+    return await storePieces(target, stream, length);
   }
-  if (length === null) {
+  const source = staticSourceOf(stream);
+  if (source === undefined) {
     throw new TypeError(UNKNOWN_LENGTH);
   }
-  return await storePieces(target, stream, length);
+  // All of it is here already.
+  acquireReadableStreamDefaultReader(stream);
+  readableStreamDisturb(stream);
+  return await store(target, source, PUT);
 }
 
 async function storePieces(target: Target, stream: any, size: number) {

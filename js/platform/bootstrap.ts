@@ -4,7 +4,6 @@
 import { core, internals, primordials } from "ext:core/mod.js";
 
 const {
-  ArrayPrototypePush,
   FunctionPrototype,
   FunctionPrototypeCall,
   Number,
@@ -14,10 +13,6 @@ const {
   Symbol,
   SymbolToStringTag,
   TypeError,
-  TypedArrayPrototypeGetByteLength,
-  TypedArrayPrototypeSet,
-  TypedArrayPrototypeSubarray,
-  Uint8Array,
   uncurryThis,
 } = primordials;
 
@@ -51,7 +46,8 @@ const timers = core.loadExtScript("ext:deno_web/02_timers.js");
 const abort = core.loadExtScript("ext:deno_web/03_abort_signal.js");
 const base64 = core.loadExtScript("ext:deno_web/05_base64.js");
 const streams = core.loadExtScript("ext:deno_web/06_streams.js");
-// Changes what it finds in deno_fetch, before others take it.
+// These two change what they find in deno_web and deno_fetch, before others take it.
+core.loadExtScript("ext:aerostack/platform/body_streams.ts");
 core.loadExtScript("ext:aerostack/platform/form_data.ts");
 const encoding = core.loadExtScript("ext:deno_web/08_text_encoding.js");
 const file = core.loadExtScript("ext:deno_web/09_file.js");
@@ -62,7 +58,7 @@ const headers = core.loadExtScript("ext:deno_fetch/20_headers.js");
 const formData = core.loadExtScript("ext:deno_fetch/21_formdata.js");
 const identity = core.loadExtScript("ext:aerostack/platform/identity_streams.ts");
 const request = core.loadExtScript("ext:deno_fetch/23_request.js");
-const response = core.loadExtScript("ext:deno_fetch/23_response.js");
+const { Response } = core.loadExtScript("ext:aerostack/platform/responses.ts");
 const { telemetry, telemetryUtil } = core.loadExtScript("ext:aerostack/platform/fetch_spans.ts");
 const { console, reportUncaught } = core.loadExtScript("ext:aerostack/platform/console.ts");
 const { createHandlers } = core.loadExtScript("ext:aerostack/platform/handlers.ts");
@@ -74,7 +70,7 @@ internals.__telemetryUtil = telemetryUtil;
 const lazy = (specifier: string) => () => core.loadExtScript(specifier);
 const urlPattern = lazy("ext:deno_web/01_urlpattern.js");
 const fileReader = lazy("ext:deno_web/10_filereader.js");
-const compression = lazy("ext:deno_web/14_compression.js");
+const compression = lazy("ext:aerostack/platform/compression_streams.ts");
 const eventSource = lazy("ext:deno_fetch/27_eventsource.js");
 const fetching = lazy("ext:deno_fetch/26_fetch.js");
 const loadCrypto = lazy("ext:deno_crypto/00_crypto.js");
@@ -118,33 +114,6 @@ function boundIterations(algorithm: any) {
   }
   return { name, hash, salt, iterations };
 }
-
-// A small chunk may unpack to a thousand times its size, and nothing can look in while an op runs. In slices, V8 can: a bomb is
-// stopped when what it has become so far is too much.
-const SLICE_BYTES = 16 * 1024;
-const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
-const writeWhole = core.ops.op_compression_write;
-core.ops.op_compression_write = (stream: unknown, chunk: BufferSource) => {
-  const bytes = bytesOf(chunk);
-  const length = TypedArrayPrototypeGetByteLength(bytes);
-  if (length <= SLICE_BYTES) {
-    return writeWhole(stream, bytes);
-  }
-  const written: Uint8Array[] = [];
-  let total = 0;
-  for (let at = 0; at < length; at += SLICE_BYTES) {
-    const output = writeWhole(stream, TypedArrayPrototypeSubarray(bytes, at, at + SLICE_BYTES));
-    total += TypedArrayPrototypeGetByteLength(output);
-    ArrayPrototypePush(written, output);
-  }
-  const whole = new Uint8Array(total);
-  let end = 0;
-  for (let i = 0; i < written.length; i++) {
-    TypedArrayPrototypeSet(whole, written[i], end);
-    end += TypedArrayPrototypeGetByteLength(written[i]);
-  }
-  return whole;
-};
 
 // A plain function, as users and mocks expect; the standard gives it one required parameter.
 function fetch(input: RequestInfo, init: RequestInit | undefined = undefined) {
@@ -272,7 +241,7 @@ core.defineGlobalProperties(globalThis, {
   ReadableStreamDefaultController: hidden(streams.ReadableStreamDefaultController),
   ReadableStreamDefaultReader: hidden(streams.ReadableStreamDefaultReader),
   Request: hidden(request.Request),
-  Response: hidden(response.Response),
+  Response: hidden(Response),
   SubtleCrypto: hiddenLazy((m: any) => m.SubtleCrypto, crypto),
   TextDecoder: hidden(encoding.TextDecoder),
   TextDecoderStream: hidden(encoding.TextDecoderStream),

@@ -8,6 +8,7 @@ const {
   DataViewPrototypeGetBuffer,
   DataViewPrototypeGetByteLength,
   DataViewPrototypeGetByteOffset,
+  TypeError,
   TypedArrayPrototypeGetBuffer,
   TypedArrayPrototypeGetByteLength,
   TypedArrayPrototypeGetByteOffset,
@@ -37,5 +38,17 @@ function bytesOf(value: any): Uint8Array | undefined {
   return core.isArrayBuffer(value) ? new Uint8Array(value, 0, ArrayBufferPrototypeGetByteLength(value)) : undefined;
 }
 
-return { bytesOf };
+// Of what was written to a byte stream.
+function writtenBytes(chunk: unknown): Uint8Array {
+  const bytes = bytesOf(chunk);
+  if (bytes === undefined) {
+    const received = typeof chunk === "string"
+      ? "a string on its writable side. If you wish to write a string, you'll probably want to explicitly UTF-8-encode it with TextEncoder."
+      : "an object of non-ArrayBuffer/ArrayBufferView type on its writable side.";
+    throw new TypeError(`This TransformStream is being used as a byte stream, but received ${received}`);
+  }
+  return bytes;
+}
+
+return { bytesOf, writtenBytes };
 })();

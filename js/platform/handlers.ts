@@ -8,12 +8,14 @@ const { core, primordials } = __bootstrap;
 const {
   op_event_ended,
   op_invocation_body,
+  op_invocation_body_failed,
   op_invocation_failed,
   op_invocation_header,
   op_invocation_headers,
   op_invocation_pass_through,
   op_invocation_respond_bytes,
   op_invocation_respond_empty,
+  op_invocation_respond_encoded,
   op_invocation_respond_stream,
   op_invocation_respond_text,
   op_invocation_url,
@@ -21,7 +23,6 @@ const {
   op_invocation_wait_until_end,
   op_invocation_wait_until_failed,
   op_invocation_watch_cancel,
-  op_report_uncaught,
 } = core.ops;
 const {
   ArrayPrototypePush,
@@ -41,6 +42,7 @@ const {
 const { fromInnerRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
 const {
   ResponsePrototype,
+  getInnerResponse,
   responseBodyUsed,
   serveFastBodyKey,
   serveFastConsumedKey,
@@ -50,13 +52,19 @@ const {
   SERVE_FAST_HEADER_DEFAULT_TEXT,
   SERVE_FAST_HEADER_NONE,
   toInnerResponse,
-  wireHeaderList,
 } = core.loadExtScript("ext:deno_fetch/23_response.js");
 const { InnerBody } = core.loadExtScript("ext:deno_fetch/22_body.js");
-const { getReadableStreamResourceBacking, resourceForReadableStream } = core.loadExtScript("ext:deno_web/06_streams.js");
+const {
+  acquireReadableStreamDefaultReader,
+  getReadableStreamResourceBacking,
+  readableStreamThrowIfErrored,
+  resourceForReadableStream,
+} = core.loadExtScript("ext:deno_web/06_streams.js");
+const { byteLowerCase } = core.loadExtScript("ext:deno_web/00_infra.js");
+const { lengthOf, staticSourceOf } = core.loadExtScript("ext:aerostack/platform/body_streams.ts");
+const { isEncodedByHand } = core.loadExtScript("ext:aerostack/platform/responses.ts");
 const { createBodyStream } = core.loadExtScript("ext:aerostack/platform/request_body.ts");
 const { MessageBatch, ScheduledController } = core.loadExtScript("ext:aerostack/platform/events.ts");
-const { fixedLengthOf } = core.loadExtScript("ext:aerostack/platform/identity_streams.ts");
 const { createQueue, createQueueOfClones } = core.loadExtScript("ext:aerostack/bindings/queue.ts");
 const bindings: Record<string, (value: unknown, name: unknown) => unknown> = {
   ai: core.loadExtScript("ext:aerostack/bindings/ai.ts").createAi,
@@ -208,6 +216,9 @@ function respond(invocation: number, response: any) {
   // A plain `new Response(text)` or `Response.json(value)` keeps its parts in slots and never builds Headers or a stream.
   const status = response[serveFastStatusKey];
   if (status !== 0) {
+    if (getInnerResponse(response).body?.streamOrStatic.locked) {
+      throw new TypeError("The ReadableStream has been locked to a reader.");
+    }
     const body = response[serveFastBodyKey];
     const kind = response[serveFastHeaderKindKey];
     response[serveFastConsumedKey] = true;
@@ -222,30 +233,86 @@ function respond(invocation: number, response: any) {
   if (inner.type === "error") {
     throw new TypeError("Return value from handler must not be an error response (Response.error())");
   }
-  const list = wireHeaderList(inner);
-  let headers = "";
-  for (let i = 0; i < list.length; i++) {
-    headers += list[i][0] + "\n" + list[i][1] + "\n";
-  }
+  const list = inner.headerList;
   const body = inner.body;
+  let headers = "";
+  let codings = 0;
+  let coding = IDENTITY;
+  for (let i = 0; i < list.length; i++) {
+    const name = list[i][0];
+    if (name.length === CONTENT_LENGTH.length && body !== null && byteLowerCase(name) === CONTENT_LENGTH && !isEmpty(body)) {
+      // It follows from the body; a header may have come with another one.
+      continue;
+    }
+    if (name.length === CONTENT_ENCODING.length && byteLowerCase(name) === CONTENT_ENCODING) {
+      codings++;
+      coding = codingOf(list[i][1]);
+    }
+    headers += name + "\n" + list[i][1] + "\n";
+  }
   if (body === null) {
     return op_invocation_respond_empty(invocation, inner.status, headers);
   }
-  const { streamOrStatic } = body;
+  if (codings !== 1 || isEncodedByHand(response)) {
+    coding = IDENTITY;
+  }
+  return respondWithBody(invocation, inner.status, headers, body.streamOrStatic, coding);
+}
+
+const CONTENT_LENGTH = "content-length";
+const CONTENT_ENCODING = "content-encoding";
+
+// How a body is encoded, as the ops know it. Of other codings, and of lists, the body is what the handler made it.
+const IDENTITY = 0;
+const GZIP = 1;
+const BROTLI = 2;
+
+function codingOf(value: string) {
+  switch (byteLowerCase(value)) {
+    case "gzip":
+      return GZIP;
+    case "br":
+      return BROTLI;
+    default:
+      return IDENTITY;
+  }
+}
+
+// Whether a body is known to have no bytes.
+function isEmpty({ streamOrStatic }: any) {
+  return streamOrStatic.consumed === false && streamOrStatic.body.length === 0;
+}
+
+function respondWithBody(invocation: number, status: number, headers: string, streamOrStatic: any, coding: number) {
   if (streamOrStatic.consumed === false) {
     streamOrStatic.consumed = true;
-    return respondStatic(invocation, inner.status, headers, streamOrStatic.body);
+    return coding === IDENTITY
+      ? respondStatic(invocation, status, headers, streamOrStatic.body)
+      : respondEncoded(invocation, status, headers, streamOrStatic.body, coding);
   }
+  readableStreamThrowIfErrored(streamOrStatic);
   const backing = getReadableStreamResourceBacking(streamOrStatic);
   if (backing) {
     // The stream only forwards a resource: hand the resource itself to the connection, no chunk passes through V8.
-    streamOrStatic.getReader();
-    return op_invocation_respond_stream(invocation, inner.status, headers, backing.rid);
+    acquireReadableStreamDefaultReader(streamOrStatic);
+    return op_invocation_respond_stream(invocation, status, headers, backing.rid, coding);
   }
-  const rid = resourceForReadableStream(streamOrStatic, fixedLengthOf(streamOrStatic), (error: unknown) => {
-    op_report_uncaught(invocation, error, false);
+  const source = staticSourceOf(streamOrStatic);
+  if (source !== undefined) {
+    acquireReadableStreamDefaultReader(streamOrStatic);
+    return coding === IDENTITY
+      ? respondStatic(invocation, status, headers, source)
+      : respondEncoded(invocation, status, headers, source, coding);
+  }
+  const resource = resourceForReadableStream(streamOrStatic, lengthOf(streamOrStatic), (error: unknown) => {
+    op_invocation_body_failed(invocation, error);
   });
-  return op_invocation_respond_stream(invocation, inner.status, headers, rid);
+  return op_invocation_respond_stream(invocation, status, headers, resource, coding);
+}
+
+function respondEncoded(invocation: number, status: number, headers: string, body: string | Uint8Array, coding: number) {
+  const bytes = typeof body === "string" ? core.encode(body) : body;
+  return op_invocation_respond_encoded(invocation, status, headers, bytes, coding);
 }
 
 function contentTypeHeaders(contentType: string) {

@@ -4,49 +4,27 @@
 (function () {
 const { core, primordials } = __bootstrap;
 const {
-  ArrayBufferIsView,
-  ArrayBufferPrototypeGetByteLength,
-  DataViewPrototypeGetBuffer,
-  DataViewPrototypeGetByteLength,
-  DataViewPrototypeGetByteOffset,
   Number,
   NumberIsSafeInteger,
-  ObjectGetOwnPropertyDescriptor,
   Promise,
-  SafeWeakMap,
   SymbolToStringTag,
   TypeError,
-  TypedArrayPrototypeGetBuffer,
   TypedArrayPrototypeGetByteLength,
-  TypedArrayPrototypeGetByteOffset,
-  TypedArrayPrototypeGetSymbolToStringTag,
   TypedArrayPrototypeSlice,
-  Uint8Array,
-  WeakMapPrototypeGet,
-  WeakMapPrototypeSet,
   uncurryThis,
 } = primordials;
 
 const {
-  ReadableByteStreamController,
   ReadableStream,
-  ReadableStreamBYOBRequest,
-  isReadableStreamDisturbed,
   TransformStream,
   WritableStream,
   WritableStreamDefaultController,
-  readableByteStreamControllerClose,
   readableByteStreamControllerEnqueue,
   readableByteStreamControllerError,
 } = core.loadExtScript("ext:deno_web/06_streams.js");
-const respondToRequest = uncurryThis(ReadableStreamBYOBRequest.prototype.respond);
-const byobRequestOf = uncurryThis(
-  ObjectGetOwnPropertyDescriptor(ReadableByteStreamController.prototype, "byobRequest").get,
-);
+const { writtenBytes } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
+const { closeByteStream, noteLength } = core.loadExtScript("ext:aerostack/platform/body_streams.ts");
 const errorOfWritable = uncurryThis(WritableStreamDefaultController.prototype.error);
-
-// The length of what a readable side gives, as long as nobody has read from it.
-const lengths = new SafeWeakMap();
 
 // Both sides of a stream. A write waits until somebody wants to read, so nothing is kept in between.
 class Passage {
@@ -94,7 +72,7 @@ class Passage {
   // Only so many bytes may pass, and as many must.
   expect(length: number) {
     this.#length = length;
-    WeakMapPrototypeSet(lengths, this.readable, length);
+    noteLength(this.readable, length);
   }
 
   #goOn() {
@@ -128,7 +106,7 @@ class Passage {
   }
 
   #accepted(chunk: any): Uint8Array {
-    const bytes = bytesOf(chunk);
+    const bytes = writtenBytes(chunk);
     this.#passed += TypedArrayPrototypeGetByteLength(bytes);
     if (this.#length !== undefined && this.#passed > this.#length) {
       throw new TypeError("Attempt to write too many bytes through a FixedLengthStream.");
@@ -142,36 +120,8 @@ class Passage {
       readableByteStreamControllerError(this.#reader, error);
       throw error;
     }
-    readableByteStreamControllerClose(this.#reader);
-    // A reader that brought its own memory is still waiting for something in it.
-    const request = byobRequestOf(this.#reader);
-    if (request !== null) {
-      respondToRequest(request, 0);
-    }
+    closeByteStream(this.#reader);
   }
-}
-
-function bytesOf(chunk: any): Uint8Array {
-  if (ArrayBufferIsView(chunk)) {
-    return TypedArrayPrototypeGetSymbolToStringTag(chunk) === undefined
-      ? new Uint8Array(
-        DataViewPrototypeGetBuffer(chunk),
-        DataViewPrototypeGetByteOffset(chunk),
-        DataViewPrototypeGetByteLength(chunk),
-      )
-      : new Uint8Array(
-        TypedArrayPrototypeGetBuffer(chunk),
-        TypedArrayPrototypeGetByteOffset(chunk),
-        TypedArrayPrototypeGetByteLength(chunk),
-      );
-  }
-  if (core.isArrayBuffer(chunk)) {
-    return new Uint8Array(chunk, 0, ArrayBufferPrototypeGetByteLength(chunk));
-  }
-  const received = typeof chunk === "string"
-    ? "a string on its writable side. If you wish to write a string, you'll probably want to explicitly UTF-8-encode it with TextEncoder."
-    : "an object of non-ArrayBuffer/ArrayBufferView type on its writable side.";
-  throw new TypeError(`This TransformStream is being used as a byte stream, but received ${received}`);
 }
 
 class IdentityTransformStream extends TransformStream {
@@ -216,11 +166,5 @@ class FixedLengthStream extends IdentityTransformStream {
   }
 }
 
-// How many bytes a stream will give, where it is the readable side of a FixedLengthStream that nobody has read from.
-function fixedLengthOf(stream: unknown): number | undefined {
-  const length = WeakMapPrototypeGet(lengths, stream);
-  return length === undefined || isReadableStreamDisturbed(stream) ? undefined : length;
-}
-
-return { FixedLengthStream, IdentityTransformStream, fixedLengthOf };
+return { FixedLengthStream, IdentityTransformStream };
 })();

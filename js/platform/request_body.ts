@@ -6,27 +6,17 @@ const { core, primordials } = __bootstrap;
 const {
   ArrayPrototypeFind,
   Error,
-  ObjectGetOwnPropertyDescriptor,
   ObjectGetOwnPropertySymbols,
   SafeFinalizationRegistry,
   SymbolPrototypeToString,
-  uncurryThis,
 } = primordials;
 // Late bound: ops taken while the snapshot is baked stay on V8's slow path for ever.
 const ops = core.ops;
 
-const {
-  ReadableByteStreamController,
-  ReadableStream,
-  ReadableStreamBYOBRequest,
-  readableByteStreamControllerClose,
-  readableByteStreamControllerEnqueue,
-  readableByteStreamControllerError,
-} = core.loadExtScript("ext:deno_web/06_streams.js");
-const respondToRequest = uncurryThis(ReadableStreamBYOBRequest.prototype.respond);
-const byobRequestOf = uncurryThis(
-  ObjectGetOwnPropertyDescriptor(ReadableByteStreamController.prototype, "byobRequest").get,
+const { ReadableStream, readableByteStreamControllerEnqueue, readableByteStreamControllerError } = core.loadExtScript(
+  "ext:deno_web/06_streams.js",
 );
+const { closeByteStream } = core.loadExtScript("ext:aerostack/platform/body_streams.ts");
 
 // Under this key deno_web notes the resource behind a stream: who wants all of it, or only passes it on, goes there.
 const resourceBacking = ArrayPrototypeFind(
@@ -42,16 +32,6 @@ const forgotten = new SafeFinalizationRegistry((resource: number) => core.tryClo
 
 function createBodyStream(resource: number) {
   let controller: unknown;
-
-  const close = () => {
-    core.tryClose(resource);
-    readableByteStreamControllerClose(controller);
-    // A reader that brought its own memory is still waiting for something in it.
-    const request = byobRequestOf(controller);
-    if (request !== null) {
-      respondToRequest(request, 0);
-    }
-  };
 
   const stream = new ReadableStream({
     __proto__: null,
@@ -69,7 +49,8 @@ function createBodyStream(resource: number) {
         return;
       }
       if (chunk === null) {
-        close();
+        core.tryClose(resource);
+        closeByteStream(controller);
       } else {
         readableByteStreamControllerEnqueue(controller, chunk);
       }

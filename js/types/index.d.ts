@@ -24,6 +24,14 @@ interface Scheduler {
 
 declare var scheduler: Scheduler;
 
+interface ResponseInit {
+  /**
+   * Whether a body is encoded as the response's `content-encoding` (`gzip` or `br`) says: it is, unless it was before and this is
+   * `"manual"`.
+   */
+  encodeBody?: "automatic" | "manual";
+}
+
 // Files that are imported as data.
 
 declare module "*.txt" {

@@ -594,20 +594,6 @@ fn streams(trials: &mut Vec<Trial>) {
         wait_until_idle(&server).await;
     }));
 
-    trials.push(test("a stream that yields anything but bytes cuts the connection and says so", async || {
-        let server = TestServer::start(
-            "export default { fetch(request) { if (request.url.endsWith('/next')) return new Response('next'); \
-               return new Response(new ReadableStream({ start(c) { c.enqueue('text'); c.close() } })) } }",
-        )
-        .await;
-        let mut connection = Connection::open(server.address).await;
-        connection.write_get("/").await;
-        let rest = connection.rest().await;
-        assert!(!rest.ends_with(b"0\r\n\r\n"), "{:?}", String::from_utf8_lossy(&rest));
-        server.worker.log.wait_for("TypeError").await;
-        assert_eq!(get(server.address, "/next").await.text(), "next");
-    }));
-
     trials.push(test("a stream that is never fed is not cut as long as somebody could feed it", async || {
         let server = TestServer::start(
             "let controller; export default { fetch(request) { \

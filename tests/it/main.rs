@@ -4,6 +4,7 @@ mod ai;
 mod background;
 mod bad_input;
 mod binary_dev;
+mod bodies;
 mod config_errors;
 mod enforcement;
 mod events;
@@ -53,6 +54,7 @@ fn main() {
     http::trials(&mut trials);
     config_errors::trials(&mut trials);
     binary_dev::trials(&mut trials);
+    bodies::trials(&mut trials);
     serve::trials(&mut trials);
     secrets::trials(&mut trials);
     isolation::trials(&mut trials);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use aerostack_platform::{
     Breach, Costs, Event, EventCall, EventNotes, Failure, IncomingRequest, InvocationId, Invocations, RequestBody,
-    Response, Settled,
+    Response, ResponseBody, Settled,
 };
 use aerostack_trace::{Attribute, Identity, Span, SpanKind};
 use tokio::sync::Notify;
@@ -21,6 +21,10 @@ use crate::worker::WorkerVersion;
 
 /// How long `waitUntil` work may go on after its isolate was retired.
 const RETIRED_GRACE: Duration = Duration::from_secs(30);
+
+/// How long an answer waits for the first byte of a body that is a stream: one that fails within this time is an error page, and not a
+/// connection that breaks off. A client that reads events sees this much later that it is connected.
+const FIRST_BYTE_PATIENCE: Duration = Duration::from_millis(200);
 
 /// A request for a worker's `fetch` handler.
 pub struct FetchRequest {
@@ -176,7 +180,7 @@ impl Host {
             self.wait_for_room().await?;
         }
         let call = self.begin(request, enter).await?;
-        FetchCall(call).answer().await
+        FetchCall { call, held: None }.answer().await
     }
 
     /// Calls the `fetch` handler up to its first wait, where that can be done now. Needs no future: most handlers have answered by then.
@@ -185,13 +189,16 @@ impl Host {
             return Fetching::NotBegun(request);
         }
         let call = match self.begin_now(request, enter) {
-            Begun::Yes(call) => FetchCall(call),
+            Begun::Yes(call) => call,
             Begun::Refused(failure) => return Fetching::Answered(Err(failure)),
             Begun::NotYet(request) => return Fetching::NotBegun(request),
         };
-        match self.settled(&call.0) {
+        match self.settled(&call) {
+            Some(Ok(Settled::Response(response))) if matches!(response.body(), ResponseBody::Stream(_)) => {
+                Fetching::Began(FetchCall { call, held: Some(response) })
+            }
             Some(settled) => Fetching::Answered(call.answer_of(settled)),
-            None => Fetching::Began(call),
+            None => Fetching::Began(FetchCall { call, held: None }),
         }
     }
 
@@ -571,13 +578,7 @@ impl EventSpan {
             started: self.started,
             took: self.clock.elapsed(),
             attributes,
-            failure: outcome.as_ref().err().map(|failure| match failure {
-                Failure::Exception(error) => error.exception_message.clone(),
-                Failure::Hung => "hung".to_owned(),
-                Failure::Stopped(reason) | Failure::Overloaded(reason) | Failure::Exceeded(reason) => {
-                    reason.to_string()
-                }
-            }),
+            failure: outcome.as_ref().err().map(Failure::text),
         });
     }
 }
@@ -603,22 +604,28 @@ pub enum Fetching {
 }
 
 /// A `fetch` handler that was called. Dropping it tells the handler through `request.signal` that the client left.
-pub struct FetchCall(Call);
+pub struct FetchCall {
+    call: Call,
+    /// The answer, where there is one whose body is a stream.
+    held: Option<Response>,
+}
 
 impl FetchCall {
     /// Waits for the answer.
     pub async fn answer(self) -> Result<Answer, Failure> {
-        let Self(call) = &self;
-        let settled = call.host.outcome(call, call.host.version.limits.wall, Breach::Wall).await;
-        self.answer_of(settled)
-    }
-
-    fn answer_of(&self, settled: Result<Settled, Failure>) -> Result<Answer, Failure> {
-        let Self(call) = self;
-        match settled? {
-            Settled::Response(response) => Ok(Answer { response, costs: call.invocations.costs(call.id) }),
-            Settled::Done => Err(Failure::Hung),
+        let Self { call, held } = self;
+        let settled = match held {
+            Some(response) => Ok(Settled::Response(response)),
+            None => call.host.outcome(&call, call.host.version.limits.wall, Breach::Wall).await,
+        };
+        let mut answer = call.answer_of(settled)?;
+        let body = answer.response.body_mut();
+        if matches!(body, ResponseBody::Stream(_)) {
+            let first = tokio::time::timeout(FIRST_BYTE_PATIENCE, poll_fn(|context| body.poll_first(context))).await;
+            first.unwrap_or(Ok(()))?;
+            body.release();
         }
+        Ok(answer)
     }
 }
 
@@ -627,6 +634,15 @@ struct Call {
     invocations: Rc<Invocations>,
     id: InvocationId,
     host: Rc<Host>,
+}
+
+impl Call {
+    fn answer_of(&self, settled: Result<Settled, Failure>) -> Result<Answer, Failure> {
+        match settled? {
+            Settled::Response(response) => Ok(Answer { response, costs: self.invocations.costs(self.id) }),
+            Settled::Done => Err(Failure::Hung),
+        }
+    }
 }
 
 impl Drop for Call {

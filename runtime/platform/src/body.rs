@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use deno_core::error::JsError;
 use deno_core::{AsyncRefCell, AsyncResult, BufView, CancelHandle, CancelTryFuture, RcRef, Resource};
 use deno_error::JsErrorBox;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
-use crate::{InvocationId, Invocations, WorkerLog};
+use crate::invocations::BodyFailure;
+use crate::{Caller, Failure, InvocationId, Invocations, WorkerLog};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Incoming = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
@@ -127,13 +129,31 @@ impl From<Bytes> for ResponseBody {
 
 /// See [`ResponseBody::Stream`].
 pub struct StreamBody {
+    /// At least so many bytes, and at most.
+    announced: (u64, Option<u64>),
     resource: Rc<dyn Resource>,
     reading: RefCell<Option<AsyncResult<BufView>>>,
+    /// What was read before the answer left.
+    first: Option<BufView>,
     invocations: Rc<Invocations>,
     invocation: InvocationId,
     sent: u64,
     log: Arc<dyn WorkerLog>,
     ended: bool,
+}
+
+/// Why there is no more of a stream.
+struct Broken {
+    failure: Failure,
+    told: Told,
+    caller: Option<Caller>,
+}
+
+/// Whether the log has a failure already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Yes,
+    Not,
 }
 
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -146,8 +166,42 @@ impl ResponseBody {
         invocation: InvocationId,
         log: Arc<dyn WorkerLog>,
     ) -> Self {
-        let reading = RefCell::new(None);
-        Self::Stream(StreamBody { resource, reading, invocations, invocation, sent: 0, log, ended: false })
+        Self::Stream(StreamBody {
+            // Some resources count down what they have left.
+            announced: resource.size_hint(),
+            resource,
+            reading: RefCell::new(None),
+            first: None,
+            invocations,
+            invocation,
+            sent: 0,
+            log,
+            ended: false,
+        })
+    }
+
+    /// Waits until something of a stream is there, or its end: an error then means that it failed before anything of it was sent.
+    pub fn poll_first(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let Self::Stream(stream) = self else { return Poll::Ready(Ok(())) };
+        if stream.first.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Ready(match ready!(stream.poll_read(context)) {
+            None => Ok(()),
+            Some(Ok(chunk)) => {
+                stream.first = Some(chunk);
+                Ok(())
+            }
+            Some(Err(broken)) => Err(broken.failure),
+        })
+    }
+
+    /// The answer leaves: what fails from now on breaks it off.
+    pub fn release(&self) {
+        let Self::Stream(stream) = self else { return };
+        if let Some(error) = stream.invocations.release_body(stream.invocation) {
+            stream.tell(stream.invocations.caller(stream.invocation).as_ref(), &error);
+        }
     }
 }
 
@@ -174,7 +228,7 @@ impl Body for ResponseBody {
         match self {
             Self::Empty | Self::Full(None) => true,
             Self::Full(Some(bytes)) => bytes.is_empty(),
-            Self::Stream(stream) => stream.ended,
+            Self::Stream(stream) => stream.ended && stream.first.is_none(),
             Self::Remote(_) => false,
         }
     }
@@ -184,7 +238,7 @@ impl Body for ResponseBody {
             Self::Empty | Self::Full(None) => SizeHint::with_exact(0),
             Self::Full(Some(bytes)) => SizeHint::with_exact(bytes.remaining() as u64),
             Self::Stream(stream) => {
-                let (lower, upper) = stream.resource.size_hint();
+                let (lower, upper) = stream.announced;
                 let mut hint = SizeHint::new();
                 hint.set_lower(lower);
                 if let Some(upper) = upper {
@@ -199,12 +253,33 @@ impl Body for ResponseBody {
 
 impl StreamBody {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<BufView>, BoxError>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        let chunk = ready!(self.poll_read(context));
+        Poll::Ready(chunk.map(|chunk| match chunk {
+            Ok(chunk) => Ok(Frame::data(chunk)),
+            Err(broken) => {
+                if let (Failure::Exception(error), Told::Not) = (&broken.failure, broken.told) {
+                    self.tell(broken.caller.as_ref(), error);
+                }
+                Err(broken.failure.text().into())
+            }
+        }))
+    }
+
+    fn tell(&self, caller: Option<&Caller>, error: &JsError) {
+        let exception_message = format!("the response broke off: {}", error.exception_message);
+        self.log.uncaught(caller, &JsError { exception_message, ..error.clone() });
+    }
+
+    /// The next chunk, none at the end.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<BufView, Broken>>> {
         if self.ended {
             return Poll::Ready(None);
         }
         if let Err(reason) = self.invocations.watch_stream(self.invocation, context) {
-            self.end(false);
-            return Poll::Ready(Some(Err(reason.into())));
+            return Poll::Ready(Some(Err(self.broken(Failure::Stopped(reason.into()), Told::Yes))));
         }
         let reading = self.reading.get_mut();
         let read = reading.get_or_insert_with(|| self.resource.clone().read(CHUNK_BYTES));
@@ -222,16 +297,26 @@ impl StreamBody {
                         self.invocations.caller(self.invocation).as_ref(),
                         &format!("response cut: {reason}"),
                     );
-                    self.end(false);
-                    return Poll::Ready(Some(Err(reason.into())));
+                    return Poll::Ready(Some(Err(self.broken(Failure::Exceeded(reason.into()), Told::Yes))));
                 }
-                Poll::Ready(Some(Ok(Frame::data(chunk))))
+                Poll::Ready(Some(Ok(chunk)))
             }
             Err(error) => {
-                self.end(false);
-                Poll::Ready(Some(Err(error.to_string().into())))
+                let (failure, told) = match self.invocations.take_body_failure(self.invocation) {
+                    Some(BodyFailure::Thrown(thrown)) => (Failure::Exception(thrown), Told::Not),
+                    Some(BodyFailure::Told) => (Failure::of_body(&error), Told::Yes),
+                    None => (Failure::of_body(&error), Told::Not),
+                };
+                Poll::Ready(Some(Err(self.broken(failure, told))))
             }
         }
+    }
+
+    fn broken(&mut self, failure: Failure, told: Told) -> Broken {
+        // Before the end, with which the invocation may be over.
+        let caller = self.invocations.caller(self.invocation);
+        self.end(false);
+        Broken { failure, told, caller }
     }
 
     fn end(&mut self, complete: bool) {

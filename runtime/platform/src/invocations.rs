@@ -11,6 +11,7 @@ use deno_core::futures::FutureExt;
 use deno_core::futures::channel::oneshot;
 use deno_core::futures::future::Shared;
 use deno_core::v8;
+use deno_error::{JsErrorBox, JsErrorClass as _};
 use http::HeaderValue;
 use http::request::Parts;
 use slab::Slab;
@@ -75,6 +76,35 @@ pub enum Failure {
     Overloaded(Arc<str>),
     /// The answer breaks a limit, and the isolate goes on. The text names the limit and the key that raises it.
     Exceeded(Arc<str>),
+}
+
+impl Failure {
+    /// A body that failed on its way out, and not in JavaScript.
+    pub(crate) fn of_body(error: &JsErrorBox) -> Self {
+        let (name, message) = (error.get_class().into_owned(), error.get_message().into_owned());
+        Self::Exception(Arc::new(JsError {
+            exception_message: format!("Uncaught {name}: {message}"),
+            name: Some(name),
+            message: Some(message),
+            stack: None,
+            cause: None,
+            frames: Vec::new(),
+            source_line: None,
+            source_line_frame_index: None,
+            aggregated: None,
+            additional_properties: Vec::new(),
+            stack_is_custom: false,
+        }))
+    }
+
+    /// In a few words.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Exception(error) => error.exception_message.clone(),
+            Self::Hung => "hung".to_owned(),
+            Self::Stopped(reason) | Self::Overloaded(reason) | Self::Exceeded(reason) => reason.to_string(),
+        }
+    }
 }
 
 /// How many calls of each binding an invocation made, for the request line.
@@ -193,10 +223,27 @@ enum Outcome {
 enum Stream {
     /// There is none, or it has left.
     Idle,
-    /// Chunks still leave; the waker is whoever waits for the next one.
-    Flowing(Option<Waker>),
+    /// Chunks still leave.
+    Flowing(Flow),
     /// The isolate was stopped under it; the text says why.
     Cut(Arc<str>),
+}
+
+#[derive(Default)]
+struct Flow {
+    /// Whoever waits for the next chunk.
+    waker: Option<Waker>,
+    /// The answer has left, or begins to; until then it may still become another.
+    is_released: bool,
+    failure: Option<BodyFailure>,
+}
+
+/// How the stream behind a body failed.
+pub(crate) enum BodyFailure {
+    /// With this, of which nobody has heard.
+    Thrown(Arc<JsError>),
+    /// The log has it.
+    Told,
 }
 
 /// All invocations of one isolate that are not over. Lives on the isolate's thread.
@@ -375,7 +422,7 @@ impl Invocations {
             let outcome = outcome.take()?;
             if matches!(&outcome, Ok(Settled::Response(response)) if matches!(response.body(), ResponseBody::Stream(_)))
             {
-                invocation.stream = Stream::Flowing(None);
+                invocation.stream = Stream::Flowing(Flow::default());
             }
             invocation.outcome = Outcome::Settled(outcome);
             Some(waker)
@@ -425,12 +472,48 @@ impl Invocations {
         let watched = self.with(id, |invocation| match &mut invocation.stream {
             Stream::Idle => Err("the stream is over".to_owned()),
             Stream::Cut(reason) => Err(reason.to_string()),
-            Stream::Flowing(waker) => {
-                *waker = Some(context.waker().clone());
+            Stream::Flowing(flow) => {
+                flow.waker = Some(context.waker().clone());
                 Ok(())
             }
         });
         watched.unwrap_or_else(|| Err("the request is over".to_owned()))
+    }
+
+    /// The stream behind a body threw. Gives the error back where it is for the log: the answer has begun to leave.
+    pub(crate) fn body_failed(&self, id: InvocationId, error: Arc<JsError>) -> Option<Arc<JsError>> {
+        let told = self.with(id, |invocation| match &mut invocation.stream {
+            Stream::Flowing(flow) if flow.is_released => {
+                flow.failure = Some(BodyFailure::Told);
+                Some(error.clone())
+            }
+            Stream::Flowing(flow) => {
+                flow.failure = Some(BodyFailure::Thrown(error.clone()));
+                None
+            }
+            Stream::Idle | Stream::Cut(_) => Some(error.clone()),
+        });
+        told.unwrap_or(Some(error))
+    }
+
+    /// What JavaScript said that the stream behind a body failed with.
+    pub(crate) fn take_body_failure(&self, id: InvocationId) -> Option<BodyFailure> {
+        self.with(id, |invocation| match &mut invocation.stream {
+            Stream::Flowing(flow) => flow.failure.take(),
+            Stream::Idle | Stream::Cut(_) => None,
+        })?
+    }
+
+    /// The answer leaves: its body's failure no longer becomes the answer. Returns one that came before, behind the first chunk.
+    pub(crate) fn release_body(&self, id: InvocationId) -> Option<Arc<JsError>> {
+        self.with(id, |invocation| {
+            let Stream::Flowing(flow) = &mut invocation.stream else { return None };
+            flow.is_released = true;
+            let Some(BodyFailure::Thrown(error)) = &flow.failure else { return None };
+            let error = error.clone();
+            flow.failure = Some(BodyFailure::Told);
+            Some(error)
+        })?
     }
 
     /// The streamed body left the isolate, or its client did.
@@ -617,8 +700,8 @@ impl Invocations {
         let mut slots = self.slots.borrow_mut();
         for (_, invocation) in slots.iter_mut() {
             invocation.wait_until = 0;
-            if let Stream::Flowing(waker) = &mut invocation.stream {
-                let waker = waker.take();
+            if let Stream::Flowing(flow) = &mut invocation.stream {
+                let waker = flow.waker.take();
                 invocation.stream = Stream::Cut(reason.clone());
                 if let Some(waker) = waker {
                     waker.wake();

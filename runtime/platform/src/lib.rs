@@ -7,8 +7,11 @@
 mod blobs;
 mod body;
 mod breaches;
+mod coding;
+mod encoded;
 mod events;
 mod fetch_spans;
+mod fetched;
 mod invocations;
 mod log;
 mod ops;
@@ -42,17 +45,22 @@ deno_core::extension!(
         events::op_event_messages,
         events::op_event_no_retry,
         events::op_event_retry,
+        coding::op_codec_finish,
+        coding::op_codec_new,
+        coding::op_codec_step,
         fetch_spans::op_fetch_span_begin,
         fetch_spans::op_fetch_span_end,
         ops::op_console_print,
         ops::op_invocation_body,
         ops::op_invocation_body_chunk,
+        ops::op_invocation_body_failed,
         ops::op_invocation_failed,
         ops::op_invocation_header,
         ops::op_invocation_headers,
         ops::op_invocation_pass_through,
         ops::op_invocation_respond_bytes,
         ops::op_invocation_respond_empty,
+        ops::op_invocation_respond_encoded,
         ops::op_invocation_respond_stream,
         ops::op_invocation_respond_text,
         ops::op_invocation_url,
@@ -61,6 +69,7 @@ deno_core::extension!(
         ops::op_invocation_wait_until_failed,
         ops::op_invocation_watch_cancel,
         ops::op_report_uncaught,
+        ops::op_resource_length,
     ],
     esm_entry_point = "ext:aerostack/platform/bootstrap.ts",
     esm = ["ext:aerostack/platform/bootstrap.ts" = "../../js/platform/bootstrap.ts"],
@@ -72,7 +81,9 @@ deno_core::extension!(
         "ext:aerostack/bindings/storage.ts" = "../../js/bindings/storage.ts",
         "ext:aerostack/bindings/vectorize.ts" = "../../js/bindings/vectorize.ts",
         "ext:aerostack/platform/arguments.ts" = "../../js/platform/arguments.ts",
+        "ext:aerostack/platform/body_streams.ts" = "../../js/platform/body_streams.ts",
         "ext:aerostack/platform/bytes.ts" = "../../js/platform/bytes.ts",
+        "ext:aerostack/platform/compression_streams.ts" = "../../js/platform/compression_streams.ts",
         "ext:aerostack/platform/console.ts" = "../../js/platform/console.ts",
         "ext:aerostack/platform/events.ts" = "../../js/platform/events.ts",
         "ext:aerostack/platform/fetch_spans.ts" = "../../js/platform/fetch_spans.ts",
@@ -80,10 +91,12 @@ deno_core::extension!(
         "ext:aerostack/platform/handlers.ts" = "../../js/platform/handlers.ts",
         "ext:aerostack/platform/identity_streams.ts" = "../../js/platform/identity_streams.ts",
         "ext:aerostack/platform/request_body.ts" = "../../js/platform/request_body.ts",
+        "ext:aerostack/platform/responses.ts" = "../../js/platform/responses.ts",
         "ext:deno_net/02_tls.js" = "../../js/platform/net_tls.js",
     ],
     middleware = |op| match op.name {
         "op_fetch" => op.with_implementation_from(&outbound::op_fetch()),
+        "op_fetch_send" => op.with_implementation_from(&fetched::op_fetch_send()),
         "op_dispatch_exception" => op.with_implementation_from(&ops::op_dispatch_exception()),
         _ => op,
     },
@@ -107,15 +120,15 @@ pub fn extensions() -> Vec<Extension> {
     ]
 }
 
-/// deno_web without what only browsers have: geometry, images, style sheets, locks, broadcast channels. Every op and class is
-/// a function template that each new isolate pays for.
+/// deno_web without what only browsers have (geometry, images, style sheets, locks, broadcast channels) and what is our own
+/// (compression). Every op and class is a function template that each new isolate pays for.
 fn web_without_browser_parts() -> Extension {
-    const SCRIPTS: &[&str] = &["01_broadcast_channel.js", "16_image_data.js", "17_geometry.js", "18_css_stylesheet.js"];
+    const SCRIPTS: &[&str] =
+        &["01_broadcast_channel.js", "14_compression.js", "16_image_data.js", "17_geometry.js", "18_css_stylesheet.js"];
+    const OPS: &[&str] = &["op_geometry_", "op_lock_manager_", "op_broadcast_", "op_compression_"];
     let mut web = deno_web::deno_web::lazy_init();
     web.objects.to_mut().retain(|class| class.name.0 == "Console");
-    web.ops.to_mut().retain(|op| {
-        !["op_geometry_", "op_lock_manager_", "op_broadcast_"].iter().any(|prefix| op.name.starts_with(prefix))
-    });
+    web.ops.to_mut().retain(|op| !OPS.iter().any(|prefix| op.name.starts_with(prefix)));
     web.lazy_loaded_js_files.to_mut().retain(|file| !SCRIPTS.iter().any(|script| file.specifier.ends_with(script)));
     web.lazy_loaded_esm_files.to_mut().clear();
     web

@@ -9,11 +9,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use deno_core::error::{JsError, ResourceError};
-use deno_core::{BufView, JsBuffer, OpState, ResourceId, ToV8, op2, v8};
+use deno_core::{BufView, JsBuffer, OpState, Resource, ResourceId, ToV8, op2, v8};
 use deno_error::JsErrorBox;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::body::RequestBodyResource;
+use crate::coding::{CodingError, Encoder, Format};
+use crate::encoded::{self, BytesResource};
+use crate::fetched::FetchedBody;
 use crate::invocations::IncomingRequest;
 use crate::spending::LogRoom;
 use crate::{
@@ -49,6 +52,9 @@ pub(crate) enum InvocationError {
     #[class(inherit)]
     #[error(transparent)]
     Resource(#[from] ResourceError),
+    #[class(inherit)]
+    #[error(transparent)]
+    Coding(#[from] CodingError),
 }
 
 #[op2]
@@ -177,6 +183,31 @@ pub(crate) fn op_invocation_respond_bytes(
     respond(state, invocation, status, &headers, ResponseBody::Full(Some(body)))
 }
 
+/// As [`op_invocation_respond_bytes`], where the response says that its body is encoded.
+#[op2]
+pub(crate) fn op_invocation_respond_encoded(
+    state: &mut OpState,
+    #[number] invocation: u64,
+    #[smi] status: u32,
+    #[string(onebyte)] headers: Cow<[u8]>,
+    #[buffer] body: JsBuffer,
+    #[smi] coding: u32,
+) -> Result<(), InvocationError> {
+    let Some(format) = format_of(coding) else {
+        return respond(state, invocation, status, &headers, ResponseBody::Full(Some(BufView::from(body))));
+    };
+    if body.len() > COPY_BYTES {
+        let resource = encoded::encoded(Rc::new(BytesResource::new(BufView::from(body))), format);
+        return respond_stream(state, invocation, status, &headers, resource);
+    }
+    let mut encoder = Encoder::new(format);
+    let mut bytes = encoder.write(&body)?;
+    bytes.extend(encoder.finish()?);
+    respond(state, invocation, status, &headers, ResponseBody::Full(Some(BufView::from(bytes))))
+}
+
+/// Answers with what a resource gives. `coding` is how the response says that its body is encoded: what has come encoded in the same
+/// way goes out as it came, all else is encoded here.
 #[op2(fast)]
 pub(crate) fn op_invocation_respond_stream(
     state: &mut OpState,
@@ -184,8 +215,29 @@ pub(crate) fn op_invocation_respond_stream(
     #[smi] status: u32,
     #[string(onebyte)] headers: Cow<[u8]>,
     #[smi] resource: ResourceId,
+    #[smi] coding: u32,
 ) -> Result<(), InvocationError> {
     let resource = state.resource_table.take_any(resource)?;
+    let resource = match format_of(coding) {
+        None => resource,
+        Some(format) => match resource.downcast_rc::<FetchedBody>() {
+            Some(fetched) if fetched.coding() == Some(format) => {
+                fetched.leave_encoded();
+                resource
+            }
+            Some(_) | None => encoded::encoded(resource, format),
+        },
+    };
+    respond_stream(state, invocation, status, &headers, resource)
+}
+
+fn respond_stream(
+    state: &OpState,
+    invocation: u64,
+    status: u32,
+    headers: &[u8],
+    resource: Rc<dyn Resource>,
+) -> Result<(), InvocationError> {
     let id = InvocationId::from_number(invocation).ok_or(InvocationError::Over)?;
     let invocations = state.borrow::<Rc<Invocations>>().clone();
     let announced = resource.size_hint().0;
@@ -194,7 +246,48 @@ pub(crate) fn op_invocation_respond_stream(
         invocations.settle(id, Err(Failure::Exceeded(reason.into())));
         return Ok(());
     }
-    respond(state, invocation, status, &headers, body)
+    respond(state, invocation, status, headers, body)
+}
+
+/// As `js/platform/handlers.ts` numbers them.
+fn format_of(coding: u32) -> Option<Format> {
+    match coding {
+        1 => Some(Format::Gzip),
+        2 => Some(Format::Brotli),
+        _ => None,
+    }
+}
+
+/// The stream that is the body of an answer failed. Before anything of the answer has left, the answer is that failure.
+#[op2(fast)]
+pub(crate) fn op_invocation_body_failed<'s>(
+    state: Rc<RefCell<OpState>>,
+    scope: &mut v8::PinScope<'s, '_>,
+    #[number] invocation: u64,
+    error: v8::Local<'s, v8::Value>,
+) {
+    // The conversion reads `error.stack`, which may run user code: no borrow of the state is held here.
+    let error = Arc::new(*JsError::from_v8_exception(scope, error));
+    let state = state.borrow();
+    let Some(id) = InvocationId::from_number(invocation) else { return };
+    let Some(error) = state.borrow::<Rc<Invocations>>().body_failed(id, error) else { return };
+    let log = log_of(&state, invocation);
+    let length = error.exception_message.len() + error.stack.as_ref().map_or(0, String::len);
+    if has_log_room(&state, invocation, length, &*log) {
+        let exception_message = format!("the response broke off: {}", error.exception_message);
+        log.uncaught(caller(&state, invocation).as_ref(), &JsError { exception_message, ..JsError::clone(&error) });
+    }
+}
+
+/// How many bytes a resource will give, or -1 where that is not known.
+#[op2(fast)]
+#[number]
+pub(crate) fn op_resource_length(state: &mut OpState, #[smi] resource: ResourceId) -> i64 {
+    let Ok(resource) = state.resource_table.get_any(resource) else { return -1 };
+    match resource.size_hint() {
+        (least, Some(most)) if least == most => i64::try_from(most).unwrap_or(-1),
+        _ => -1,
+    }
 }
 
 /// The handler threw, rejected, or returned something that is no answer.
@@ -366,7 +459,9 @@ fn respond(
     headers: &[u8],
     body: ResponseBody,
 ) -> Result<(), InvocationError> {
-    let status_code = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+    // A status below those does not end an answer.
+    let final_status = u16::try_from(status).ok().filter(|status| *status >= 200);
+    let status_code = final_status.and_then(|status| StatusCode::from_u16(status).ok());
     let status_code = status_code.ok_or(InvocationError::Status(status))?;
     if headers.len() > MAX_RESPONSE_HEADER_BYTES {
         return Err(InvocationError::HeadersTooLong(headers.len()));

@@ -118,8 +118,9 @@ pub(crate) fn op_fetch(
     if let Some(hook) = state.borrow::<Options>().request_builder_hook {
         hook(&mut request).map_err(FetchError::RequestBuilderHook)?;
     }
-    let sent =
-        async move { client.send(request).await.map_err(|error| refusal_of(&error, shown).unwrap_or(error.into())) };
+    let sent = async move {
+        client.send_no_decompress(request).await.map_err(|error| refusal_of(&error, shown).unwrap_or(error.into()))
+    };
     let cancel = CancelHandle::new_rc();
     let future = sent.or_cancel(cancel.clone()).boxed_local();
     Ok(begun(state, url, future, Some(cancel)))
@@ -171,6 +172,11 @@ fn request(
     }
     if let Some(length) = body.length {
         all.insert(header::CONTENT_LENGTH, length.into());
+    }
+    if !all.contains_key(header::ACCEPT_ENCODING) {
+        // A part of an encoded whole cannot be decoded.
+        let codings = if all.contains_key(header::RANGE) { "identity" } else { "gzip,br" };
+        all.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(codings));
     }
     let mut request = http::Request::new(body.body);
     (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, all);

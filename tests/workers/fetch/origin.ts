@@ -14,7 +14,14 @@ async function echo(request: Request) {
 
 function gzipped(text: string) {
   const body = new Response(text).body!.pipeThrough(new CompressionStream("gzip"));
-  return new Response(body, { headers: { "content-encoding": "gzip", "content-type": "text/plain" } });
+  return new Response(body, { headers: { "content-encoding": "gzip", "content-type": "text/plain" }, encodeBody: "manual" });
+}
+
+// The bytes that body_sources.test.ts expects, encoded where `coding` says how.
+async function patterned(coding: string) {
+  const bytes = new Uint8Array(200_000).map((_, place) => (place * 31 + place / 251) % 251);
+  if (coding === "") return new Response(bytes);
+  return new Response(new Blob([bytes]).stream(), { headers: { "content-encoding": coding } });
 }
 
 function slow(signal: AbortSignal) {
@@ -57,6 +64,10 @@ export default {
         return await new Promise<Response>((resolve) => setTimeout(() => resolve(new Response("late")), 20_000));
       case "form":
         return await form(request);
+      case "body":
+        return await patterned(url.search.slice(1));
+      case "back":
+        return new Response(await request.arrayBuffer());
       case "bytes":
         return new Response(new Uint8Array(Number(argument)).fill(7));
       case "cookies": {

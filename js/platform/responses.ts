@@ -1,0 +1,173 @@
+// `Response` and `Request` as Workers have them: deno_fetch's own, made by constructors that check a status and a method as Workers
+// do and take `encodeBody`.
+
+(function () {
+const { core, primordials } = __bootstrap;
+const {
+  ArrayPrototypeIncludes,
+  ObjectDefineProperties,
+  ObjectDefineProperty,
+  RangeError,
+  ReflectConstruct,
+  RegExpPrototypeExec,
+  SafeWeakSet,
+  StringPrototypeToUpperCase,
+  TypeError,
+  TypedArrayPrototypeGetByteLength,
+  WeakSetPrototypeAdd,
+  WeakSetPrototypeHas,
+  uncurryThis,
+} = primordials;
+
+const webidl = core.loadExtScript("ext:deno_webidl/00_webidl.js");
+const { HTTP_TOKEN_CODE_POINT_RE } = core.loadExtScript("ext:deno_web/00_infra.js");
+const responses = core.loadExtScript("ext:deno_fetch/23_response.js");
+core.loadExtScript("ext:deno_fetch/23_request.js");
+const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
+const { Response: Inner, fromInnerResponse, nullBodyStatus } = responses;
+const { json: innerJson } = Inner;
+const cloneOf = uncurryThis(Inner.prototype.clone);
+const toStatus = webidl.converters["unsigned short"];
+const toRequestInit = webidl.converters["RequestInit"];
+
+// Responses whose body is encoded already, as their `content-encoding` says.
+const encodedByHand = new SafeWeakSet();
+
+function isEncodedByHand(response: unknown): boolean {
+  return WeakSetPrototypeHas(encodedByHand, response);
+}
+
+// Text or bytes of no length.
+function isEmpty(body: any): boolean {
+  return body === "" || (typeof body === "object" && body !== null && isEmptyBuffer(body));
+}
+
+function isEmptyBuffer(body: object): boolean {
+  const bytes = bytesOf(body);
+  return bytes !== undefined && TypedArrayPrototypeGetByteLength(bytes) === 0;
+}
+
+// Reads the options of a response once, and checks what deno_fetch does not.
+function readInit(init: any) {
+  if (typeof init !== "object" && typeof init !== "function") {
+    throw new TypeError("The options of a Response must be an object.");
+  }
+  const { status: given, statusText, headers, encodeBody } = init;
+  const status = given === undefined ? 200 : toStatus(given);
+  if (status < 200 || status > 599) {
+    throw new RangeError("Responses may only be constructed with status codes in the range 200 to 599, inclusive.");
+  }
+  if (encodeBody !== undefined && encodeBody !== "automatic" && encodeBody !== "manual") {
+    throw new TypeError(`encodeBody: unexpected value: ${encodeBody}`);
+  }
+  const isByHand = encodeBody === "manual" || (encodeBody === undefined && isEncodedByHand(init));
+  return { init: { __proto__: null, status, statusText, headers }, isByHand };
+}
+
+function refuseBody(status: number) {
+  if (nullBodyStatus(status)) {
+    throw new TypeError("Response with null body status (101, 204, 205, or 304) cannot have a body.");
+  }
+}
+
+function Response(this: unknown, body: unknown = null, init: any = undefined) {
+  if (new.target === undefined) {
+    throw new TypeError("Failed to construct 'Response': Please use the 'new' operator, this object constructor cannot be called as a function.");
+  }
+  if (init === undefined || init === null) {
+    return new.target === Response ? new Inner(body) : ReflectConstruct(Inner, [body], new.target);
+  }
+  const read = readInit(init);
+  if (body !== null && body !== undefined && nullBodyStatus(read.init.status)) {
+    if (!isEmpty(body)) {
+      refuseBody(read.init.status);
+    }
+    body = null;
+  }
+  const response = new.target === Response
+    ? new Inner(body, read.init)
+    : ReflectConstruct(Inner, [body, read.init], new.target);
+  if (read.isByHand) {
+    WeakSetPrototypeAdd(encodedByHand, response);
+  }
+  return response;
+}
+
+const members = {
+  json(data: unknown, init: any = undefined) {
+    if (init === undefined || init === null) {
+      return innerJson(data);
+    }
+    const read = readInit(init);
+    refuseBody(read.init.status);
+    const response = innerJson(data, read.init);
+    if (read.isByHand) {
+      WeakSetPrototypeAdd(encodedByHand, response);
+    }
+    return response;
+  },
+  clone(this: unknown) {
+    const clone = cloneOf(this);
+    if (isEncodedByHand(this)) {
+      WeakSetPrototypeAdd(encodedByHand, clone);
+    }
+    return clone;
+  },
+};
+
+const enumerable = (value: unknown) => ({ __proto__: null, value, configurable: true, enumerable: true, writable: true });
+
+ObjectDefineProperty(Response, "length", { __proto__: null, value: 0, configurable: true });
+ObjectDefineProperty(Response, "prototype", { __proto__: null, value: Inner.prototype, writable: false });
+ObjectDefineProperties(Response, {
+  __proto__: null,
+  error: enumerable(Inner.error),
+  json: enumerable(members.json),
+  redirect: enumerable(Inner.redirect),
+});
+ObjectDefineProperty(Inner.prototype, "constructor", {
+  __proto__: null,
+  value: Response,
+  configurable: true,
+  enumerable: false,
+  writable: true,
+});
+ObjectDefineProperty(Inner.prototype, "clone", enumerable(members.clone));
+
+// What runtime/platform/src/fetched.rs adds to the status of an answer that looks like a redirect and is none.
+const NO_REDIRECT = 10_000;
+
+responses.fromInnerResponse = (inner: { status: number }, guard: string) => {
+  if (inner.status > NO_REDIRECT) {
+    inner.status -= NO_REDIRECT;
+  }
+  return fromInnerResponse(inner, guard);
+};
+
+// What a body is made of piece by piece may give text, too.
+webidl.converters["async_sequence<Uint8Array>"] = webidl.createAsyncSequenceConverter(webidl.converters.any);
+
+// The methods that Workers know, in whatever case. deno_fetch itself changes the case of some, takes any other as it is, and refuses
+// TRACE.
+const METHODS = [
+  "ACL", "BAN", "CHECKOUT", "COPY", "DELETE", "GET", "HEAD", "LOCK", "MERGE", "MKACTIVITY", "MKCOL", "MOVE", "MSEARCH", "NOTIFY",
+  "OPTIONS", "PATCH", "POST", "PROPFIND", "PROPPATCH", "PURGE", "PUT", "QUERY", "REPORT", "SEARCH", "SUBSCRIBE", "UNLOCK", "UNSUBSCRIBE",
+];
+
+webidl.converters["RequestInit"] = (value: unknown, prefix: string, context: string, options: unknown) => {
+  const init = toRequestInit(value, prefix, context, options);
+  if (init.method !== undefined) {
+    const method = StringPrototypeToUpperCase(init.method);
+    if (ArrayPrototypeIncludes(METHODS, method)) {
+      init.method = method;
+    } else if (
+      method === "CONNECT" || method === "TRACK" || RegExpPrototypeExec(HTTP_TOKEN_CODE_POINT_RE, method) === null
+    ) {
+      throw new TypeError(`Invalid HTTP method string: ${init.method}`);
+    }
+  }
+  return init;
+};
+
+return { Response, isEncodedByHand };
+})();
