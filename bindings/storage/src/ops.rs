@@ -38,7 +38,6 @@ deno_core::extension!(
         op_storage_get,
         op_storage_get_with,
         op_storage_head,
-        op_storage_known_length,
         op_storage_list,
         op_storage_store_begin,
         op_storage_store_bytes,
@@ -339,14 +338,6 @@ async fn op_storage_store_finish(state: Rc<RefCell<OpState>>, #[smi] rid: Resour
     let resource = state.borrow_mut().resource_table.take::<UploadResource>(rid).map_err(JsErrorBox::from_err)?;
     let Storing { upload, call } = resource.take()?;
     last_step(call, resource.action, upload.finish()).await
-}
-
-/// How many bytes a resource will give, or -1 where that is not known.
-#[op2(fast)]
-#[number]
-fn op_storage_known_length(state: &mut OpState, #[smi] rid: ResourceId) -> i64 {
-    let resource = state.resource_table.get_any(rid);
-    resource.ok().and_then(|resource| exact_size(&*resource)).map_or(-1, |size| size as i64)
 }
 
 const UNKNOWN_LENGTH: &str =

@@ -12,7 +12,7 @@ const from = (...chunks: any[]) =>
     },
   });
 
-async function packed(bytes: Uint8Array | string, format: CompressionFormat = "gzip") {
+async function packed(bytes: Uint8Array<ArrayBuffer> | string, format: CompressionFormat = "gzip") {
   const stream = new CompressionStream(format);
   const writer = stream.writable.getWriter();
   writer.write(typeof bytes === "string" ? encoder.encode(bytes) : bytes);
@@ -193,7 +193,7 @@ test("the readable sides of compression streams are byte streams", async () => {
 });
 
 test("broken compressed data is a TypeError on both sides", async () => {
-  const write = async (bytes: Uint8Array) => {
+  const write = async (bytes: Uint8Array<ArrayBuffer>) => {
     const stream = new DecompressionStream("gzip");
     const writer = stream.writable.getWriter();
     const written = writer.write(bytes).then(() => writer.close()).then(() => "closed", (error) => `${error.name}: ${error.message}`);
