@@ -61,6 +61,7 @@ const LIST = { name: "list", of: "KvNamespace" };
 const DELETE = { name: "delete", of: "KvNamespace" };
 
 const streams = core.loadExtScript("ext:deno_web/06_streams.js");
+const { noteLength } = core.loadExtScript("ext:aerostack/platform/body_streams.ts");
 // Taken before user code can put another in its place.
 const readOfReader = uncurryThis(streams.ReadableStreamDefaultReader.prototype.read);
 
@@ -194,7 +195,7 @@ async function getManyWithMetadata(cache: number, keys: unknown[], options: unkn
 
 function streamOf(bytes: ArrayBuffer): ReadableStream {
   const { ReadableStream, readableByteStreamControllerClose, readableByteStreamControllerEnqueue } = streams;
-  return new ReadableStream({
+  const stream = new ReadableStream({
     __proto__: null,
     type: "bytes",
     start(controller: unknown) {
@@ -204,6 +205,8 @@ function streamOf(bytes: ArrayBuffer): ReadableStream {
       readableByteStreamControllerClose(controller);
     },
   });
+  noteLength(stream, ArrayBufferPrototypeGetByteLength(bytes));
+  return stream;
 }
 
 async function collect(stream: unknown): Promise<Uint8Array> {

@@ -2,7 +2,11 @@
 
 use aerostack_server::ClientLimits;
 use aerostack_tests::{Connection, TestServer, WorkerSetup, get, send, test, wait_until_idle};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use libtest_mimic::Trial;
+
+use crate::http::http2_client;
 
 /// `GET /case` answers with the body of that name.
 const CASES: &str = include_str!("../workers/bodies/cases.ts");
@@ -17,6 +21,7 @@ const TEXT_BYTES: usize = 20_000;
 pub(crate) fn trials(trials: &mut Vec<Trial>) {
     chunks(trials);
     failures(trials);
+    over_http2(trials);
     lengths(trials);
     codings(trials);
 }
@@ -141,6 +146,39 @@ fn failures(trials: &mut Vec<Trial>) {
         for case in ["locked", "locked-stream", "read"] {
             assert_eq!(get(server.address, &format!("/{case}")).await.status, 500, "{case}");
         }
+    }));
+}
+
+fn over_http2(trials: &mut Vec<Trial>) {
+    trials.push(test("an HTTP/2 answer to HEAD has no body and says how long it would be", async || {
+        let server = TestServer::start(CASES).await;
+        let mut client = http2_client(server.address).await;
+        for (case, length) in [("blob", Some("3")), ("looked-at", Some("3")), ("texts", None), ("gzip-stream", None)] {
+            let request = ::http::Request::head(format!("http://h2.example/{case}"));
+            let request = request.body(Full::new(Bytes::new())).expect("a valid request");
+            let answer = client.send_request(request).await.expect("an answer");
+            let said = answer.headers().get("content-length").map(|value| value.to_str().expect("a number").to_owned());
+            assert_eq!((answer.status().as_u16(), said.as_deref()), (200, length), "{case}");
+            assert!(answer.into_body().collect().await.expect("it ends well").to_bytes().is_empty(), "{case}");
+        }
+        wait_until_idle(&server).await;
+    }));
+
+    trials.push(test("an HTTP/2 answer that fails after its first byte has its head and is reset", async || {
+        let server = TestServer::start(CASES).await;
+        let mut client = http2_client(server.address).await;
+        for case in ["fails-midway", "number-midway", "fails-slowly"] {
+            let request = ::http::Request::get(format!("http://h2.example/{case}"));
+            let request = request.body(Full::new(Bytes::new())).expect("a valid request");
+            let answer = client.send_request(request).await.expect("a head");
+            assert_eq!(answer.status().as_u16(), 200, "{case}");
+            assert!(answer.into_body().collect().await.is_err(), "{case}");
+        }
+        // The connection is as good as before.
+        let request = ::http::Request::get("http://h2.example/texts").body(Full::new(Bytes::new()));
+        let answer = client.send_request(request.expect("a valid request")).await.expect("an answer");
+        assert_eq!(answer.into_body().collect().await.expect("a body").to_bytes(), "aé".as_bytes());
+        wait_until_idle(&server).await;
     }));
 }
 

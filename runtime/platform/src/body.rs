@@ -140,6 +140,8 @@ pub struct StreamBody {
     sent: u64,
     log: Arc<dyn WorkerLog>,
     ended: bool,
+    /// How it broke off, until its reader has heard of it.
+    broken: Option<BoxError>,
 }
 
 /// Why there is no more of a stream.
@@ -177,6 +179,7 @@ impl ResponseBody {
             sent: 0,
             log,
             ended: false,
+            broken: None,
         })
     }
 
@@ -228,7 +231,7 @@ impl Body for ResponseBody {
         match self {
             Self::Empty | Self::Full(None) => true,
             Self::Full(Some(bytes)) => bytes.is_empty(),
-            Self::Stream(stream) => stream.ended && stream.first.is_none(),
+            Self::Stream(stream) => stream.ended && stream.first.is_none() && stream.broken.is_none(),
             Self::Remote(_) => false,
         }
     }
@@ -256,16 +259,22 @@ impl StreamBody {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
-        let chunk = ready!(self.poll_read(context));
-        Poll::Ready(chunk.map(|chunk| match chunk {
-            Ok(chunk) => Ok(Frame::data(chunk)),
-            Err(broken) => {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match ready!(self.poll_read(context)) {
+            None => Poll::Ready(None),
+            Some(Ok(chunk)) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
+            Some(Err(broken)) => {
                 if let (Failure::Exception(error), Told::Not) = (&broken.failure, broken.told) {
                     self.tell(broken.caller.as_ref(), error);
                 }
-                Err(broken.failure.text().into())
+                self.broken = Some(broken.failure.text().into());
+                // A turn later: an HTTP/2 stream that is reset takes back what has not left yet, its head included.
+                context.waker().wake_by_ref();
+                Poll::Pending
             }
-        }))
+        }
     }
 
     fn tell(&self, caller: Option<&Caller>, error: &JsError) {

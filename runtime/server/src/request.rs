@@ -70,7 +70,9 @@ impl Service<Request<Incoming>> for Requests {
 
     fn call(&self, request: Request<Incoming>) -> Reply {
         let (parts, body) = request.into_parts();
-        self.0.answer(Box::new(parts), ClientBody::Http2(body))
+        let is_head = parts.method == Method::HEAD;
+        let reply = self.0.answer(Box::new(parts), ClientBody::Http2(body));
+        if is_head { reply.without_body() } else { reply }
     }
 }
 
@@ -84,6 +86,24 @@ impl Reply {
     fn later(answer: impl Future<Output = Response> + 'static) -> Self {
         Self::Later(Box::pin(answer))
     }
+
+    /// The answer to a `HEAD`: hyper would send the body of an HTTP/2 answer all the same, which breaks its stream.
+    fn without_body(self) -> Self {
+        match self {
+            Self::Now(response) => Self::Now(response.map(head_of)),
+            Self::Later(response) => Self::later(async move { head_of(response.await) }),
+        }
+    }
+}
+
+/// An answer whose body is left out, and how long it would be.
+fn head_of(mut response: Response) -> Response {
+    let length = response.body().size_hint().exact().filter(|length| *length > 0);
+    *response.body_mut() = ResponseBody::Empty;
+    if let Some(length) = length {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
+    response
 }
 
 impl Future for Reply {

@@ -63,6 +63,10 @@ const KNOWN: Record<string, (env: Env) => any> = {
   "clone of what was fetched": async (env) => (await fetch(`${env.ORIGIN}/body`)).clone().body,
   "fetched, in a request": async (env) =>
     new Request(new Request("http://x/", { method: "POST", body: (await fetch(`${env.ORIGIN}/body`)).body, duplex: "half" } as any)).body,
+  "cached": async (env) => {
+    await env.CACHE.put("source", BYTES);
+    return await env.CACHE.get("source", "stream");
+  },
   "stored": (env) => stored(env, BYTES),
   "half of what is stored": async (env) => (await stored(env, BYTES)).tee()[0],
 };
