@@ -32,6 +32,7 @@ const {
   getReadableStreamResourceBacking,
   isReadableStream,
   isReadableStreamDisturbed,
+  isReadableStreamLocked,
   readableByteStreamControllerClose,
   readableByteStreamControllerEnqueue,
   readableStreamDisturb,
@@ -86,7 +87,7 @@ function lengthOf(stream: any): number | undefined {
 
 // Text or bytes behind a body that nobody has read, where there is no more to it: undefined for a stream that somebody makes.
 function staticSourceOf(stream: any): string | Uint8Array | undefined {
-  if (stream.locked || isReadableStreamDisturbed(stream)) {
+  if (isReadableStreamLocked(stream) || isReadableStreamDisturbed(stream)) {
     return undefined;
   }
   const { streamOrStatic } = core.loadExtScript("ext:deno_fetch/22_body.js").extractBody(stream).body;

@@ -57,6 +57,7 @@ const { InnerBody } = core.loadExtScript("ext:deno_fetch/22_body.js");
 const {
   acquireReadableStreamDefaultReader,
   getReadableStreamResourceBacking,
+  isReadableStreamLocked,
   readableStreamThrowIfErrored,
   resourceForReadableStream,
 } = core.loadExtScript("ext:deno_web/06_streams.js");
@@ -216,7 +217,8 @@ function respond(invocation: number, response: any) {
   // A plain `new Response(text)` or `Response.json(value)` keeps its parts in slots and never builds Headers or a stream.
   const status = response[serveFastStatusKey];
   if (status !== 0) {
-    if (getInnerResponse(response).body?.streamOrStatic.locked) {
+    const whole = getInnerResponse(response).body?.streamOrStatic;
+    if (whole !== undefined && whole.consumed === undefined && isReadableStreamLocked(whole)) {
       throw new TypeError("The ReadableStream has been locked to a reader.");
     }
     const body = response[serveFastBodyKey];
