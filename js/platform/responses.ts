@@ -10,12 +10,10 @@ const {
   RangeError,
   ReflectConstruct,
   RegExpPrototypeExec,
-  SafeWeakSet,
   StringPrototypeToUpperCase,
+  Symbol,
   TypeError,
   TypedArrayPrototypeGetByteLength,
-  WeakSetPrototypeAdd,
-  WeakSetPrototypeHas,
   uncurryThis,
 } = primordials;
 
@@ -30,11 +28,15 @@ const cloneOf = uncurryThis(Inner.prototype.clone);
 const toStatus = webidl.converters["unsigned short"];
 const toRequestInit = webidl.converters["RequestInit"];
 
-// Responses whose body is encoded already, as their `content-encoding` says.
-const encodedByHand = new SafeWeakSet();
+// On responses whose body is encoded already, as their `content-encoding` says.
+const encodedByHand = Symbol("encoded by hand");
 
-function isEncodedByHand(response: unknown): boolean {
-  return WeakSetPrototypeHas(encodedByHand, response);
+function isEncodedByHand(response: any): boolean {
+  return response[encodedByHand] === true;
+}
+
+function noteEncodedByHand(response: any) {
+  ObjectDefineProperty(response, encodedByHand, { __proto__: null, value: true, enumerable: false });
 }
 
 // Text or bytes of no length.
@@ -53,7 +55,8 @@ function readInit(init: any) {
     throw new TypeError("The options of a Response must be an object.");
   }
   const { status: given, statusText, headers, encodeBody } = init;
-  const status = given === undefined ? 200 : toStatus(given);
+  // Nearly every status is one already.
+  const status = given === undefined ? 200 : (given | 0) === given ? given : toStatus(given);
   if (status < 200 || status > 599) {
     throw new RangeError("Responses may only be constructed with status codes in the range 200 to 599, inclusive.");
   }
@@ -88,7 +91,7 @@ function Response(this: unknown, body: unknown = null, init: any = undefined) {
     ? new Inner(body, read.init)
     : ReflectConstruct(Inner, [body, read.init], new.target);
   if (read.isByHand) {
-    WeakSetPrototypeAdd(encodedByHand, response);
+    noteEncodedByHand(response);
   }
   return response;
 }
@@ -102,14 +105,14 @@ const members = {
     refuseBody(read.init.status);
     const response = innerJson(data, read.init);
     if (read.isByHand) {
-      WeakSetPrototypeAdd(encodedByHand, response);
+      noteEncodedByHand(response);
     }
     return response;
   },
   clone(this: unknown) {
     const clone = cloneOf(this);
     if (isEncodedByHand(this)) {
-      WeakSetPrototypeAdd(encodedByHand, clone);
+      noteEncodedByHand(clone);
     }
     return clone;
   },
