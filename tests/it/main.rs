@@ -32,6 +32,7 @@ mod rows;
 mod secrets;
 mod seen;
 mod serve;
+mod smuggling;
 mod storage;
 mod web_platform;
 mod workers;
@@ -66,6 +67,7 @@ fn main() {
     framing::trials(&mut trials);
     invocation_numbers::trials(&mut trials);
     request_target::trials(&mut trials);
+    smuggling::trials(&mut trials);
     fuzzed::trials(&mut trials);
     migrations::trials(&mut trials);
     models_command::trials(&mut trials);
