@@ -77,6 +77,11 @@ fn targets(trials: &mut Vec<Trial>) {
                 "{host}: {got}"
             );
         }
+        // What is behind a request that is none is not read.
+        let got =
+            exchange(server.address, b"GET / HTTP/1.1\r\nhost: a/b\r\n\r\nGET /behind HTTP/1.1\r\nhost: a\r\n\r\n")
+                .await;
+        assert_eq!(String::from_utf8_lossy(&got).matches("HTTP/1.1 ").count(), 1, "{}", String::from_utf8_lossy(&got));
         for hosts in ["host: a\r\nhost: a", "host: a\r\nhost: b", "x: y"] {
             for target in ["/", "http://a/"] {
                 let got = answer(server.address, &format!("GET {target} HTTP/1.1\r\n{hosts}")).await;

@@ -151,7 +151,7 @@ impl Connection {
             Ok(located) => located,
             Err(refusal) => {
                 self.shared.metrics.request_unrouted();
-                return self.at_once(asked, plain(refusal.status, refusal.text));
+                return self.at_once(asked, last(plain(refusal.status, refusal.text)));
             }
         };
         let path = location.path();
@@ -438,8 +438,12 @@ pub(crate) fn address_value(address: IpAddr) -> HeaderValue {
 }
 
 fn body_refused(status: StatusCode, text: &str) -> Response {
-    let mut response = plain(status, text);
     // The rest of the body is not read: the connection cannot be used again.
+    last(plain(status, text))
+}
+
+/// An answer behind which nothing is read.
+fn last(mut response: Response) -> Response {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
