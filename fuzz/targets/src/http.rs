@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use aerostack_http1::{Decoded, Framing, Target, parse};
 use bytes::{Buf, Bytes, BytesMut};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -71,7 +71,9 @@ enum Body {
 
 impl Head {
     fn of(parts: &Parts) -> Self {
-        let mut headers: Vec<_> = parts.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        // The lengths are seen in the body; of several that agree, hyper keeps one.
+        let fields = parts.headers.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH);
+        let mut headers: Vec<_> = fields.map(|(name, value)| (name.clone(), value.clone())).collect();
         // Of one name the order stays.
         headers.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
         Self { method: parts.method.clone(), uri: parts.uri.clone(), version: parts.version, headers }
