@@ -46,6 +46,8 @@ type OpResult = [
   toRow: ToRow | undefined,
 ];
 
+type RunOp = (database: number, sql: string, params: unknown[]) => Promise<OpResult>;
+
 // Only code in this file makes statements, sessions and databases.
 const construct = Symbol("construct");
 
@@ -274,22 +276,22 @@ class D1PreparedStatement {
   }
 
   all() {
-    return this.#run(toResult);
+    return this.#run(ops.op_database_run, toResult);
   }
 
   run() {
-    return this.#run(toResult);
+    return this.#run(ops.op_database_run, toResult);
   }
 
   first(column?: string) {
-    return this.#run(toFirst, column);
+    return this.#run(ops.op_database_first, toFirst, column);
   }
 
   raw(options?: { columnNames?: boolean }) {
-    return this.#run(toArrays, options);
+    return this.#run(ops.op_database_run, toArrays, options);
   }
 
-  async #run(convert: (result: OpResult, option?: any) => unknown, option?: unknown) {
+  async #run(op: RunOp, convert: (result: OpResult, option?: any) => unknown, option?: unknown) {
     const connection = this.#connection;
     const sql = this.statement;
     if (typeof sql !== "string") {
@@ -298,7 +300,7 @@ class D1PreparedStatement {
     }
     let result: OpResult;
     try {
-      result = await ops.op_database_run(connection.database, sql, toOpParams(this.params));
+      result = await op(connection.database, sql, toOpParams(this.params));
     } catch (error: any) {
       throw framed("D1_ERROR", error.message);
     }

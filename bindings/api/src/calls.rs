@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Memory, Result};
 
 /// Names the handler that a call is made for, to the observer and to nobody else. 0 where it is made for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +46,14 @@ pub struct Calls {
     observer: Rc<dyn CallObserver>,
     deadline: Duration,
     folders: Rc<[String]>,
+    memory: Memory,
 }
 
 impl Calls {
-    /// A door that reports to `observer` and fails a call with [`ErrorKind::Timeout`] after `deadline`.
+    /// A door that reports to `observer` and fails a call with [`ErrorKind::Timeout`] after `deadline`. Nothing of what calls hold is
+    /// counted.
     pub fn new(observer: Rc<dyn CallObserver>, deadline: Duration) -> Self {
-        Self { observer, deadline, folders: Rc::new([]) }
+        Self { observer, deadline, folders: Rc::new([]), memory: Memory::unlimited() }
     }
 
     /// The same door, where errors name what lies below one of `folders` from there: callers may show their text to anybody. The log
@@ -60,6 +62,17 @@ impl Calls {
     pub fn naming_paths_from(self, folders: impl IntoIterator<Item = PathBuf>) -> Self {
         let folders = folders.into_iter().map(|folder| format!("{}/", folder.display())).collect();
         Self { folders, ..self }
+    }
+
+    /// The same door for calls whose arguments and results count in `memory`.
+    #[must_use]
+    pub fn with_memory(self, memory: Memory) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// Where arguments and results count that are worth it.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// The same door for calls that may take longer or shorter.

@@ -10,12 +10,14 @@ mod calls;
 mod clock;
 mod error;
 mod lazy;
+mod memory;
 mod state_folder;
 
 pub use calls::{CallObserver, CallerId, CallerOver, Calls, OpenCall};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result};
 pub use lazy::Lazy;
+pub use memory::{Held, Memory};
 pub use state_folder::make_state_folder;
 
 /// What the start table of `aerostack dev` shows of one binding.

@@ -1,14 +1,19 @@
 use std::fmt;
+use std::sync::Arc;
+
+use aerostack_bindings::Held;
 
 /// The cells of a result, one row after the other.
 ///
 /// A result has hundreds of short texts. They lie behind each other in one piece of memory, so that none needs an allocation, or a
 /// copy to wherever a value of its own would be put together.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, Default)]
 pub struct Cells {
     places: Vec<Place>,
     text: String,
     bytes: Vec<u8>,
+    /// What they count for, where they are worth it.
+    held: Option<Arc<Held>>,
 }
 
 /// A cell in its [`Cells`].
@@ -54,7 +59,7 @@ enum Place {
 impl Cells {
     /// None yet, with room for so many, and for so many bytes of text.
     pub fn with_capacity(cells: usize, text: usize) -> Self {
-        Self { places: Vec::with_capacity(cells), text: String::with_capacity(text), bytes: Vec::new() }
+        Self { places: Vec::with_capacity(cells), text: String::with_capacity(text), ..Self::default() }
     }
 
     /// Adds a cell.
@@ -83,6 +88,22 @@ impl Cells {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
+    }
+
+    /// How many bytes of memory they take.
+    pub fn taken(&self) -> usize {
+        self.places.capacity() * size_of::<Place>() + self.text.capacity() + self.bytes.capacity()
+    }
+
+    /// How many bytes they have on their way to JavaScript. A byte of a blob becomes a number there, and counts as the four characters
+    /// that it has at most in JSON.
+    pub fn weight(&self) -> usize {
+        self.places.len() * size_of::<Place>() + self.text.len() + 4 * self.bytes.len()
+    }
+
+    /// Has `held` count for as long as the cells are kept.
+    pub fn keep(&mut self, held: Held) {
+        self.held = Some(Arc::new(held));
     }
 
     /// All texts, one after the other.
@@ -131,6 +152,12 @@ impl From<CellRef<'_>> for Cell {
 impl fmt::Debug for Cells {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl PartialEq for Cells {
+    fn eq(&self, other: &Self) -> bool {
+        self.places == other.places && self.text == other.text && self.bytes == other.bytes
     }
 }
 

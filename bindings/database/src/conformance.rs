@@ -4,6 +4,7 @@
 //! contract, sections 1.2 to 1.7.
 
 mod basics;
+mod bounds;
 mod concurrency;
 mod errors;
 mod meta;
@@ -26,6 +27,7 @@ pub type Opener = Arc<dyn Fn(&Path) -> Result<Arc<dyn DatabaseDriver>> + Send + 
 /// All trials for a driver that can do what `capabilities` says. `name` begins the name of each trial.
 pub fn trials(name: &str, capabilities: Capabilities, open: &Opener) -> Vec<Trial> {
     let mut cases = basics::cases();
+    cases.extend(bounds::cases());
     cases.extend(errors::cases());
     cases.extend(meta::cases());
     cases.extend(model::cases());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aerostack_bindings::Result;
+use aerostack_bindings::{Memory, Result};
 use async_trait::async_trait;
 
 use crate::cells::{Cell, Cells};
@@ -24,15 +24,22 @@ pub trait DatabaseDriver: Send + Sync {
     /// one's. A write waits for other writers instead of failing. When the future is dropped before it is ready, the
     /// statements either all happened or none did, and no transaction stays open.
     ///
+    /// A result of more than [`MOST_RESULT_BYTES`] is an error, and so is one that [`Statement::memory`] has no room for. Both come
+    /// before the memory is taken.
+    ///
     /// A driver that is quick enough finishes on the first poll, so that the caller needs no trip through an event loop.
     async fn run(&self, statements: Vec<Statement>) -> Result<Vec<StatementResult>>;
 
-    /// The whole database as the bytes of one SQLite file. `Unsupported` where [`Capabilities::dump`] is false.
-    async fn dump(&self) -> Result<Vec<u8>>;
+    /// The whole database as the bytes of one SQLite file, which count in `memory` while they are put together. `Unsupported` where
+    /// [`Capabilities::dump`] is false.
+    async fn dump(&self, memory: &Memory) -> Result<Vec<u8>>;
 }
 
 /// The name of the context ([`aerostack_bindings::Error::context`]) that holds the table which a statement needs and the database lacks.
 pub const MISSING_TABLE: &str = "missing_table";
+
+/// The largest result of one statement, as [`Cells::weight`] counts it: D1's own limit.
+pub const MOST_RESULT_BYTES: usize = 50_000_000;
 
 /// What the start table and the conformance suite need to know of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,17 +74,31 @@ pub struct Statement {
     pub sql: String,
     /// The values for `?`, `?1`, ... in order.
     pub params: Vec<Value>,
+    /// How much of the result is asked for.
+    pub rows: Rows,
+    /// Where the result counts, and what the database needs to find it.
+    pub memory: Memory,
+}
+
+/// How many rows of a statement are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rows {
+    /// All of them.
+    #[default]
+    All,
+    /// The first. A driver may look for more of a statement that changes something, which is run to its end.
+    First,
 }
 
 impl Statement {
     /// A statement without parameters.
     pub fn new(sql: impl Into<String>) -> Self {
-        Self { sql: sql.into(), params: Vec::new() }
+        Self::with_params(sql, [])
     }
 
     /// A statement with parameters.
     pub fn with_params(sql: impl Into<String>, params: impl Into<Vec<Value>>) -> Self {
-        Self { sql: sql.into(), params: params.into() }
+        Self { sql: sql.into(), params: params.into(), ..Self::default() }
     }
 }
 

@@ -22,7 +22,7 @@ pub mod script;
 use aerostack_bindings::{BindingInfo, BindingState};
 
 pub use cells::{Cell, CellRef, Cells};
-pub use driver::{Capabilities, DatabaseDriver, DatabaseInfo, Meta, Statement, StatementResult, Value};
+pub use driver::{Capabilities, DatabaseDriver, DatabaseInfo, Meta, Rows, Statement, StatementResult, Value};
 pub use drivers::sqlite::{Durability, Sqlite, SqliteOptions};
 
 /// The kind of this binding, as spans, metrics and the start table name it.

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use aerostack_bindings::{Calls, Error, ErrorKind};
+use aerostack_bindings::{Calls, Error, ErrorKind, Held, Memory, Result};
 use deno_core::{FromV8, OpState, ToV8, op2, v8};
 use deno_error::JsErrorBox;
 
@@ -17,12 +17,12 @@ use columns::Columns;
 
 use crate::blank::is_blank;
 use crate::cells::CellRef;
-use crate::driver::{DatabaseDriver, MISSING_TABLE, Statement, StatementResult, Value};
+use crate::driver::{DatabaseDriver, MISSING_TABLE, MOST_RESULT_BYTES, Rows, Statement, StatementResult, Value};
 use crate::{KIND, Meta};
 
 deno_core::extension!(
     aerostack_database,
-    ops = [op_database_run, op_database_batch, op_database_dump],
+    ops = [op_database_run, op_database_first, op_database_batch, op_database_dump],
     state = |state| state.put(Columns::default()),
 );
 
@@ -50,15 +50,39 @@ pub type ToldOfTable = Arc<dyn Fn(&str) + Send + Sync>;
 async fn op_database_run(
     state: Rc<RefCell<OpState>>,
     #[smi] database: u32,
-    #[string] sql: String,
+    #[scoped] sql: Sql,
     #[scoped] params: Params,
+) -> Result<OneResult, DatabaseOpError> {
+    run_one(&state, database, sql, params, Rows::All, "run").await
+}
+
+/// Runs one statement for its first row.
+#[op2]
+async fn op_database_first(
+    state: Rc<RefCell<OpState>>,
+    #[smi] database: u32,
+    #[scoped] sql: Sql,
+    #[scoped] params: Params,
+) -> Result<OneResult, DatabaseOpError> {
+    run_one(&state, database, sql, params, Rows::First, "first").await
+}
+
+async fn run_one(
+    state: &RefCell<OpState>,
+    database: u32,
+    Sql(sql): Sql,
+    Params { values, bytes }: Params,
+    rows: Rows,
+    op: &'static str,
 ) -> Result<OneResult, DatabaseOpError> {
     if is_blank(&sql) {
         return Err(no_statements().into());
     }
-    let Handles { database, calls, columns } = Handles::from_state(&state, database)?;
-    let statements = vec![Statement { sql, params: params.0 }];
-    let outcome = calls.call(KIND, &database.name, "run", database.driver.run(statements)).await;
+    let Handles { database, calls, columns } = Handles::from_state(state, database)?;
+    let memory = calls.memory().clone();
+    let _arguments = count_arguments(&memory, bytes + sql.len())?;
+    let statements = vec![Statement { sql, params: values, rows, memory }];
+    let outcome = calls.call(KIND, &database.name, op, database.driver.run(statements)).await;
     let mut results = outcome.map_err(|error| database.seen(error))?;
     let result = results.pop().ok_or_else(|| Error::new(ErrorKind::Unexpected, "a statement returned no result"))?;
     Ok(OneResult { result, columns })
@@ -71,15 +95,24 @@ async fn op_database_batch(
     #[smi] database: u32,
     #[scoped] statements: Statements,
 ) -> Result<AllResults, DatabaseOpError> {
-    let Statements(mut statements) = statements;
+    let Statements { mut statements, bytes } = statements;
     statements.retain(|statement| !is_blank(&statement.sql));
     if statements.is_empty() {
         return Err(no_statements().into());
     }
     let Handles { database, calls, columns } = Handles::from_state(&state, database)?;
+    let _arguments = count_arguments(calls.memory(), bytes)?;
+    for statement in &mut statements {
+        statement.memory = calls.memory().clone();
+    }
     let outcome = calls.call(KIND, &database.name, "batch", database.driver.run(statements)).await;
     let results = outcome.map_err(|error| database.seen(error))?;
     Ok(AllResults(results.into_iter().map(|result| OneResult { result, columns: columns.clone() }).collect()))
+}
+
+/// Has texts and parameters count, where they are worth it.
+fn count_arguments(memory: &Memory, bytes: usize) -> Result<Option<Held>> {
+    (bytes > Memory::FREE).then(|| memory.hold(bytes)).transpose()
 }
 
 /// The whole database as an `ArrayBuffer`.
@@ -87,7 +120,7 @@ async fn op_database_batch(
 #[arraybuffer]
 async fn op_database_dump(state: Rc<RefCell<OpState>>, #[smi] database: u32) -> Result<Vec<u8>, DatabaseOpError> {
     let Handles { database, calls, .. } = Handles::from_state(&state, database)?;
-    Ok(calls.call(KIND, &database.name, "dump", database.driver.dump()).await?)
+    Ok(calls.call(KIND, &database.name, "dump", database.driver.dump(calls.memory())).await?)
 }
 
 impl NamedDatabase {
@@ -140,11 +173,34 @@ impl Handles {
     }
 }
 
+/// The text of a statement.
+struct Sql(String);
+
+impl<'a> FromV8<'a> for Sql {
+    type Error = JsErrorBox;
+
+    fn from_v8(scope: &mut v8::PinScope<'a, '_>, value: v8::Local<'a, v8::Value>) -> Result<Self, Self::Error> {
+        let text = v8::Local::<v8::String>::try_from(value).map_err(|_| bad_argument("a statement is a text"))?;
+        checked_sum(0, text.length())?;
+        Ok(Self(text.to_rust_string_lossy(scope)))
+    }
+}
+
 /// The parameters of one statement: `null`, numbers, strings, booleans and byte arrays, as `bind()` left them.
-struct Params(Vec<Value>);
+#[derive(Default)]
+struct Params {
+    values: Vec<Value>,
+    /// Of texts and blobs.
+    bytes: usize,
+}
 
 /// The statements of a batch.
-struct Statements(Vec<Statement>);
+#[derive(Default)]
+struct Statements {
+    statements: Vec<Statement>,
+    /// Of their texts and parameters.
+    bytes: usize,
+}
 
 impl<'a> FromV8<'a> for Params {
     type Error = JsErrorBox;
@@ -152,12 +208,41 @@ impl<'a> FromV8<'a> for Params {
     fn from_v8(scope: &mut v8::PinScope<'a, '_>, value: v8::Local<'a, v8::Value>) -> Result<Self, Self::Error> {
         let array = v8::Local::<v8::Array>::try_from(value).map_err(|_| bad_argument("parameters must be an array"))?;
         let length = array.length();
-        let mut params = Vec::with_capacity(length as usize);
+        let mut params = Self { values: Vec::with_capacity(length as usize), bytes: 0 };
         for index in 0..length {
             let value = array.get_index(scope, index).ok_or_else(|| bad_argument("a parameter cannot be read"))?;
-            params.push(param(scope, value)?);
+            params.push(scope, value)?;
         }
-        Ok(Self(params))
+        Ok(params)
+    }
+}
+
+impl Params {
+    fn push<'a>(
+        &mut self,
+        scope: &mut v8::PinScope<'a, '_>,
+        value: v8::Local<'a, v8::Value>,
+    ) -> Result<(), JsErrorBox> {
+        let value = if let Ok(number) = v8::Local::<v8::Number>::try_from(value) {
+            Value::Real(number.value())
+        } else if let Ok(text) = v8::Local::<v8::String>::try_from(value) {
+            self.bytes = checked_sum(self.bytes, text.length())?;
+            Value::Text(text.to_rust_string_lossy(scope))
+        } else if value.is_null() {
+            Value::Null
+        } else if value.is_boolean() {
+            Value::Real(f64::from(u8::from(value.is_true())))
+        } else {
+            let view = v8::Local::<v8::ArrayBufferView>::try_from(value)
+                .map_err(|_| bad_argument("a parameter is of a kind that cannot be bound"))?;
+            self.bytes = checked_sum(self.bytes, view.byte_length())?;
+            let mut bytes = vec![0; view.byte_length()];
+            let copied = view.copy_contents(&mut bytes);
+            bytes.truncate(copied);
+            Value::Blob(bytes)
+        };
+        self.values.push(value);
+        Ok(())
     }
 }
 
@@ -167,36 +252,29 @@ impl<'a> FromV8<'a> for Statements {
     fn from_v8(scope: &mut v8::PinScope<'a, '_>, value: v8::Local<'a, v8::Value>) -> Result<Self, Self::Error> {
         let array = v8::Local::<v8::Array>::try_from(value).map_err(|_| bad_argument("statements must be an array"))?;
         let unreadable = || bad_argument("a statement cannot be read");
-        let mut statements = Vec::with_capacity(array.length() as usize / 2);
+        let mut all = Self { statements: Vec::with_capacity(array.length() as usize / 2), bytes: 0 };
         for index in (0..array.length()).step_by(2) {
-            let sql = array.get_index(scope, index).ok_or_else(unreadable)?.to_rust_string_lossy(scope);
+            let sql = array.get_index(scope, index).ok_or_else(unreadable)?;
+            let sql = v8::Local::<v8::String>::try_from(sql).map_err(|_| unreadable())?;
+            all.bytes = checked_sum(all.bytes, sql.length())?;
+            let sql = sql.to_rust_string_lossy(scope);
             let params = array.get_index(scope, index + 1).ok_or_else(unreadable)?;
-            let Params(params) = Params::from_v8(scope, params)?;
-            statements.push(Statement { sql, params });
+            let Params { values, bytes } = Params::from_v8(scope, params)?;
+            all.bytes = checked_sum(all.bytes, bytes)?;
+            all.statements.push(Statement::with_params(sql, values));
         }
-        Ok(Self(statements))
+        Ok(all)
     }
 }
 
-fn param<'a>(scope: &mut v8::PinScope<'a, '_>, value: v8::Local<'a, v8::Value>) -> Result<Value, JsErrorBox> {
-    if let Ok(number) = v8::Local::<v8::Number>::try_from(value) {
-        return Ok(Value::Real(number.value()));
+/// The bytes of a call's texts and parameters so far; an error where they are too many to be copied at all. JavaScript may hold one
+/// long string in a thousand places; here each is a string of its own.
+fn checked_sum(bytes: usize, more: usize) -> Result<usize, JsErrorBox> {
+    let sum = bytes + more;
+    if sum > MOST_RESULT_BYTES {
+        return Err(bad_argument("string or blob too big: SQLITE_TOOBIG"));
     }
-    if let Ok(text) = v8::Local::<v8::String>::try_from(value) {
-        return Ok(Value::Text(text.to_rust_string_lossy(scope)));
-    }
-    if value.is_null() {
-        return Ok(Value::Null);
-    }
-    if value.is_boolean() {
-        return Ok(Value::Real(f64::from(u8::from(value.is_true()))));
-    }
-    let view = v8::Local::<v8::ArrayBufferView>::try_from(value)
-        .map_err(|_| bad_argument("a parameter is of a kind that cannot be bound"))?;
-    let mut bytes = vec![0; view.byte_length()];
-    let copied = view.copy_contents(&mut bytes);
-    bytes.truncate(copied);
-    Ok(Value::Blob(bytes))
+    Ok(sum)
 }
 
 fn bad_argument(message: &'static str) -> JsErrorBox {
@@ -273,9 +351,12 @@ impl<'a> ToV8<'a> for AllResults {
 
 /// D1 hands out a plain array of numbers, not a Uint8Array (contract section 1.3).
 fn numbers<'a>(scope: &mut v8::PinScope<'a, '_>, bytes: &[u8]) -> v8::Local<'a, v8::Array> {
+    // The handles of one blob are gone before the next.
+    v8::escapable_handle_scope!(let scope, scope);
     let numbers: Vec<v8::Local<v8::Value>> =
         bytes.iter().map(|byte| v8::Integer::new(scope, i32::from(*byte)).into()).collect();
-    v8::Array::new_with_elements(scope, &numbers)
+    let numbers = v8::Array::new_with_elements(scope, &numbers);
+    scope.escape(numbers)
 }
 
 /// A number without a fraction: a small one needs no memory of its own in V8.

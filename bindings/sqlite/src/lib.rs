@@ -6,7 +6,9 @@ mod group;
 mod neighbours;
 mod opened;
 mod patience;
+mod temporary_files;
 mod wal_index;
+mod working_memory;
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +20,9 @@ pub use group::{Grouped, TurnGroup};
 pub use neighbours::Neighbours;
 pub use opened::OpenedFile;
 pub use patience::patiently;
+pub use temporary_files::VFS;
 pub use wal_index::{Stamp, WalIndex};
+pub use working_memory::{WorkingMemory, prepare_sqlite, take_refusal};
 
 /// A kind of state file: how it is made, and the words messages have for it.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +62,7 @@ impl StateFile {
     /// `ConfigInvalid`, with the path and what to do.
     pub fn open(&self, path: &Path) -> Result<Connection> {
         self.make_folder(path)?;
+        prepare_sqlite();
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(|error| self.cannot_open(path, error))?;
         let prepared = connection

@@ -238,7 +238,7 @@ fn many_statements(place: &Place) -> Outcome {
 
 fn dump(place: &Place) -> Outcome {
     place.run("CREATE TABLE t (a)")?;
-    let bytes = place.runtime.block_on(place.driver.dump())?;
+    let bytes = place.runtime.block_on(place.driver.dump(&aerostack_bindings::Memory::unlimited()))?;
     equal("magic", &bytes.get(..16), &Some(b"SQLite format 3\0".as_slice()))?;
     equal("whole pages", &(bytes.len() % 4096), &0)
 }

@@ -42,7 +42,7 @@ use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 
-use aerostack_bindings::{Clock, Error, ErrorKind, Result, SystemClock, make_state_folder};
+use aerostack_bindings::{Clock, Error, ErrorKind, Memory, Result, SystemClock, make_state_folder};
 use aerostack_sqlite::{Grouped, Neighbours, OpenedFile, TurnGroup};
 use async_trait::async_trait;
 
@@ -149,9 +149,12 @@ impl DatabaseDriver for Sqlite {
         outcome.map_err(|error| self.core.located(error))
     }
 
-    async fn dump(&self) -> Result<Vec<u8>> {
+    async fn dump(&self, memory: &Memory) -> Result<Vec<u8>> {
         self.core.run_group_of_before();
         let core = Arc::clone(&self.core);
+        // SQLite's copy, and the one that is handed out.
+        let size = usize::try_from(self.core.size.load(Relaxed)).unwrap_or(usize::MAX);
+        let _held = memory.hold(size.saturating_mul(2))?;
         on_blocking_thread(move || core.reader()?.serialize()).await
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::{Error, ErrorKind};
-use aerostack_sqlite::{Stamp, WalIndex};
+use aerostack_sqlite::{Stamp, VFS, WalIndex, WorkingMemory, prepare_sqlite};
 use rusqlite::config::DbConfig;
 use rusqlite::{OpenFlags, ffi};
 
@@ -16,8 +16,8 @@ use super::counts::{Met, Profile};
 use super::errors::Failure;
 use super::functions::add_functions;
 use super::guard::{Guard, Patience, Seen};
-use super::setup::{Control, OPEN_TIMEOUT, SETTINGS, prepare_file, spare_memory_statistics};
-use super::statement::{Effect, Output, Prepared};
+use super::setup::{Control, OPEN_TIMEOUT, SETTINGS, prepare_file};
+use super::statement::{Demand, Effect, Output, Prepared};
 use super::text::{after_blanks, is_setting_pragma};
 use crate::driver::{Meta, Statement, StatementResult, Value};
 
@@ -72,18 +72,18 @@ const KEPT_STATEMENTS: usize = 200;
 impl Connection {
     /// Opens a database file. Only [`Role::Writer`] and [`Role::Owner`] create it.
     pub(super) fn open(path: &Path, role: Role) -> rusqlite::Result<Self> {
-        spare_memory_statistics();
+        prepare_sqlite();
         let create = match role {
             Role::Reader => OpenFlags::empty(),
             Role::Writer | Role::Owner => OpenFlags::SQLITE_OPEN_CREATE,
         };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
-        let inner = rusqlite::Connection::open_with_flags(path, flags)?;
+        let inner = rusqlite::Connection::open_with_flags_and_vfs(path, flags, VFS)?;
         // A second process that starts at the same moment switches the file to its log too: wait for it.
         inner.busy_timeout(OPEN_TIMEOUT)?;
         let page_size: u32 = match role {
             Role::Reader => {
-                inner.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8000;")?;
+                inner.execute_batch("PRAGMA temp_store = FILE; PRAGMA cache_size = -8000;")?;
                 inner.query_row("PRAGMA page_size", [], |row| row.get(0))?
             }
             Role::Writer | Role::Owner => prepare_file(&inner)?,
@@ -276,7 +276,7 @@ impl Connection {
         let before = self.before();
         let (prepared, consumed) = self.compile(sql)?;
         let Some(mut prepared) = prepared else { return Ok((None, consumed)) };
-        let result = self.run_and_finish(&before, &mut prepared, params)?;
+        let result = self.run_and_finish(&before, &mut prepared, Demand { params, ..Demand::OWN })?;
         Ok((Some(result), consumed))
     }
 
@@ -346,7 +346,7 @@ impl Connection {
             return Err(Error::new(ErrorKind::Unexpected, "database connection is not set up").into());
         };
         // SAFETY: the statement belongs to this connection, which `&mut self` keeps to this thread.
-        self.guard.trusting(|| unsafe { pick(control).run(db, &[]) })
+        self.guard.trusting(|| unsafe { pick(control).run(db, Demand::OWN) })
     }
 
     fn roll_back(&mut self) {
@@ -361,6 +361,7 @@ impl Connection {
     }
 
     fn run_text(&mut self, statement: &Statement) -> Result<StatementResult, Failure> {
+        let _counted = WorkingMemory::count_in(&statement.memory);
         let before = self.before();
         let db = self.db();
         self.uses += 1;
@@ -370,7 +371,7 @@ impl Connection {
             prepared.last_used = self.uses;
             self.settings_changed |= prepared.sets_pragma;
             // SAFETY: the statement belongs to this connection, which `&mut self` keeps to this thread.
-            let output = unsafe { prepared.run(db, &statement.params) };
+            let output = unsafe { prepared.run(db, statement.into()) };
             let output = output.map_err(|failure| explain_refusal(self.role, &self.guard, failure))?;
             return Ok(self.finish(&before, output));
         }
@@ -383,9 +384,9 @@ impl Connection {
             return self.run_several(statement);
         }
         let result = if prepared.profile.needs_transaction() {
-            self.apart(|connection| connection.run_and_finish(&before, &mut prepared, &statement.params))?
+            self.apart(|connection| connection.run_and_finish(&before, &mut prepared, statement.into()))?
         } else {
-            self.run_and_finish(&before, &mut prepared, &statement.params)?
+            self.run_and_finish(&before, &mut prepared, statement.into())?
         };
         if !prepared.tells_of_schema {
             self.keep(&statement.sql, prepared);
@@ -409,7 +410,7 @@ impl Connection {
             let Some(mut prepared) = prepared else { return Err(no_statement().into()) };
             rest = after_blanks(&rest[consumed..]);
             if rest.is_empty() {
-                let mut result = self.run_and_finish(&before, &mut prepared, &text.params)?;
+                let mut result = self.run_and_finish(&before, &mut prepared, text.into())?;
                 // The rows are those of the last statement, the changes those of all.
                 result.meta.changes = self.inner.total_changes() - changes_before;
                 result.meta.changed_db |= result.meta.changes != 0;
@@ -418,7 +419,7 @@ impl Connection {
             if prepared.parameter_count() != 0 {
                 return Err(Error::new(ErrorKind::InvalidInput, PARAMETERS_TOO_EARLY).into());
             }
-            self.run_prepared(&mut prepared, &[])?;
+            self.run_prepared(&mut prepared, Demand::from(text).without_params())?;
         }
     }
 
@@ -482,7 +483,7 @@ impl Connection {
             // SAFETY: the statement is gone before the connection, which `&mut self` keeps to this thread.
             unsafe {
                 let (statement, _) = Prepared::new(db, sql)?;
-                statement.map_or(Ok(()), |mut statement| statement.run(db, &[]).map(|_| ()))
+                statement.map_or(Ok(()), |mut statement| statement.run(db, Demand::OWN).map(|_| ()))
             }
         })
     }
@@ -491,16 +492,16 @@ impl Connection {
         &mut self,
         before: &Before,
         prepared: &mut Prepared,
-        params: &[Value],
+        demand: Demand<'_>,
     ) -> Result<StatementResult, Failure> {
-        let output = self.run_prepared(prepared, params)?;
+        let output = self.run_prepared(prepared, demand)?;
         Ok(self.finish(before, output))
     }
 
-    fn run_prepared(&mut self, prepared: &mut Prepared, params: &[Value]) -> Result<Output, Failure> {
+    fn run_prepared(&mut self, prepared: &mut Prepared, demand: Demand<'_>) -> Result<Output, Failure> {
         self.settings_changed |= prepared.sets_pragma;
         // SAFETY: the statement was compiled by this connection, which `&mut self` keeps to this thread.
-        let output = unsafe { prepared.run(self.db(), params) };
+        let output = unsafe { prepared.run(self.db(), demand) };
         output.map_err(|failure| explain_refusal(self.role, &self.guard, failure))
     }
 

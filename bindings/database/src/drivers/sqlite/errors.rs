@@ -49,6 +49,13 @@ pub(super) unsafe fn failure(db: *mut ffi::sqlite3, code: i32) -> Failure {
     match code & 0xff {
         ffi::SQLITE_INTERRUPT => return Failure::Interrupted,
         ffi::SQLITE_BUSY => return Failure::Busy,
+        // SQLite says what it was refused, and we know why.
+        primary @ (ffi::SQLITE_NOMEM | ffi::SQLITE_FULL | ffi::SQLITE_IOERR) => {
+            if let Some(refused) = aerostack_sqlite::take_refusal() {
+                let text = format!("{}: {}", refused.message(), primary_name(primary));
+                return Failure::Refused(Error::new(refused.kind(), text));
+            }
+        }
         _ => {}
     }
     // SAFETY: the caller vouches for `db`; SQLite's message is valid until the next call on this connection, and is copied.

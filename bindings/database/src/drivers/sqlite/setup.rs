@@ -1,6 +1,5 @@
 //! What happens once to a database file and once to each connection.
 
-use std::sync::Once;
 use std::time::Duration;
 
 use aerostack_sqlite::patiently;
@@ -60,7 +59,7 @@ pub(super) fn prepare_file(connection: &Connection) -> rusqlite::Result<u32> {
     }
     patiently(OPEN_TIMEOUT, OPEN_PAUSE, || turn_to_log(connection))?;
     connection.execute_batch(
-        "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8000; \
+        "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = FILE; PRAGMA cache_size = -8000; \
          PRAGMA journal_size_limit = 67108864;",
     )?;
     connection.query_row("PRAGMA page_size", [], |row| row.get(0))
@@ -72,14 +71,4 @@ fn turn_to_log(connection: &Connection) -> rusqlite::Result<()> {
         connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     }
     Ok(())
-}
-
-/// Switches off SQLite's count of its memory, which takes a lock of the whole process at each allocation.
-pub(super) fn spare_memory_statistics() {
-    static ONCE: Once = Once::new();
-    // SAFETY: the one argument has the type that this option takes. When something else in the process has started SQLite
-    // already, the call does nothing.
-    ONCE.call_once(|| unsafe {
-        ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0);
-    });
 }

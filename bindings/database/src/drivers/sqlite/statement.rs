@@ -8,13 +8,13 @@ use std::os::raw::c_int;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use aerostack_bindings::{Error, ErrorKind};
+use aerostack_bindings::{Error, ErrorKind, Memory};
 use rusqlite::ffi;
 
 use super::counts::{Profile, Steps, take_steps};
 use super::errors::{Failure, failure};
 use crate::cells::{CellRef, Cells};
-use crate::driver::Value;
+use crate::driver::{MOST_RESULT_BYTES, Rows, Statement, Value};
 
 /// What one step of a statement led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,30 @@ pub(super) enum Step {
     Row,
     /// The statement is through.
     Done,
+}
+
+/// What a run is given, and what it is to bring.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Demand<'a> {
+    pub(super) params: &'a [Value],
+    pub(super) rows: Rows,
+    pub(super) memory: &'a Memory,
+}
+
+impl Demand<'_> {
+    /// A statement of ours: nothing is given, and little comes of it.
+    pub(super) const OWN: Self = Self { params: &[], rows: Rows::All, memory: &Memory::unlimited() };
+
+    /// The same without parameters: for a statement of a text that is not its last.
+    pub(super) fn without_params(self) -> Self {
+        Self { params: &[], ..self }
+    }
+}
+
+impl<'a> From<&'a Statement> for Demand<'a> {
+    fn from(statement: &'a Statement) -> Self {
+        Self { params: &statement.params, rows: statement.rows, memory: &statement.memory }
+    }
 }
 
 /// What a run of a statement left behind.
@@ -134,11 +158,12 @@ impl Prepared {
         self.parameter_count
     }
 
-    /// Binds, steps to the end and collects the rows. The statement is reset afterwards, whatever happened.
+    /// Binds, steps and collects the rows that are asked for. The statement is reset afterwards, whatever happened.
     ///
     /// # Safety
     /// `db` must be the statement's connection, used by this thread only.
-    pub(super) unsafe fn run(&mut self, db: *mut ffi::sqlite3, params: &[Value]) -> Result<Output, Failure> {
+    pub(super) unsafe fn run(&mut self, db: *mut ffi::sqlite3, demand: Demand<'_>) -> Result<Output, Failure> {
+        let params = demand.params;
         if params.len() != self.parameter_count {
             return Err(Error::new(ErrorKind::InvalidInput, "Wrong number of parameter bindings for SQL query.").into());
         }
@@ -147,7 +172,7 @@ impl Prepared {
             let keeps = !self.kept.is_empty() && params.iter().all(is_small);
             let reset = ResetAtEnd { statement: self.raw, bound: if keeps { Bound::Stays } else { Bound::Goes } };
             let bound = if keeps { self.bind_changed(db, params) } else { self.bind(db, 0, params) };
-            let cells = bound.and_then(|()| self.read_rows(db));
+            let cells = bound.and_then(|()| self.read_rows(db, demand));
             // Also of a run that failed: the next one begins at zero.
             let steps = take_steps(self.raw());
             drop(reset);
@@ -159,11 +184,11 @@ impl Prepared {
         }
     }
 
-    /// Steps to the end.
+    /// Steps to the end, or to the first row where nobody asks for more.
     ///
     /// # Safety
     /// `db` must be the statement's connection, used by this thread only, and the statement bound.
-    unsafe fn read_rows(&mut self, db: *mut ffi::sqlite3) -> Result<Cells, Failure> {
+    unsafe fn read_rows(&mut self, db: *mut ffi::sqlite3, demand: Demand<'_>) -> Result<Cells, Failure> {
         let mut cells = Cells::with_capacity(self.last_cells, self.last_text);
         // SAFETY: the caller vouches for the connection, and rows are read right after the step that led to them.
         unsafe {
@@ -181,9 +206,26 @@ impl Prepared {
                 }
             }
             let width = self.columns.len();
+            let is_one_enough = demand.rows == Rows::First && self.effect() == Effect::Reads;
+            // Small results are not counted: then a row costs a comparison.
+            let mut allowed = Memory::FREE;
+            let mut held = None;
             while step == Step::Row {
                 self.read_row(width, &mut cells);
+                if cells.taken() > allowed {
+                    if cells.weight() > MOST_RESULT_BYTES {
+                        return Err(result_too_large().into());
+                    }
+                    allowed = cells.taken() + COUNTED_STEP;
+                    held.get_or_insert_with(|| demand.memory.hold_anyway(0)).grow_to(allowed)?;
+                }
+                if is_one_enough {
+                    break;
+                }
                 step = self.step(db)?;
+            }
+            if let Some(held) = held {
+                cells.keep(held);
             }
         }
         // Room for very many is not made beforehand: the next parameters may lead to few.
@@ -320,6 +362,17 @@ impl Drop for Prepared {
         // SAFETY: the statement is alive, and nothing uses it after this.
         unsafe { ffi::sqlite3_finalize(self.raw()) };
     }
+}
+
+/// How many more bytes of a large result are counted at once.
+const COUNTED_STEP: usize = 1024 * 1024;
+
+fn result_too_large() -> Error {
+    let text = format!(
+        "query result is larger than {} MB: ask for fewer rows or columns at once: SQLITE_TOOBIG",
+        MOST_RESULT_BYTES / 1_000_000
+    );
+    Error::new(ErrorKind::InvalidInput, text)
 }
 
 /// For how many cells, and bytes of text, room is made before they are read, at most.

@@ -62,6 +62,7 @@ const SCHEMA: &str = "
 /// A connection to the file at `path`, which is made where it is missing. A new file is not flushed yet.
 pub(super) fn open(path: &Path) -> Result<Connection> {
     make_folder(path)?;
+    aerostack_sqlite::prepare_sqlite();
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, error))?;
     let found = prepare_patiently(&connection).map_err(|error| cannot_open(path, error))?;
