@@ -40,9 +40,7 @@ impl NamedCache {
     pub async fn get_many(&self, keys: &[String], form: &str) -> Result<Vec<Option<Entry>>> {
         limits::bulk_form(form)?;
         limits::check_bulk_keys(keys)?;
-        let entries = self.driver.get()?.get_many(keys).await?;
-        limits::check_bulk_bytes(entries.iter().flatten().map(|entry| entry.value.len()).sum())?;
-        Ok(entries)
+        self.driver.get()?.get_many(keys).await
     }
 
     /// Stores `value` under `key`. `metadata` is JSON text.

@@ -4,6 +4,8 @@ use aerostack_bindings::{BindingInfo, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::limits::check_bulk_bytes;
+
 /// A store of keys and values that forgets each entry at its own time.
 ///
 /// A driver stores what it is given and checks nothing: [`crate::NamedCache`] has checked every argument. Its clock is
@@ -29,11 +31,16 @@ pub trait CacheDriver: Send + Sync {
     /// The first `limit` keys that begin with `prefix` and come after `start_after`, in the order of their UTF-8 bytes.
     async fn list(&self, prefix: &str, limit: usize, start_after: Option<&str>) -> Result<Listing>;
 
-    /// The entries under `keys`, in the same order. A driver with a cheaper way than one `get` a key overrides this.
+    /// The entries under `keys`, in the same order. A driver with a cheaper way than one `get` a key overrides this. Ends with the error
+    /// of [`check_bulk_bytes`] as soon as it has found more than one answer may hold.
     async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>> {
         let mut entries = Vec::with_capacity(keys.len());
+        let mut bytes = 0;
         for key in keys {
-            entries.push(self.get(key).await?);
+            let entry = self.get(key).await?;
+            bytes += entry.as_ref().map_or(0, |entry| entry.value.len());
+            check_bulk_bytes(bytes)?;
+            entries.push(entry);
         }
         Ok(entries)
     }

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use aerostack_bindings::{Calls, Error, Result};
+use aerostack_bindings::{Calls, Error, Memory, Result};
 use bytes::Bytes;
 use deno_core::{OpState, ToV8, op2, v8};
 use deno_error::JsErrorBox;
@@ -164,6 +164,8 @@ async fn put(
     metadata: String,
 ) -> Result<(), JsErrorBox> {
     let (cache, calls) = handles(state, cache)?;
+    let held = (value.len() > Memory::FREE).then(|| calls.memory().hold(value.len())).transpose();
+    let _held = seen_by_javascript(Operation::Put, held)?;
     let metadata = (!metadata.is_empty()).then(|| Arc::from(metadata));
     let outcome = calls.call(KIND, &cache.name, "put", cache.put(&key, value, expiry, metadata)).await;
     seen_by_javascript(Operation::Put, outcome)

@@ -110,12 +110,40 @@ impl<'a> ToV8<'a> for Metrics {
 
 struct Messages(Vec<Message>);
 
+/// Far more than a batch may have. What is longer is not copied to find that out: JavaScript may hold one long text a hundred times.
+const NEVER_SENT_BYTES: usize = 1024 * 1024;
+
+/// The error of bodies that are far too long.
+fn check_lengths<'a>(scope: &mut v8::PinScope<'a, '_>, flat: v8::Local<'a, v8::Array>) -> Result<(), JsErrorBox> {
+    let mut bodies = Vec::with_capacity(flat.length() as usize / 3);
+    for place in (1..flat.length()).step_by(3) {
+        bodies.extend(flat.get_index(scope, place));
+    }
+    let length = |body: &v8::Local<'a, v8::Value>, of_text: &dyn Fn(v8::Local<'a, v8::String>) -> usize| {
+        if let Ok(text) = v8::Local::<v8::String>::try_from(*body) {
+            return of_text(text);
+        }
+        v8::Local::<v8::ArrayBufferView>::try_from(*body).map_or(0, |view| view.byte_length())
+    };
+    let characters: usize = bodies.iter().map(|body| length(body, &|text| text.length())).sum();
+    if characters <= NEVER_SENT_BYTES {
+        return Ok(());
+    }
+    let lengths: Vec<usize> = bodies.iter().map(|body| length(body, &|text| text.utf8_length(scope))).collect();
+    let (operation, checked) = match lengths[..] {
+        [only] => (Operation::Send, limits::check_message_bytes(only)),
+        _ => (Operation::SendBatch, limits::check_batch(lengths.iter().copied())),
+    };
+    checked.map_err(|error| JsErrorBox::generic(limits::framed(operation, &error)))
+}
+
 impl<'a> FromV8<'a> for Messages {
     type Error = JsErrorBox;
 
     fn from_v8<'i>(scope: &mut v8::PinScope<'a, 'i>, value: v8::Local<'a, v8::Value>) -> Result<Self, JsErrorBox> {
         let malformed = || JsErrorBox::type_error("messages come as [content type, body, delay, ...]");
         let flat = v8::Local::<v8::Array>::try_from(value).map_err(|_| malformed())?;
+        check_lengths(scope, flat)?;
         let mut messages = Vec::with_capacity(flat.length() as usize / 3);
         for first in (0..flat.length()).step_by(3) {
             let part = |offset: u32| flat.get_index(scope, first + offset).ok_or_else(malformed);
