@@ -74,6 +74,7 @@ const compression = lazy("ext:aerostack/platform/compression_streams.ts");
 const eventSource = lazy("ext:deno_fetch/27_eventsource.js");
 const fetching = lazy("ext:deno_fetch/26_fetch.js");
 const loadCrypto = lazy("ext:deno_crypto/00_crypto.js");
+const countedArguments = lazy("ext:aerostack/platform/counted_arguments.ts");
 
 // One call may derive for hours, on a thread that nothing stops; production has the same bound and text.
 const MOST_ITERATIONS = 100_000;
@@ -95,6 +96,7 @@ function crypto() {
     for (const name of ["deriveBits", "deriveKey"] as const) {
       ObjectDefineProperty(prototype, name, { __proto__: null, value: bounded[name] });
     }
+    countedArguments().countArguments(prototype);
   }
   return loadedCrypto;
 }

@@ -16,6 +16,7 @@ const {
   op_invocation_respond_bytes,
   op_invocation_respond_empty,
   op_invocation_respond_encoded,
+  op_invocation_respond_long_text,
   op_invocation_respond_stream,
   op_invocation_respond_text,
   op_invocation_url,
@@ -80,6 +81,9 @@ const bindings: Record<string, (value: unknown, name: unknown) => unknown> = {
 // As the ops take headers: name and value, each with a line feed. Those that nearly every answer has are made once.
 const TEXT_HEADERS = "content-type\ntext/plain;charset=UTF-8\n";
 const JSON_HEADERS = "content-type\napplication/json\n";
+
+// From here on the characters of an answer count as memory until its client has taken them.
+const LONG_TEXT = 64 * 1024;
 
 // What deno_fetch's Request reads from (its InnerRequest), answered from the Rust side on demand.
 class IncomingRequest {
@@ -323,6 +327,9 @@ function contentTypeHeaders(contentType: string) {
 
 function respondStatic(invocation: number, status: number, headers: string, body: unknown) {
   if (typeof body === "string") {
+    if (body.length > LONG_TEXT) {
+      return op_invocation_respond_long_text(invocation, status, headers, body);
+    }
     return op_invocation_respond_text(invocation, status, headers, body);
   }
   if (body === null) {

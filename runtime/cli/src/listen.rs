@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context as _, bail};
 use tokio::net::{TcpListener, TcpSocket};
 
+use crate::start_over;
+
 /// Where `dev` listens when nobody says otherwise.
 pub(crate) const DEFAULT_PORT: u16 = 8788;
 
@@ -29,6 +31,10 @@ pub(crate) struct Bound {
 
 /// Binds; says which program to look for when the port is taken.
 pub(crate) fn bind(ip: IpAddr, port: Port) -> anyhow::Result<Bound> {
+    if let Some(listener) = start_over::inherited_listener(ip, port)? {
+        let address = listener.local_addr().context("the listener has no address")?;
+        return Ok(Bound { listener, address, taken: None });
+    }
     let (first, tries) = match port {
         Port::Exactly(port) => (port, 1),
         Port::FirstFreeFrom(port) => (port, PORTS_TRIED),

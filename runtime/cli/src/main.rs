@@ -12,6 +12,7 @@ mod migrations;
 mod observed;
 mod project;
 mod running;
+mod start_over;
 mod start_table;
 mod status;
 mod watch;

@@ -1,11 +1,10 @@
 use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aerostack_bindings::{CallObserver, CallerId, CallerOver, Error, ErrorKind, Result};
-use aerostack_platform::{BlobBytes, InvocationId, Invocations};
+use aerostack_bindings::{CallObserver, CallerId, CallerOver, Error, ErrorKind, Memory, Result};
+use aerostack_platform::{InvocationId, Invocations};
 use aerostack_telemetry::metrics::CallCounter;
 use aerostack_trace::{Span, SpanKind, Tracer};
 use deno_core::v8;
@@ -15,8 +14,9 @@ pub(crate) struct Attribution {
     isolate: v8::UnsafeRawIsolatePtr,
     context: v8::Global<v8::Context>,
     invocations: Rc<Invocations>,
-    blobs: Arc<BlobBytes>,
-    /// What V8 was told of the blobs.
+    /// What is held outside of V8.
+    memory: Memory,
+    /// What V8 was told of it.
     told: Cell<usize>,
     counter: RefCell<CallCounter>,
     tracer: Tracer,
@@ -33,21 +33,21 @@ impl Attribution {
         isolate: v8::UnsafeRawIsolatePtr,
         context: v8::Global<v8::Context>,
         invocations: Rc<Invocations>,
-        blobs: Arc<BlobBytes>,
+        memory: Memory,
         counter: CallCounter,
         tracer: Tracer,
     ) -> Rc<Self> {
         let (told, counter) = (Cell::new(0), RefCell::new(counter));
-        Rc::new(Self { isolate, context, invocations, blobs, told, counter, tracer })
+        Rc::new(Self { isolate, context, invocations, memory, told, counter, tracer })
     }
 
     /// Bytes that the isolate keeps outside of its heap: buffers (resizable ones and those that Rust made, which no allocator of ours
-    /// sees), WebAssembly memories, blobs. What is garbage counts until V8 has collected it; past `limit` it is asked to.
+    /// sees), WebAssembly memories, and what the process holds for it. What is garbage counts until V8 has collected it; past `limit` it is asked to.
     pub(crate) fn bytes_outside_heap(&self, limit: usize) -> usize {
         // SAFETY: promised to `new`.
         let mut isolate = unsafe { v8::Isolate::from_raw_isolate_ptr(self.isolate) };
-        let blobs = self.blobs.get();
-        let change = blobs as i64 - self.told.replace(blobs) as i64;
+        let held = self.memory.held();
+        let change = held as i64 - self.told.replace(held) as i64;
         let bytes = isolate.adjust_amount_of_external_allocated_memory(change);
         if usize::try_from(bytes).unwrap_or(0) <= limit {
             return usize::try_from(bytes).unwrap_or(0);

@@ -6,14 +6,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::Calls;
-use aerostack_platform::{BlobBytes, Event, InvocationId, Invocations, WorkerLog};
+use aerostack_platform::{Event, InvocationId, Invocations, WorkerLog, describe_thrown};
 use aerostack_telemetry::metrics::{CallCounter, IsolateMemory, IsolateMetrics};
 use deno_core::error::{CoreError, CoreErrorKind, JsError};
 use deno_core::futures::task::AtomicWaker;
 use deno_core::{JsRuntime, PollEventLoopOptions, RuntimeOptions, v8};
 
 use crate::attribution::Attribution;
-use crate::limits::{BufferQuota, Guard, StopReason};
+use crate::limits::{Guard, StopReason};
 use crate::loader::GraphLoader;
 use crate::thread::ThreadLoad;
 use crate::worker::{EnvValue, WorkerVersion};
@@ -258,8 +258,8 @@ struct Prepared {
 
 fn prepare(version: &WorkerVersion, load: &Arc<ThreadLoad>) -> Result<(JsRuntime, Prepared), LoadError> {
     let limits = &version.limits;
-    let buffers = BufferQuota::new(limits.array_buffer_bytes);
-    let blobs = Arc::new(BlobBytes::default());
+    let memory = load.memory(version);
+    let buffers = load.buffers(version).clone();
     let params = v8::CreateParams::default()
         .heap_limits(0, limits.heap_bytes)
         .array_buffer_allocator(buffers.clone().allocator())
@@ -279,7 +279,7 @@ fn prepare(version: &WorkerVersion, load: &Arc<ThreadLoad>) -> Result<(JsRuntime
     })
     .map_err(|error| engine_error(&error))?;
     runtime
-        .lazy_init_extensions(aerostack_platform::arguments(&version.web, blobs.clone()))
+        .lazy_init_extensions(aerostack_platform::arguments(&version.web, memory.clone()))
         .map_err(|error| LoadError::Engine(error.to_string()))?;
 
     let waker = runtime.op_state().borrow().waker.clone();
@@ -301,7 +301,7 @@ fn prepare(version: &WorkerVersion, load: &Arc<ThreadLoad>) -> Result<(JsRuntime
         // SAFETY: used on this thread while the runtime lives: by its ops, its interrupts and its outbound requests.
         let attribution = unsafe {
             let pointer = runtime.v8_isolate().as_raw_isolate_ptr();
-            Attribution::new(pointer, context, invocations.clone(), blobs, counted, version.tracer.clone())
+            Attribution::new(pointer, context, invocations.clone(), memory.clone(), counted, version.tracer.clone())
         };
         runtime.v8_isolate().set_slot(attribution.clone());
         let outbound = attribution.clone();
@@ -310,7 +310,7 @@ fn prepare(version: &WorkerVersion, load: &Arc<ThreadLoad>) -> Result<(JsRuntime
         let mut state = state.borrow_mut();
         state.put(invocations.clone());
         state.put::<Arc<dyn WorkerLog>>(version.log.clone());
-        state.put(Calls::new(attribution, BINDING_DEADLINE));
+        state.put(Calls::new(attribution, BINDING_DEADLINE).with_memory(memory.clone()));
         version.web.install(&mut state);
         aerostack_platform::install_tracer(&mut state, version.tracer.clone());
         (version.install)(&mut state);
@@ -476,7 +476,7 @@ fn method<'s>(
 
 fn caught(scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>>>) -> LoadError {
     match scope.exception() {
-        Some(exception) => LoadError::Exception(JsError::from_v8_exception(scope, exception)),
+        Some(exception) => LoadError::Exception(describe_thrown(scope, exception)),
         None => LoadError::Engine("the script was stopped".to_owned()),
     }
 }

@@ -15,11 +15,14 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use aerostack_bindings::Memory;
 use aerostack_platform::{Breach, Breaches, InvocationLimits};
+use aerostack_telemetry::machine_memory;
 use aerostack_telemetry::metrics::ReplacedFor;
 use deno_core::v8;
 
 use crate::attribution::Attribution;
+use crate::lost_memory;
 use crate::thread::ThreadLoad;
 
 /// The limits of one worker's isolates (`[limits]` in aerostack.toml).
@@ -94,10 +97,13 @@ impl Limits {
     }
 }
 
-/// Heap granted past the limit so that the stop can be carried out; an isolate that got here is never used again. Large, because a
-/// built-in that is growing one huge array sees the stop only when it returns, and V8 ends the whole process when it may not grow
-/// on. One that needs still more takes its thread with it, and nothing else.
-const HEAP_HEADROOM_BYTES: usize = 1024 * 1024 * 1024;
+/// Most of the heap granted past the limit so that the stop can be carried out; an isolate that got here is never used again. Large,
+/// because a built-in that is growing one huge array sees the stop only when it returns, and V8 ends the whole process when it may not
+/// grow on. One that needs still more takes its thread with it, and nothing else.
+const MOST_HEADROOM_BYTES: usize = 1024 * 1024 * 1024;
+
+/// Growth of the process past an isolate's limits that is put down to its neighbours and to what it is about to give back.
+const UNCLEAR_GROWTH_BYTES: usize = 256 * 1024 * 1024;
 
 /// What the watchdog knows of one isolate. Shared between the isolate's thread and the watchdog's.
 pub(crate) struct Guard {
@@ -110,7 +116,7 @@ pub(crate) struct Guard {
     seen_turn: AtomicU64,
     /// Whether V8 was asked to call [`Guard::take_seen_cpu`]'s caller and has not yet.
     asked: AtomicBool,
-    /// Whether V8 has got [`HEAP_HEADROOM_BYTES`].
+    /// Whether V8 has got headroom.
     granted_headroom: AtomicBool,
     /// The CPU clock of the isolate's thread. Reading it after the thread ended is an error, not undefined.
     cpu_clock: libc::clockid_t,
@@ -194,7 +200,7 @@ impl Guard {
 
     /// Growth of the process during one turn that the isolate cannot have caused within its limits.
     fn impossible_growth(&self) -> u64 {
-        (self.limits.heap_bytes + HEAP_HEADROOM_BYTES / 2 + self.limits.array_buffer_bytes) as u64
+        (self.limits.heap_bytes + UNCLEAR_GROWTH_BYTES + self.limits.array_buffer_bytes) as u64
     }
 
     /// Why the isolate was stopped, if it was. Sticky.
@@ -224,18 +230,27 @@ impl Guard {
     /// The heap limit V8 may go on with; stops the isolate. Does not return when that did not help: what runs is a built-in that looks
     /// at nothing until it is done, and V8 would end the process. Only the thread ends here, and never runs again.
     pub(crate) fn near_heap_limit(&self, current: usize, buffers: &BufferQuota) -> usize {
-        if self.granted_headroom.swap(true, Ordering::Relaxed) {
-            let reason = self.stopped().unwrap_or(StopReason::Heap);
-            self.thread.give_up(&self.limits.describe(reason));
-            loop {
-                std::thread::park();
-            }
-        }
         // V8 also comes here when an ArrayBuffer finds no room, because buffers count as part of the heap's size.
         let refused = buffers.refused.load(Ordering::Relaxed);
         self.stop(if refused { StopReason::ArrayBuffers } else { StopReason::Heap });
-        current + HEAP_HEADROOM_BYTES
+        let headroom = if self.granted_headroom.swap(true, Ordering::Relaxed) { 0 } else { headroom() };
+        if headroom > 0 {
+            return current + headroom;
+        }
+        let reason = self.stopped().unwrap_or(StopReason::Heap);
+        self.thread.give_up(&self.limits.describe(reason));
+        // Nobody can take the heap away from V8, nor what it has in buffers.
+        lost_memory::note_lost((current + buffers.used.load(Ordering::Relaxed)) as u64);
+        loop {
+            std::thread::park();
+        }
     }
+}
+
+/// How much the heap of a stopped isolate may grow: half of what the machine has left, so that the process outlives it.
+fn headroom() -> usize {
+    let available = machine_memory::available().map_or(u64::MAX, |available| available / 2);
+    usize::try_from(available).unwrap_or(usize::MAX).min(MOST_HEADROOM_BYTES)
 }
 
 /// See [`Guard::enter`].
@@ -328,6 +343,7 @@ impl Watchdog {
     /// Looks at every isolate once; whether any is inside V8.
     fn look(&self) -> bool {
         let mut busy = false;
+        let mut is_one_ending = false;
         let mut long_turns = Vec::new();
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.retain_mut(|watched| {
@@ -342,6 +358,7 @@ impl Watchdog {
             if let Some(reason) = guard.stopped() {
                 // deno_core's own error path may have cancelled the termination: say it again until the thread is out.
                 guard.stop(reason);
+                is_one_ending |= guard.thread.lost().is_none();
                 let stopped = watched.stopped.get_or_insert((turn, cpu));
                 if stopped.0 == turn && cpu.saturating_sub(stopped.1) > PATIENCE {
                     guard.thread.give_up(&guard.limits.describe(reason));
@@ -367,7 +384,9 @@ impl Watchdog {
         // What no counter sees (messages between ports, buffers that are shared) ends here: of those that run long while the process
         // grows by more than they may have, the one that touched the most.
         let greediest = long_turns.into_iter().max_by_key(|(_, touched, _)| *touched);
+        // One that was stopped may grow until it sees that, and is nobody else's fault.
         if let Some((grown, _, guard)) = greediest
+            && !is_one_ending
             && grown > guard.impossible_growth()
         {
             guard.stop(StopReason::ArrayBuffers);
@@ -411,18 +430,19 @@ fn read_cpu_clock(clock: libc::clockid_t) -> Duration {
     if found { Duration::new(time.tv_sec as u64, time.tv_nsec as u32) } else { Duration::ZERO }
 }
 
-/// Hands out ArrayBuffer memory up to a quota.
+/// Hands out ArrayBuffer memory up to a quota, which is that of everything the process holds outside of V8 for the isolate.
 pub(crate) struct BufferQuota {
     used: AtomicUsize,
     limit: usize,
+    memory: Memory,
     /// Whether the last request was refused.
     refused: AtomicBool,
 }
 
 impl BufferQuota {
-    /// A quota of `limit` bytes for one isolate.
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), limit, refused: AtomicBool::new(false) })
+    /// A quota of `limit` bytes for one isolate, less what `memory` holds.
+    pub(crate) fn new(limit: usize, memory: Memory) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), limit, memory, refused: AtomicBool::new(false) })
     }
 
     /// The isolate's allocator; once the quota is used up it refuses, with a RangeError in JavaScript.
@@ -435,7 +455,7 @@ impl BufferQuota {
 
     fn take(&self, bytes: usize) -> bool {
         let taken = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let fits = taken.saturating_add(bytes) <= self.limit;
+        let fits = taken.saturating_add(bytes).saturating_add(self.memory.held()) <= self.limit;
         self.refused.store(!fits, Ordering::Relaxed);
         if !fits {
             self.used.fetch_sub(bytes, Ordering::Relaxed);

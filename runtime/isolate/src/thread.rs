@@ -2,11 +2,14 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use aerostack_bindings::Memory;
+use aerostack_platform::Breach;
 use slab::Slab;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::host::Host;
 use crate::isolate::{HandlerSet, LoadError};
+use crate::limits::BufferQuota;
 use crate::worker::WorkerVersion;
 
 /// Work to be done on an isolate's thread.
@@ -41,6 +44,9 @@ pub struct ThreadLoad {
     became_unusable: Notify,
     /// Who hears of it.
     mourners: Mutex<Slab<Arc<dyn Mourner>>>,
+    /// What the process holds outside of V8 for the isolates of the thread, those included that were replaced.
+    memory: OnceLock<Memory>,
+    buffers: OnceLock<Arc<BufferQuota>>,
 }
 
 /// Is told when an isolate thread is given up, because what runs on it can neither be stopped nor waited for. What lives on the thread
@@ -112,6 +118,19 @@ impl ThreadLoad {
         Arc::new(Self { index, ..Self::default() })
     }
 
+    /// Where what the process holds for the thread's isolates counts.
+    pub(crate) fn memory(&self, version: &WorkerVersion) -> &Memory {
+        self.memory.get_or_init(|| {
+            let breaches = version.breaches.clone();
+            Memory::limited(version.limits.array_buffer_bytes, move || breaches.note(Breach::ArrayBuffers))
+        })
+    }
+
+    /// Hands out the buffers of the thread's isolates.
+    pub(crate) fn buffers(&self, version: &WorkerVersion) -> &Arc<BufferQuota> {
+        self.buffers.get_or_init(|| BufferQuota::new(version.limits.array_buffer_bytes, self.memory(version).clone()))
+    }
+
     /// Its place among the threads of its version, from 0.
     pub(crate) fn index(&self) -> usize {
         self.index
@@ -164,6 +183,7 @@ impl IsolateThread {
                     .event_interval(61)
                     .global_queue_interval(31)
                     .max_blocking_threads(32)
+                    .on_thread_start(let_isolates_go_first)
                     .build()
                     .expect("a current-thread runtime can be built");
                 runtime.block_on(run(loading, host_load, inbox, loaded));
@@ -237,6 +257,15 @@ impl IsolateThread {
             }
         }
     }
+}
+
+/// How much less important than an isolate's own thread one of its pool is: a third of the time where they compete for a core.
+const POOL_NICENESS: libc::c_int = 5;
+
+/// Makes the calling thread, one of the pool, less important than those that requests wait for: it may derive keys for seconds.
+fn let_isolates_go_first() {
+    // SAFETY: no preconditions; 0 is the calling thread. Where it is refused, the thread stays as important as the others.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, POOL_NICENESS) };
 }
 
 async fn run(

@@ -1,40 +1,35 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use aerostack_bindings::{Held, Memory};
 use deno_core::url::Url;
 use deno_web::{Blob, BlobPart, BlobStore, BlobStoreTrait};
 use uuid::Uuid;
 
-/// Bytes of an isolate's blobs. They lie outside of V8, which does not know how large they are.
-#[derive(Debug, Default)]
-pub struct BlobBytes(AtomicUsize);
-
-impl BlobBytes {
-    /// How many there are.
-    pub fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 type Part = Arc<dyn BlobPart + Send + Sync>;
 
-/// Counts what it holds. A slice counts for what it shows, although it shares the bytes.
+/// Counts what it holds: blobs lie outside of V8, which does not know how large they are. A slice counts for what it shows, although it
+/// shares the bytes.
 #[derive(Debug)]
 pub(crate) struct CountedBlobs {
     blobs: BlobStore,
-    bytes: Arc<BlobBytes>,
+    memory: Memory,
+    held: Mutex<HashMap<Uuid, Held>>,
 }
 
 impl CountedBlobs {
-    pub(crate) fn counted_in(bytes: Arc<BlobBytes>) -> Arc<dyn BlobStoreTrait> {
-        Arc::new(Self { blobs: BlobStore::default(), bytes })
+    pub(crate) fn counted_in(memory: Memory) -> Arc<dyn BlobStoreTrait> {
+        Arc::new(Self { blobs: BlobStore::default(), memory, held: Mutex::default() })
     }
 }
 
 impl BlobStoreTrait for CountedBlobs {
     fn insert_part(&self, part: Part) -> Uuid {
-        self.bytes.0.fetch_add(part.size(), Ordering::Relaxed);
-        self.blobs.insert_part(part)
+        // deno_web has no way to refuse a part. Who looks at the isolate's memory stops it.
+        let held = self.memory.hold_anyway(part.size());
+        let id = self.blobs.insert_part(part);
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(id, held);
+        id
     }
 
     fn get_part(&self, id: &Uuid) -> Option<Part> {
@@ -42,11 +37,8 @@ impl BlobStoreTrait for CountedBlobs {
     }
 
     fn remove_part(&self, id: &Uuid) -> Option<Part> {
-        let removed = self.blobs.remove_part(id);
-        if let Some(part) = &removed {
-            self.bytes.0.fetch_sub(part.size(), Ordering::Relaxed);
-        }
-        removed
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.blobs.remove_part(id)
     }
 
     fn get_object_url(&self, url: Url) -> Option<Arc<Blob>> {
@@ -70,20 +62,21 @@ impl BlobStoreTrait for CountedBlobs {
 mod tests {
     use std::sync::Arc;
 
+    use aerostack_bindings::Memory;
     use deno_web::InMemoryBlobPart;
 
-    use super::{BlobBytes, CountedBlobs};
+    use super::CountedBlobs;
 
     #[test]
     fn parts_count_until_they_are_removed() {
-        let bytes = Arc::new(BlobBytes::default());
-        let blobs = CountedBlobs::counted_in(bytes.clone());
+        let memory = Memory::limited(100, || ());
+        let blobs = CountedBlobs::counted_in(memory.clone());
         let one = blobs.insert_part(Arc::new(InMemoryBlobPart::from(vec![0; 10])));
         let other = blobs.insert_part(Arc::new(InMemoryBlobPart::from(vec![0; 5])));
-        assert_eq!(bytes.get(), 15);
+        assert_eq!(memory.held(), 15);
         assert!(blobs.remove_part(&one).is_some() && blobs.remove_part(&one).is_none());
-        assert_eq!(bytes.get(), 5);
+        assert_eq!(memory.held(), 5);
         assert!(blobs.remove_part(&other).is_some());
-        assert_eq!(bytes.get(), 0);
+        assert_eq!(memory.held(), 0);
     }
 }

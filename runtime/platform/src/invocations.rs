@@ -623,6 +623,11 @@ impl Invocations {
         room
     }
 
+    /// Bytes that an invocation may log.
+    pub(crate) fn log_limit(&self) -> usize {
+        self.limits.log_bytes
+    }
+
     /// What is said in place of the first line that is left out.
     pub(crate) fn log_ended(&self) -> String {
         format!("more than {} KB were logged, the rest is left out: raise limits.log_kb", self.limits.log_bytes / 1024)

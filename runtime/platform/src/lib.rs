@@ -12,15 +12,16 @@ mod encoded;
 mod events;
 mod fetch_spans;
 mod fetched;
+mod held;
 mod invocations;
 mod log;
 mod ops;
 mod outbound;
 mod spending;
+mod thrown;
 mod web;
 
 pub use aerostack_outbound::{Policy as OutboundPolicy, PrivateAddresses, Rule as OutboundRule};
-pub use blobs::BlobBytes;
 pub use body::{RequestBody, ResponseBody};
 pub use breaches::{Breach, Breaches};
 pub use events::{Event, EventCall, EventNotes};
@@ -29,10 +30,10 @@ pub use invocations::{
 };
 pub use log::{ConsoleLevel, WorkerLog};
 pub use spending::InvocationLimits;
+pub use thrown::describe_thrown;
 pub use web::{WebOptions, check_outbound_requests};
 
-use std::sync::Arc;
-
+use aerostack_bindings::Memory;
 use deno_core::{Extension, ExtensionArguments};
 
 deno_core::extension!(
@@ -50,6 +51,8 @@ deno_core::extension!(
         coding::op_codec_step,
         fetch_spans::op_fetch_span_begin,
         fetch_spans::op_fetch_span_end,
+        held::op_hold_bytes,
+        held::op_release_bytes,
         ops::op_console_print,
         ops::op_invocation_body,
         ops::op_invocation_body_chunk,
@@ -61,6 +64,7 @@ deno_core::extension!(
         ops::op_invocation_respond_bytes,
         ops::op_invocation_respond_empty,
         ops::op_invocation_respond_encoded,
+        ops::op_invocation_respond_long_text,
         ops::op_invocation_respond_stream,
         ops::op_invocation_respond_text,
         ops::op_invocation_url,
@@ -85,6 +89,7 @@ deno_core::extension!(
         "ext:aerostack/platform/bytes.ts" = "../../js/platform/bytes.ts",
         "ext:aerostack/platform/compression_streams.ts" = "../../js/platform/compression_streams.ts",
         "ext:aerostack/platform/console.ts" = "../../js/platform/console.ts",
+        "ext:aerostack/platform/counted_arguments.ts" = "../../js/platform/counted_arguments.ts",
         "ext:aerostack/platform/events.ts" = "../../js/platform/events.ts",
         "ext:aerostack/platform/fetch_spans.ts" = "../../js/platform/fetch_spans.ts",
         "ext:aerostack/platform/form_data.ts" = "../../js/platform/form_data.ts",
@@ -97,6 +102,7 @@ deno_core::extension!(
     middleware = |op| match op.name {
         "op_fetch" => op.with_implementation_from(&outbound::op_fetch()),
         "op_fetch_send" => op.with_implementation_from(&fetched::op_fetch_send()),
+        "op_destructure_error" => op.with_implementation_from(&ops::op_destructure_error()),
         "op_dispatch_exception" => op.with_implementation_from(&ops::op_dispatch_exception()),
         _ => op,
     },
@@ -140,11 +146,11 @@ pub fn install_tracer(state: &mut deno_core::OpState, tracer: aerostack_trace::T
     state.put(fetch_spans::OpenFetches::default());
 }
 
-/// The options of the extensions that [`extensions`] leaves open, for one isolate, whose blobs are counted in `blobs`.
-pub fn arguments(options: &WebOptions, blobs: Arc<BlobBytes>) -> Vec<ExtensionArguments> {
+/// The options of the extensions that [`extensions`] leaves open, for one isolate, whose blobs count in `memory`.
+pub fn arguments(options: &WebOptions, memory: Memory) -> Vec<ExtensionArguments> {
     vec![
         deno_web::deno_web::args(
-            blobs::CountedBlobs::counted_in(blobs),
+            blobs::CountedBlobs::counted_in(memory),
             None,
             false,
             deno_web::InMemoryBroadcastChannel::default(),

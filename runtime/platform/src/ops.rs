@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use aerostack_bindings::{Calls, Error, Held};
 use bytes::Bytes;
 use deno_core::error::{JsError, ResourceError};
 use deno_core::{BufView, JsBuffer, OpState, Resource, ResourceId, ToV8, op2, v8};
@@ -19,6 +20,7 @@ use crate::encoded::{self, BytesResource};
 use crate::fetched::FetchedBody;
 use crate::invocations::IncomingRequest;
 use crate::spending::LogRoom;
+use crate::thrown::describe_thrown;
 use crate::{
     Caller, ConsoleLevel, Failure, InvocationId, Invocations, RequestBody, Response, ResponseBody, Settled, WorkerLog,
 };
@@ -40,6 +42,9 @@ pub(crate) enum InvocationError {
     #[class(range)]
     #[error("the message is longer than V8's longest string")]
     TooLong,
+    #[class(type)]
+    #[error("the body is no text")]
+    NoText,
     #[class(range)]
     #[error("invalid status {0}")]
     Status(u32),
@@ -168,6 +173,52 @@ pub(crate) fn op_invocation_respond_text(
     #[string] body: String,
 ) -> Result<(), InvocationError> {
     respond(state, invocation, status, &headers, ResponseBody::Full(Some(BufView::from(Bytes::from(body)))))
+}
+
+/// The same for a text that is worth being counted until its client has taken it.
+#[op2(fast)]
+pub(crate) fn op_invocation_respond_long_text<'s>(
+    state: &mut OpState,
+    scope: &mut v8::PinScope<'s, '_>,
+    #[number] invocation: u64,
+    #[smi] status: u32,
+    #[string(onebyte)] headers: Cow<[u8]>,
+    body: v8::Local<'s, v8::Value>,
+) -> Result<(), InvocationError> {
+    let Ok(body) = v8::Local::<v8::String>::try_from(body) else { return Err(InvocationError::NoText) };
+    let memory = state.borrow::<Calls>().memory().clone();
+    // Before it is copied: a character is at least a byte.
+    let counted = memory.hold(body.length()).and_then(|mut held| {
+        let text = body.to_rust_string_lossy(scope);
+        held.grow_to(text.len())?;
+        Ok(CountedText { text, _held: held })
+    });
+    match counted {
+        Ok(text) => {
+            let body = BufView::from(Bytes::from_owner(text));
+            respond(state, invocation, status, &headers, ResponseBody::Full(Some(body)))
+        }
+        Err(error) => exceeded(state, invocation, &error),
+    }
+}
+
+/// A text on its way to its client.
+struct CountedText {
+    text: String,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for CountedText {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+/// There is no memory left for the answer.
+fn exceeded(state: &OpState, invocation: u64, error: &Error) -> Result<(), InvocationError> {
+    let id = InvocationId::from_number(invocation).ok_or(InvocationError::Over)?;
+    state.borrow::<Rc<Invocations>>().settle(id, Err(Failure::Exceeded(error.message().into())));
+    Ok(())
 }
 
 #[op2]
@@ -299,7 +350,7 @@ pub(crate) fn op_invocation_failed<'s>(
     error: v8::Local<'s, v8::Value>,
 ) {
     // The conversion reads `error.stack`, which may run user code: no borrow of the state is held here.
-    let error = JsError::from_v8_exception(scope, error);
+    let error = describe_thrown(scope, error);
     let (invocations, log) = {
         let state = state.borrow();
         (state.borrow::<Rc<Invocations>>().clone(), log_of(&state, invocation))
@@ -322,7 +373,7 @@ pub(crate) fn op_invocation_wait_until_failed<'s>(
     let invocations = state.borrow().borrow::<Rc<Invocations>>().clone();
     let failed_event = InvocationId::from_number(invocation).is_some_and(|id| {
         invocations.is_event(id) && {
-            let failure = Failure::Exception(Arc::new(*JsError::from_v8_exception(scope, error)));
+            let failure = Failure::Exception(Arc::new(*describe_thrown(scope, error)));
             invocations.event_work_failed(id, failure)
         }
     });
@@ -352,17 +403,31 @@ pub(crate) fn op_invocation_pass_through(state: &mut OpState, #[number] invocati
 }
 
 #[op2(fast)]
-pub(crate) fn op_console_print(
+pub(crate) fn op_console_print<'s>(
     state: &mut OpState,
+    scope: &mut v8::PinScope<'s, '_>,
     #[number] invocation: u64,
     #[smi] level: u32,
-    #[string] message: Cow<'_, str>,
+    message: v8::Local<'s, v8::Value>,
 ) {
-    let message = message.strip_suffix('\n').unwrap_or(&message);
+    let Ok(message) = v8::Local::<v8::String>::try_from(message) else { return };
     let log = log_of(state, invocation);
+    // A line that is longer than all of them may be is left out before it is copied.
+    if message.length() > state.borrow::<Rc<Invocations>>().log_limit() {
+        has_log_room(state, invocation, message.length(), &*log);
+        return;
+    }
+    let message = message.to_rust_string_lossy(scope);
+    let message = message.strip_suffix('\n').unwrap_or(&message);
     if has_log_room(state, invocation, message.len(), &*log) {
         log.console(caller(state, invocation).as_ref(), ConsoleLevel::from_number(level), message);
     }
+}
+
+/// Stands in for deno_core's op of this name, which the platform's `reportError` describes an error with: long texts are cut.
+#[op2(reentrant)]
+pub(crate) fn op_destructure_error<'s>(scope: &mut v8::PinScope<'s, '_>, error: v8::Local<'s, v8::Value>) -> JsError {
+    *describe_thrown(scope, error)
 }
 
 /// Stands in for deno_core's op of this name, which ends the event loop: an error that a timer or an event listener threw, and
@@ -396,7 +461,7 @@ fn report_uncaught<'s>(
     error: v8::Local<'s, v8::Value>,
     is_rejection: bool,
 ) {
-    let mut error = JsError::from_v8_exception(scope, error);
+    let mut error = describe_thrown(scope, error);
     if is_rejection && let Some(rest) = error.exception_message.strip_prefix("Uncaught ") {
         error.exception_message = format!("Uncaught (in promise) {rest}");
     }

@@ -57,6 +57,7 @@ pub struct Server {
     shared: Arc<Shared>,
     phase: watch::Sender<Phase>,
     open: Arc<OpenConnections>,
+    handing_over: Arc<Notify>,
 }
 
 /// Connections that are not closed yet, wherever they live.
@@ -116,8 +117,9 @@ impl Server {
         });
         let open =
             Arc::new(OpenConnections { count: AtomicUsize::new(0), closed: Notify::new(), metrics: options.metrics });
-        tokio::spawn(accept(listener, shared.clone(), open.clone()));
-        Self { shared, phase, open }
+        let handing_over = Arc::new(Notify::new());
+        tokio::spawn(accept(listener, shared.clone(), open.clone(), handing_over.clone()));
+        Self { shared, phase, open, handing_over }
     }
 
     /// Requests whose answers are not finished, `waitUntil` work included.
@@ -139,6 +141,11 @@ impl Server {
         *self.shared.proxies.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(proxies);
     }
 
+    /// Accepts no connection from now on: those that come wait for whoever has the listener next.
+    pub fn hand_over_listener(&self) {
+        self.handing_over.notify_one();
+    }
+
     /// Takes no new requests for workers, lets those there are finish, and waits for all of their connections. Until then,
     /// new connections get answers of admin routes, so that whoever asks whether the server is ready hears why not, and a 503 where
     /// they ask for a worker.
@@ -155,7 +162,7 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, open: Arc<OpenConnections>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>, open: Arc<OpenConnections>, handing_over: Arc<Notify>) {
     let mut phase = shared.shutdown.clone();
     let refusing = Arc::new(Semaphore::new(REFUSED_AT_ONCE));
     let mut is_full = false;
@@ -164,6 +171,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, open: Arc<OpenConnec
             accepted = listener.accept() => accepted,
             // An error means the server is gone, which is the same.
             _ = phase.wait_for(|phase| *phase == Phase::Closed) => return,
+            () = handing_over.notified() => return,
         };
         match accepted {
             Ok((stream, peer)) if *shared.shutdown.borrow() != Phase::Serving => {

@@ -6,6 +6,7 @@
 //! ([`Redaction`]), whoever wrote the line: the runtime, a worker's console, or the panic that ends it all.
 
 mod log;
+pub mod machine_memory;
 pub mod metrics;
 pub mod otlp;
 mod redaction;

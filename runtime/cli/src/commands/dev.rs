@@ -16,6 +16,7 @@ use crate::listen::{self, Bound, DEFAULT_PORT, Port};
 use crate::logs::{AnsweredRequests, RequestLines, milliseconds};
 use crate::observed::{ENVIRONMENT, Observed, ObservedArguments};
 use crate::running::{Face, Running, stop_requested};
+use crate::start_over::{self, End, StartOver};
 use crate::start_table::{print_ready, print_table};
 use crate::watch::FileWatcher;
 
@@ -49,6 +50,7 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
     let environment = ProcessEnvironment::new()?;
     let descriptors = descriptors::raise_limit().context("cannot raise the limit of open files")?;
     let bound = bind(arguments, &config)?;
+    let start_over = StartOver::with(&bound.listener)?;
     let running = Running::new(Face::DEV, config, state_folder, &observed);
     let mut dev = Dev { running, config_path: arguments.project.config.clone(), environment };
     let terminal = dev.running.terminal.clone();
@@ -84,7 +86,8 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
     print_ready(&dev.running, address, started.elapsed());
 
     let mut stop = std::pin::pin!(stop_requested());
-    loop {
+    let mut lost = std::pin::pin!(aerostack_isolate::too_much_lost());
+    let end = loop {
         tokio::select! {
             changed = watcher.changed() => {
                 dev.reload(&changed).await;
@@ -93,12 +96,15 @@ async fn serve(arguments: &Arguments, config: Config, state_folder: &Path, start
                 dev.running.note_served();
                 watcher.watch(dev.watched_files());
             }
-            () = stop.as_mut() => break,
+            () = stop.as_mut() => break End::Stop,
+            lost = lost.as_mut() => break start_over::drain(&dev.running, &server, lost).await,
         }
+    };
+    if end == End::Stop {
+        dev.running.drain(&server).await;
     }
-    dev.running.drain(&server).await;
     observed.end().await;
-    Ok(())
+    end.carry_out(start_over)
 }
 
 /// A running project that follows its files.

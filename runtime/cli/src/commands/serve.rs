@@ -16,6 +16,7 @@ use crate::listen::{self, DEFAULT_PORT, Port};
 use crate::logs::{AnsweredRequests, RequestLines};
 use crate::observed::{Observed, ObservedArguments};
 use crate::running::{Face, Running, stop_requested};
+use crate::start_over::{self, End, StartOver};
 use crate::start_table::{print_ready, print_table};
 
 /// `aerostack serve`
@@ -74,6 +75,7 @@ async fn serve(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
     };
     let descriptors = descriptors::raise_limit().context("cannot raise the limit of open files")?;
     let bound = listen::bind(arguments.host, Port::Exactly(arguments.port))?;
+    let start_over = StartOver::with(&bound.listener)?;
     let observed = Observed::start(&arguments.observed)?;
     let mut running = Running::new(Face::serve(isolates.get()), config, &state_folder, &observed);
     let terminal = running.terminal.clone();
@@ -101,8 +103,13 @@ async fn serve(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
     );
     print_table(&running, &loaded);
     print_ready(&running, bound.address, started.elapsed());
-    stop_requested().await;
-    running.drain(&server).await;
+    let end = tokio::select! {
+        () = stop_requested() => End::Stop,
+        lost = aerostack_isolate::too_much_lost() => start_over::drain(&running, &server, lost).await,
+    };
+    if end == End::Stop {
+        running.drain(&server).await;
+    }
     observed.end().await;
-    Ok(())
+    end.carry_out(start_over)
 }
