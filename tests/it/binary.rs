@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::MemoryGroup;
+
 /// How long the binary may take for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -136,9 +138,20 @@ impl TestProject {
         self.start_in(&[], arguments)
     }
 
+    /// The same in a control group.
+    pub fn start_in_group(&self, group: &MemoryGroup, arguments: &[&str]) -> Binary {
+        let mut inside = bare_command("sh", self.path());
+        // The shell enters, and becomes the binary.
+        inside.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(group.entrance()).arg(binary_path());
+        Self::started(inside, &[], arguments)
+    }
+
     /// The same with variables in its environment.
     pub fn start_in(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Binary {
-        let mut command = command(self.path());
+        Self::started(command(self.path()), variables, arguments)
+    }
+
+    fn started(mut command: Command, variables: &[(&str, &str)], arguments: &[&str]) -> Binary {
         command.args(arguments).envs(variables.iter().copied()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary can be started");
         let lines = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
@@ -238,7 +251,11 @@ fn copy_files(from: &Path, to: &Path) {
 }
 
 fn command(folder: &Path) -> Command {
-    let mut command = Command::new(binary_path());
+    bare_command(binary_path(), folder)
+}
+
+fn bare_command(program: impl AsRef<std::ffi::OsStr>, folder: &Path) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(folder).stdin(Stdio::null());
     // What the developer has set for other programs must not change the tests.
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());

@@ -6,6 +6,7 @@
 mod binary;
 mod connection;
 mod http_client;
+mod memory_group;
 mod scripted_ai;
 mod server;
 mod test_models;
@@ -14,6 +15,7 @@ mod worker;
 pub use binary::{Binary, Run, TestProject};
 pub use connection::Connection;
 pub use http_client::{HttpAnswer, exchange, get, send};
+pub use memory_group::MemoryGroup;
 pub use scripted_ai::{ScriptedAi, models as scripted_models};
 pub use server::{TestServer, wait_until_idle};
 pub use test_models::TestModels;

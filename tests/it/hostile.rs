@@ -175,6 +175,11 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
     }
 }
 
+/// The names of all handlers.
+pub(crate) fn handlers() -> impl Iterator<Item = &'static str> {
+    TIME.iter().chain(MEMORY).map(|(handler, _)| *handler)
+}
+
 /// Held by those who take what memory they get. Who looks at the growth of the process cannot tell two of them apart, and may name the
 /// other limit.
 static GROWING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

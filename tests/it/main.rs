@@ -33,6 +33,7 @@ mod secrets;
 mod seen;
 mod serve;
 mod smuggling;
+mod small_memory;
 mod storage;
 mod web_platform;
 mod workers;
@@ -57,6 +58,7 @@ fn main() {
     binary_dev::trials(&mut trials);
     bodies::trials(&mut trials);
     serve::trials(&mut trials);
+    small_memory::trials(&mut trials);
     secrets::trials(&mut trials);
     isolation::trials(&mut trials);
     paths::trials(&mut trials);
