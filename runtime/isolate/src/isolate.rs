@@ -25,6 +25,10 @@ const BINDING_DEADLINE: Duration = Duration::from_mins(1);
 /// microseconds.
 const MEMORY_PERIOD: Duration = Duration::from_secs(1);
 
+/// What an isolate holds outside of its heap is looked at after a turn of its event loop, but not more often than this. The watchdog
+/// looks at long turns only, and many short ones can gather as much.
+const OUTSIDE_PERIOD: Duration = Duration::from_millis(5);
+
 /// Why a version of a worker cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -72,6 +76,9 @@ pub(crate) struct Isolate {
     log: Arc<dyn WorkerLog>,
     metrics: Arc<IsolateMetrics>,
     memory_told: Cell<Instant>,
+    outside_seen: Cell<Instant>,
+    attribution: Rc<Attribution>,
+    array_buffer_bytes: usize,
     // Last: the handles above belong to it.
     runtime: RefCell<JsRuntime>,
 }
@@ -195,8 +202,16 @@ impl Isolate {
             }
             Poll::Pending => {}
         }
-        if self.memory_told.get().elapsed() >= MEMORY_PERIOD {
-            self.tell_memory();
+        let now = Instant::now();
+        if now - self.outside_seen.get() >= OUTSIDE_PERIOD {
+            self.outside_seen.set(now);
+            if self.attribution.bytes_outside_heap(self.array_buffer_bytes) > self.array_buffer_bytes {
+                self.guard.stop(StopReason::ArrayBuffers);
+                return Poll::Ready(StopReason::ArrayBuffers);
+            }
+            if now - self.memory_told.get() >= MEMORY_PERIOD {
+                self.tell_memory();
+            }
         }
         for id in self.invocations.take_aborted() {
             self.call(&self.handlers.abort, |scope| [v8::Number::new(scope, id.number() as f64).into()]);
@@ -374,6 +389,7 @@ async fn load_main(version: &WorkerVersion, mut runtime: JsRuntime, prepared: Pr
         };
         (handlers, exported)
     };
+    let attribution = runtime.v8_isolate().get_slot::<Rc<Attribution>>().cloned().expect("set in `prepare`");
     let context = runtime.main_context();
     // SAFETY: kept beside the runtime it belongs to, on the same thread.
     let pointer = unsafe { runtime.v8_isolate().as_raw_isolate_ptr() };
@@ -389,6 +405,9 @@ async fn load_main(version: &WorkerVersion, mut runtime: JsRuntime, prepared: Pr
         log: version.log.clone(),
         metrics: version.metrics.isolate_started(),
         memory_told: Cell::new(Instant::now()),
+        outside_seen: Cell::new(Instant::now()),
+        attribution,
+        array_buffer_bytes: version.limits.array_buffer_bytes,
         runtime: RefCell::new(runtime),
     })
 }
