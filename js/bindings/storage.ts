@@ -372,17 +372,29 @@ type Target = {
   number: number | null;
 };
 
+// The op takes a copy, which counts where it is large.
+function stored(length: number, op: any, target: Target, value: string | Uint8Array): Promise<any> {
+  if (length <= UNCOUNTED_BYTES) {
+    return op(target, value);
+  }
+  const { callCounted } = core.loadExtScript("ext:aerostack/platform/counted_arguments.ts");
+  return callCounted(length, op, undefined, [target, value]);
+}
+
+// `Memory::FREE`.
+const UNCOUNTED_BYTES = 64 * 1024;
+
 // Stores a value. Becomes an object's elements, null where a condition did not hold, or the etag of a part.
 async function store(target: Target, value: any, method: { name: string; of: string }): Promise<any> {
   if (typeof value === "string") {
-    return await op_storage_store_text(target, value);
+    return await stored(value.length, op_storage_store_text, target, value);
   }
   if (value === null || value === undefined) {
     return await op_storage_store_text(target, "");
   }
   const bytes = bytesOf(value);
   if (bytes !== undefined) {
-    return await op_storage_store_bytes(target, bytes);
+    return await stored(TypedArrayPrototypeGetByteLength(bytes), op_storage_store_bytes, target, bytes);
   }
   if (ObjectPrototypeIsPrototypeOf(BlobPrototype, value)) {
     return await storePieces(target, streamOfBlob(value), value.size);

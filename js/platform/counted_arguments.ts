@@ -1,5 +1,5 @@
 // Calls of crypto.subtle copy what they are given for a thread of the isolate's pool. Much of it counts until the call is done.
-// Evaluates to { countArguments }.
+// Evaluates to { callCounted, countArguments }.
 
 (function () {
 const { core, primordials } = __bootstrap;
@@ -23,6 +23,7 @@ function bytesGiven(args: unknown[]) {
   return bytes;
 }
 
+// Calls a method, and counts so many bytes until it is done.
 async function callCounted(bytes: number, method: Method, receiver: unknown, args: unknown[]) {
   const held = op_hold_bytes(bytes);
   try {
@@ -49,5 +50,5 @@ function countArguments(prototype: Record<string, Method>) {
   }
 }
 
-return { countArguments };
+return { callCounted, countArguments };
 })();

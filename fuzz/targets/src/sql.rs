@@ -15,7 +15,11 @@ pub(crate) fn target(data: &[u8]) {
     let (text, parameter) = parted(&data[..data.len().min(LONGEST)]);
     let folder = tempfile::tempdir_in(memory_folder()).expect("a temporary folder");
     let file = folder.path().join("fuzzed.sqlite");
-    let options = SqliteOptions { slice: Duration::from_millis(2), lock_wait: Duration::from_millis(100), ..SqliteOptions::default() };
+    let options = SqliteOptions {
+        slice: Duration::from_millis(2),
+        lock_wait: Duration::from_millis(100),
+        ..SqliteOptions::default()
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let driver = Sqlite::open_with(&file, options, &SystemClock).expect("the database opens");

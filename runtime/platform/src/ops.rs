@@ -217,7 +217,8 @@ impl AsRef<[u8]> for CountedText {
 /// There is no memory left for the answer.
 fn exceeded(state: &OpState, invocation: u64, error: &Error) -> Result<(), InvocationError> {
     let id = InvocationId::from_number(invocation).ok_or(InvocationError::Over)?;
-    state.borrow::<Rc<Invocations>>().settle(id, Err(Failure::Exceeded(error.message().into())));
+    let reason = format!("cannot hold its answer: {}", error.message());
+    state.borrow::<Rc<Invocations>>().settle(id, Err(Failure::Exceeded(reason.into())));
     Ok(())
 }
 
@@ -318,7 +319,7 @@ pub(crate) fn op_invocation_body_failed<'s>(
     error: v8::Local<'s, v8::Value>,
 ) {
     // The conversion reads `error.stack`, which may run user code: no borrow of the state is held here.
-    let error = Arc::new(*JsError::from_v8_exception(scope, error));
+    let error = Arc::new(*describe_thrown(scope, error));
     let state = state.borrow();
     let Some(id) = InvocationId::from_number(invocation) else { return };
     let Some(error) = state.borrow::<Rc<Invocations>>().body_failed(id, error) else { return };
