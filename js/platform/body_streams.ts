@@ -98,6 +98,10 @@ function lengthOfSource(source: string | Uint8Array): number {
   return TypedArrayPrototypeGetByteLength(typeof source === "string" ? core.encode(source) : source);
 }
 
+// Not in every worker: compiled at its first use, outside the snapshot, which every isolate pays for.
+core.loadExtScript("ext:deno_fetch/21_formdata.js").parseFormData = (bytes: Uint8Array, boundary: string | undefined) =>
+  core.loadExtScript("ext:aerostack/platform/form_data.ts").parseFormData(bytes, boundary);
+
 // A body that is text or bytes becomes a stream: of bytes, as on Workers. The only caller is deno_fetch's body, whose `pull` gives
 // all of it at once and closes.
 streams.createReadableStream = (

@@ -46,9 +46,8 @@ const timers = core.loadExtScript("ext:deno_web/02_timers.js");
 const abort = core.loadExtScript("ext:deno_web/03_abort_signal.js");
 const base64 = core.loadExtScript("ext:deno_web/05_base64.js");
 const streams = core.loadExtScript("ext:deno_web/06_streams.js");
-// These two change what they find in deno_web and deno_fetch, before others take it.
+// Changes what it finds in deno_web and deno_fetch, before others take it.
 core.loadExtScript("ext:aerostack/platform/body_streams.ts");
-core.loadExtScript("ext:aerostack/platform/form_data.ts");
 const encoding = core.loadExtScript("ext:deno_web/08_text_encoding.js");
 const file = core.loadExtScript("ext:deno_web/09_file.js");
 const messages = core.loadExtScript("ext:deno_web/13_message_port.js");

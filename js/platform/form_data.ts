@@ -235,14 +235,14 @@ function skipSpace(text: string, from: number): number {
   return at;
 }
 
-forms.parseFormData = (bytes: Uint8Array, boundary: string | undefined) => {
+function parseFormData(bytes: Uint8Array, boundary: string | undefined): FormData {
   if (boundary === undefined || boundary === "") {
     throw new TypeError(
       "No boundary string in Content-Type header. The multipart/form-data MIME type requires a boundary parameter, e.g. 'Content-Type: multipart/form-data; boundary=\"abcd\"'. See RFC 7578, section 4.",
     );
   }
   return new Form(bytes, boundary).read();
-};
+}
 
-return {};
+return { parseFormData };
 })();

@@ -64,7 +64,8 @@ function readInit(init: any) {
     throw new TypeError(`encodeBody: unexpected value: ${encodeBody}`);
   }
   const isByHand = encodeBody === "manual" || (encodeBody === undefined && isEncodedByHand(init));
-  return { init: { __proto__: null, status, statusText, headers }, isByHand };
+  // With a prototype: V8 makes a slow object of one that has none, and what deno_fetch reads of this is its own.
+  return { status, statusText, headers, isByHand };
 }
 
 function refuseBody(status: number) {
@@ -81,15 +82,15 @@ function Response(this: unknown, body: unknown = null, init: any = undefined) {
     return new.target === Response ? new Inner(body) : ReflectConstruct(Inner, [body], new.target);
   }
   const read = readInit(init);
-  if (body !== null && body !== undefined && nullBodyStatus(read.init.status)) {
+  if (body !== null && body !== undefined && nullBodyStatus(read.status)) {
     if (!isEmpty(body)) {
-      refuseBody(read.init.status);
+      refuseBody(read.status);
     }
     body = null;
   }
   const response = new.target === Response
-    ? new Inner(body, read.init)
-    : ReflectConstruct(Inner, [body, read.init], new.target);
+    ? new Inner(body, read)
+    : ReflectConstruct(Inner, [body, read], new.target);
   if (read.isByHand) {
     noteEncodedByHand(response);
   }
@@ -102,8 +103,8 @@ const members = {
       return innerJson(data);
     }
     const read = readInit(init);
-    refuseBody(read.init.status);
-    const response = innerJson(data, read.init);
+    refuseBody(read.status);
+    const response = innerJson(data, read);
     if (read.isByHand) {
       noteEncodedByHand(response);
     }

@@ -23,6 +23,7 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
     failures(trials);
     over_http2(trials);
     lengths(trials);
+    uploads(trials);
     codings(trials);
 }
 
@@ -205,6 +206,23 @@ fn lengths(trials: &mut Vec<Trial>) {
             assert!(answer.head.contains("\ncontent-length: 600000"), "{path}: {}", answer.head);
             assert!(answer.body == body, "{path}");
         }
+        wait_until_idle(&server).await;
+    }));
+}
+
+fn uploads(trials: &mut Vec<Trial>) {
+    trials.push(test("an upload is read with the reader's own memory, whole or as it arrives", async || {
+        let server = TestServer::start(CASES).await;
+        for length in [1, 999, 1000, 600_000] {
+            let answer = send(server.address, "POST", "/byob", &[], &vec![3; length]).await;
+            assert_eq!(answer.json(), serde_json::json!([length, 3 * length]));
+        }
+        let mut connection = Connection::open(server.address).await;
+        connection.write("POST /byob HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        for chunk in ["1\r\na\r\n", "5\r\nbcdef\r\n", "0\r\n\r\n"] {
+            connection.write(chunk).await;
+        }
+        assert_eq!(connection.answer().await.json(), serde_json::json!([6, 97 + 98 + 99 + 100 + 101 + 102]));
         wait_until_idle(&server).await;
     }));
 }

@@ -129,6 +129,16 @@ const cases: Record<string, Case> = {
     context.waitUntil(request.arrayBuffer());
     return new Response(clone.body);
   },
+  "byob": async (request) => {
+    const reader = request.body!.getReader({ mode: "byob" });
+    let [length, sum] = [0, 0];
+    for (;;) {
+      const { done, value } = await reader.read(new Uint8Array(1000));
+      if (done) return Response.json([length, sum]);
+      length += value.length;
+      for (const byte of value) sum += byte;
+    }
+  },
 
   "gzip": () => new Response(TEXT, coded("gzip")),
   "gzip-stream": () => new Response(from(TEXT.slice(0, 10), bytes(TEXT.slice(10))), coded("gzip")),
