@@ -65,7 +65,7 @@ const {
 const { byteLowerCase } = core.loadExtScript("ext:deno_web/00_infra.js");
 const { lengthOf, staticSourceOf } = core.loadExtScript("ext:aerostack/platform/body_streams.ts");
 const { isEncodedByHand } = core.loadExtScript("ext:aerostack/platform/responses.ts");
-const { createBodyStream } = core.loadExtScript("ext:aerostack/platform/request_body.ts");
+const { createBodyStream, createEndedBody } = core.loadExtScript("ext:aerostack/platform/request_body.ts");
 const { MessageBatch, ScheduledController } = core.loadExtScript("ext:aerostack/platform/events.ts");
 const { createQueue, createQueueOfClones } = core.loadExtScript("ext:aerostack/bindings/queue.ts");
 const bindings: Record<string, (value: unknown, name: unknown) => unknown> = {
@@ -145,11 +145,15 @@ class IncomingRequest {
     this.#body = value;
   }
 
-  // A body that has arrived whole is handed over as bytes; another becomes a stream over a resource, read as it is pulled.
+  // A body that has arrived whole is handed over as bytes; another becomes a stream over a resource, read as it is
+  // pulled. One that ended with the answer is a text that says so.
   #openBody() {
     const source = op_invocation_body(this.#invocation);
     if (typeof source === "number") {
       return new InnerBody(createBodyStream(source));
+    }
+    if (typeof source === "string") {
+      return new InnerBody(createEndedBody(source));
     }
     const body = new InnerBody({ __proto__: null, body: source, consumed: false });
     body.length = source.byteLength;

@@ -9,6 +9,7 @@ const {
   ObjectGetOwnPropertySymbols,
   SafeFinalizationRegistry,
   SymbolPrototypeToString,
+  TypeError,
 } = primordials;
 // Late bound: ops taken while the snapshot is baked stay on V8's slow path for ever.
 const ops = core.ops;
@@ -64,5 +65,14 @@ function createBodyStream(resource: number) {
   return stream;
 }
 
-return { createBodyStream };
+// The body of a request that was answered before anybody read it: who tries to is told why it cannot be read.
+function createEndedBody(reason: string) {
+  return new ReadableStream({
+    __proto__: null,
+    type: "bytes",
+    start: (controller: unknown) => readableByteStreamControllerError(controller, new TypeError(reason)),
+  });
+}
+
+return { createBodyStream, createEndedBody };
 })();

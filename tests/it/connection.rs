@@ -112,6 +112,19 @@ impl Connection {
         HttpAnswer { status, head, body }
     }
 
+    /// The same, or nothing where the server closes the connection before.
+    pub async fn try_answer(&mut self) -> Option<HttpAnswer> {
+        if self.arrived.is_empty() && !self.more().await {
+            return None;
+        }
+        Some(self.answer().await)
+    }
+
+    /// Whether something has arrived, or the connection is closed.
+    pub async fn has_arrived(&mut self) -> bool {
+        !self.arrived.is_empty() || tokio::time::timeout(Duration::ZERO, self.stream.readable()).await.is_ok()
+    }
+
     /// Reads until the server closes the connection, orderly or not.
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.more().await {}

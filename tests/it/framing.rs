@@ -202,24 +202,6 @@ fn early_answers(trials: &mut Vec<Trial>) {
         assert!(connection.rest().await.is_empty());
     }));
 
-    trials.push(test("a body may be read on after the answer, and then the next request follows", async || {
-        let server = TestServer::start(
-            "export default { fetch(request, env, ctx) { \
-               if (request.method === 'GET') return new Response('next'); \
-               ctx.waitUntil((async () => console.log('read ' + (await request.text()).length))()); \
-               return new Response('early') } }",
-        )
-        .await;
-        let mut connection = Connection::open(server.address).await;
-        connection.write("POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n").await;
-        assert_eq!(connection.answer().await.text(), "early");
-        for _ in 0..10 {
-            connection.write(vec![b'b'; 100_000]).await;
-        }
-        server.worker.log.wait_for("read 1000000").await;
-        assert_eq!(connection.get("/").await.text(), "next");
-    }));
-
     trials.push(test(
         "what comes back while it is still being sent is not held up, and nothing of it is lost",
         async || {

@@ -43,9 +43,27 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Future<Output = ()>,
 {
-    if std::env::var_os("AEROSTACK_LONG").is_some() {
-        return test(name, body).with_kind("long");
-    }
+    if is_long_run() { test(name, body).with_kind("long") } else { left_to_long_run(name) }
+}
+
+/// The same for a test that needs no tokio, or brings its own.
+pub fn long_blocking_test(name: &str, body: impl FnOnce() + Send + 'static) -> Trial {
+    if is_long_run() { blocking_test(name, body).with_kind("long") } else { left_to_long_run(name) }
+}
+
+/// A test that needs no tokio, or brings its own.
+pub fn blocking_test(name: &str, body: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name.to_owned(), move || {
+        body();
+        Ok(())
+    })
+}
+
+fn is_long_run() -> bool {
+    std::env::var_os("AEROSTACK_LONG").is_some()
+}
+
+fn left_to_long_run(name: &str) -> Trial {
     let name = format!("{name} (ignored: takes minutes, `./x test --long` runs it)");
-    test(&name, async || {}).with_kind("long").with_ignored_flag(true)
+    Trial::test(name, || Ok(())).with_kind("long").with_ignored_flag(true)
 }

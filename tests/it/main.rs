@@ -17,6 +17,7 @@ mod hostile;
 mod http;
 mod invocation_numbers;
 mod isolation;
+mod lifecycle;
 mod limits;
 mod migrations;
 mod models_command;
@@ -61,6 +62,7 @@ fn main() {
     small_memory::trials(&mut trials);
     secrets::trials(&mut trials);
     isolation::trials(&mut trials);
+    lifecycle::trials(&mut trials);
     paths::trials(&mut trials);
     outbound::trials(&mut trials);
     background::trials(&mut trials);

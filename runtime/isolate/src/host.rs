@@ -83,6 +83,8 @@ pub struct Host {
     isolate: RefCell<State>,
     changed: Notify,
     retired: Cell<bool>,
+    /// Calls from other threads that have come here and are not over.
+    hopped: Cell<usize>,
     /// Requests that wait until fewer are at work.
     queued: Cell<usize>,
     room: Notify,
@@ -110,6 +112,7 @@ impl Host {
             isolate: RefCell::new(State::Running(Box::new(isolate))),
             changed: Notify::new(),
             retired: Cell::new(false),
+            hopped: Cell::new(0),
             queued: Cell::new(0),
             room: Notify::new(),
             overloaded: Cell::new(false),
@@ -145,12 +148,6 @@ impl Host {
         matches!(&*self.isolate.borrow(), State::Gone)
     }
 
-    /// Counts a connection that lives on this thread until the returned value is dropped.
-    pub fn connection(self: &Rc<Self>) -> ConnectionGuard {
-        self.load.connections.fetch_add(1, Ordering::Relaxed);
-        ConnectionGuard(self.clone())
-    }
-
     /// Whether this is called so often in a turn of the thread that what the calls are about is worth being put together.
     pub fn answers_come_quickly(&self) -> bool {
         self.turn_end.is_worth_it()
@@ -174,13 +171,24 @@ impl Host {
         }
     }
 
+    /// Counts a call from another thread until the returned value is dropped: the thread does not end before.
+    pub(crate) fn hop(self: &Rc<Self>) -> Hop {
+        self.hopped.set(self.hopped.get() + 1);
+        Hop(self.clone())
+    }
+
     /// Calls the `fetch` handler. Dropping the future tells the handler through `request.signal` that the client left.
-    pub async fn fetch(self: &Rc<Self>, request: FetchRequest) -> Result<Answer, Failure> {
-        if !self.takes_requests() {
-            self.wait_for_room().await?;
+    /// Gives the request back where the version was replaced before the handler was called.
+    pub async fn fetch(self: &Rc<Self>, request: FetchRequest) -> Result<Result<Answer, Failure>, FetchRequest> {
+        if !self.takes_requests()
+            && let Err(refused) = self.wait_for_room().await
+        {
+            return Ok(Err(refused));
         }
-        let call = self.begin(request, enter).await?;
-        FetchCall { call, held: None }.answer().await
+        match self.begin(request, enter).await? {
+            Ok(call) => Ok(FetchCall { call, held: None }.answer().await),
+            Err(refused) => Ok(Err(refused)),
+        }
     }
 
     /// Calls the `fetch` handler up to its first wait, where that can be done now. Needs no future: most handlers have answered by then.
@@ -191,7 +199,7 @@ impl Host {
         let call = match self.begin_now(request, enter) {
             Begun::Yes(call) => call,
             Begun::Refused(failure) => return Fetching::Answered(Err(failure)),
-            Begun::NotYet(request) => return Fetching::NotBegun(request),
+            Begun::NotYet(request) | Begun::Gone(request) => return Fetching::NotBegun(request),
         };
         match self.settled(&call) {
             Some(Ok(Settled::Response(response))) if matches!(response.body(), ResponseBody::Stream(_)) => {
@@ -202,8 +210,9 @@ impl Host {
         }
     }
 
-    /// Calls the handler of an event and waits until it and its `waitUntil` work are over.
-    pub(crate) async fn event(self: &Rc<Self>, event: EventCall) -> EventReport {
+    /// Calls the handler of an event and waits until it and its `waitUntil` work are over. Gives the event back where
+    /// the version was replaced before the handler was called.
+    pub(crate) async fn event(self: &Rc<Self>, event: EventCall) -> Result<EventReport, EventCall> {
         let tracer = &self.version.tracer;
         let span = tracer.begins().then(|| EventSpan::of(&event.event));
         let begun = self
@@ -212,10 +221,10 @@ impl Host {
                 let id = isolate.invocations().begin_event(event, tracer);
                 (id, move |isolate: &Isolate| isolate.call_event(id, &what))
             })
-            .await;
+            .await?;
         let call = match begun {
             Ok(call) => call,
-            Err(failure) => return EventReport::not_begun(failure),
+            Err(failure) => return Ok(EventReport::not_begun(failure)),
         };
         let identity = call.invocations.identity(call.id);
         let limit = Some(self.version.limits.event_wall);
@@ -223,13 +232,13 @@ impl Host {
         if let Some((span, identity)) = span.zip(identity) {
             span.record(&self.version, identity, &outcome);
         }
-        EventReport {
+        Ok(EventReport {
             begun: true,
             outcome,
             notes: call.invocations.take_event_notes(call.id),
             costs: call.invocations.costs(call.id),
             identity,
-        }
+        })
     }
 
     /// Whether another request can begin, and none waits that came before.
@@ -322,20 +331,22 @@ impl Host {
         Some(Failure::Stopped(self.version.limits.describe(reason).into()))
     }
 
-    /// Waits for an isolate, lets `add` enter the invocation there, and runs the handler to its first wait.
+    /// Waits for an isolate, lets `add` enter the invocation there, and runs the handler to its first wait. Gives the
+    /// input back where there will be no isolate.
     async fn begin<T, F>(
         self: &Rc<Self>,
         mut input: T,
         add: impl Fn(&Isolate, T) -> (InvocationId, F),
-    ) -> Result<Call, Failure>
+    ) -> Result<Result<Call, Failure>, T>
     where
         F: FnOnce(&Isolate),
     {
         loop {
             let changed = self.changed.notified();
             match self.begin_now(input, &add) {
-                Begun::Yes(call) => return Ok(call),
-                Begun::Refused(failure) => return Err(failure),
+                Begun::Yes(call) => return Ok(Ok(call)),
+                Begun::Refused(failure) => return Ok(Err(failure)),
+                Begun::Gone(back) => return Err(back),
                 Begun::NotYet(back) => input = back,
             }
             changed.await;
@@ -356,7 +367,7 @@ impl Host {
                 Begun::Yes(call)
             }
             State::Broken(reason) => Begun::Refused(Failure::Stopped(reason.clone())),
-            State::Gone => Begun::Refused(Failure::Stopped("the worker was replaced".into())),
+            State::Gone => Begun::Gone(input),
             State::Replacing => Begun::NotYet(input),
         }
     }
@@ -410,7 +421,10 @@ impl Host {
                 State::Broken(reason)
             }
         };
-        *self.isolate.borrow_mut() = next;
+        // It may have been shut down meanwhile.
+        if !self.is_gone() {
+            *self.isolate.borrow_mut() = next;
+        }
         self.changed.notify_waiters();
         self.note_room();
     }
@@ -421,16 +435,19 @@ impl Host {
         self.load.became_idle.notify_waiters();
     }
 
-    /// Waits until the host is retired, nothing is left to do, and no connection lives here. Frees the isolate as soon as
-    /// only connections are left.
+    /// Waits until the host is retired, nothing is left to do, and no connection lives here or is on its way. Frees the
+    /// isolate as soon as only connections are left.
     pub(crate) async fn finished(&self) {
         while !self.retired.get() {
             self.changed.notified().await;
         }
         let grace = tokio::time::sleep(RETIRED_GRACE);
         tokio::pin!(grace);
-        while self.load.invocations.load(Ordering::Acquire) > 0 {
+        loop {
             let idle = self.load.became_idle.notified();
+            if self.load.invocations.load(Ordering::Acquire) == 0 && self.hopped.get() == 0 && self.queued.get() == 0 {
+                break;
+            }
             tokio::select! {
                 () = idle => {}
                 () = &mut grace => {
@@ -440,8 +457,12 @@ impl Host {
             }
         }
         self.shut_down();
-        while self.load.connections.load(Ordering::Acquire) > 0 {
-            self.load.became_idle.notified().await;
+        loop {
+            let idle = self.load.became_idle.notified();
+            if self.hopped.get() == 0 && self.load.close() {
+                return;
+            }
+            idle.await;
         }
     }
 
@@ -518,6 +539,18 @@ enum Begun<T> {
     Refused(Failure),
     /// There is no isolate now, but will be.
     NotYet(T),
+    /// There will be none here: the version was replaced.
+    Gone(T),
+}
+
+/// A call from another thread. See [`Host::hop`].
+pub(crate) struct Hop(Rc<Host>);
+
+impl Drop for Hop {
+    fn drop(&mut self) {
+        self.0.hopped.set(self.0.hopped.get() - 1);
+        self.0.load.became_idle.notify_waiters();
+    }
 }
 
 /// A request that waits in line, counted until it begins or its client leaves.
@@ -580,16 +613,6 @@ impl EventSpan {
             attributes,
             failure: outcome.as_ref().err().map(Failure::text),
         });
-    }
-}
-
-/// Keeps a connection counted. See [`Host::connection`].
-pub struct ConnectionGuard(Rc<Host>);
-
-impl Drop for ConnectionGuard {
-    fn drop(&mut self) {
-        self.0.load.connections.fetch_sub(1, Ordering::Release);
-        self.0.load.became_idle.notify_waiters();
     }
 }
 

@@ -309,7 +309,8 @@ fn prepare(version: &WorkerVersion, load: &Arc<ThreadLoad>) -> Result<(JsRuntime
     let heap_guard = guard.clone();
     runtime.add_near_heap_limit_callback(move |current, _| heap_guard.near_heap_limit(current, &buffers));
 
-    let invocations = Rc::new(Invocations::new(limits.invocation.clone(), version.breaches.clone()));
+    let invocations = Invocations::new(limits.invocation.clone(), version.breaches.clone()).driven_by(waker.clone());
+    let invocations = Rc::new(invocations);
     {
         let context = runtime.main_context();
         let counted = CallCounter::new(version.calls.clone());

@@ -34,12 +34,12 @@ pub use deno_core::unsync::JoinHandle as LocalTask;
 /// Runs a future that need not be `Send` on the current thread's runtime.
 pub use deno_core::unsync::spawn as spawn_local;
 pub use engine::initialise;
-pub use host::{Answer, ConnectionGuard, EventReport, FetchCall, FetchRequest, Fetching, Host};
+pub use host::{Answer, EventReport, FetchCall, FetchRequest, Fetching, Host};
 pub use isolate::{HandlerSet, LoadError};
 pub use limits::{Limits, StopReason};
 pub use lost_memory::too_much_lost;
 pub use remote::RemoteAnswer;
 pub use report::{ErrorReport, ReportFrame};
-pub use thread::{IsolateThread, Mourner, Mourning, ThreadLoad};
+pub use thread::{ConnectionPermit, IsolateThread, Mourner, Mourning, ThreadLoad};
 pub use turn::AtTurnEnd;
 pub use worker::{EnvEntry, EnvValue, InstallBindings, Worker, WorkerParts, WorkerVersion};

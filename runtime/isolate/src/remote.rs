@@ -3,9 +3,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aerostack_platform::{Costs, EventCall, Failure, ResponseBody};
+use aerostack_platform::{Costs, EventCall, Failure, RemoteBody, ResponseBody};
 use bytes::{Buf, Bytes};
 use http::response::Parts;
+use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,20 +16,20 @@ use crate::thread::IsolateThread;
 /// An answer on its way to another thread than its isolate's.
 pub struct RemoteAnswer {
     head: Parts,
-    body: RemoteBody,
+    body: SentBody,
     costs: Costs,
 }
 
-enum RemoteBody {
+enum SentBody {
     Full(Bytes),
-    Chunks(mpsc::Receiver<Result<Bytes, String>>),
+    Chunks(RemoteBody),
 }
 
 impl From<RemoteAnswer> for Answer {
     fn from(answer: RemoteAnswer) -> Self {
         let body = match answer.body {
-            RemoteBody::Full(bytes) => ResponseBody::from(bytes),
-            RemoteBody::Chunks(chunks) => ResponseBody::Remote(chunks),
+            SentBody::Full(bytes) => ResponseBody::from(bytes),
+            SentBody::Chunks(chunks) => ResponseBody::Remote(chunks),
         };
         Self { response: Box::new(http::Response::from_parts(answer.head, body)), costs: answer.costs }
     }
@@ -47,11 +48,9 @@ pub(crate) async fn fetch(
     let offered = Arc::new(Mutex::new(Some(request)));
     let taken = offered.clone();
     thread.run(move |host| {
-        let host = host.clone();
+        let (host, hop) = (host.clone(), host.hop());
         deno_core::unsync::spawn(async move {
-            if host.is_gone() {
-                return;
-            }
+            let _hop = hop;
             let request = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
             let Some(request) = request else { return };
             let outcome = tokio::select! {
@@ -59,20 +58,24 @@ pub(crate) async fn fetch(
                 () = reply.closed() => return,
             };
             let answered = match outcome {
-                Ok(answered) => answered,
-                Err(failure) => {
+                Ok(Ok(answered)) => answered,
+                Ok(Err(failure)) => {
                     let _ = reply.send(Err(failure));
+                    return;
+                }
+                Err(unbegun) => {
+                    *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(unbegun);
                     return;
                 }
             };
             let (head, body) = answered.response.into_parts();
             let costs = answered.costs;
             let body = match body {
-                ResponseBody::Empty | ResponseBody::Full(None) => RemoteBody::Full(Bytes::new()),
-                ResponseBody::Full(Some(bytes)) => RemoteBody::Full(Bytes::copy_from_slice(&bytes)),
+                ResponseBody::Empty | ResponseBody::Full(None) => SentBody::Full(Bytes::new()),
+                ResponseBody::Full(Some(bytes)) => SentBody::Full(Bytes::copy_from_slice(&bytes)),
                 stream => {
                     let (chunks, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
-                    let body = RemoteBody::Chunks(receiver);
+                    let body = SentBody::Chunks(RemoteBody::new(receiver, stream.size_hint().exact()));
                     if reply.send(Ok(RemoteAnswer { head, body, costs })).is_ok() {
                         forward(stream, &chunks).await;
                     }
@@ -103,14 +106,16 @@ pub(crate) async fn event(thread: &IsolateThread, event: EventCall) -> Result<Ev
     let offered = Arc::new(Mutex::new(Some(event)));
     let taken = offered.clone();
     thread.run(move |host| {
-        let host = host.clone();
+        let (host, hop) = (host.clone(), host.hop());
         deno_core::unsync::spawn(async move {
-            if host.is_gone() {
-                return;
-            }
+            let _hop = hop;
             let event = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(event) = event {
-                let _ = reply.send(host.event(event).await);
+            let Some(event) = event else { return };
+            match host.event(event).await {
+                Ok(report) => {
+                    let _ = reply.send(report);
+                }
+                Err(unbegun) => *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(unbegun),
             }
         });
     });
@@ -131,6 +136,7 @@ pub(crate) async fn event(thread: &IsolateThread, event: EventCall) -> Result<Ev
     }
 }
 
+/// Sends the chunks of a body, and an empty one at its end: without that the other side knows that the body was cut.
 async fn forward(mut body: ResponseBody, chunks: &mpsc::Sender<Result<Bytes, String>>) {
     loop {
         let frame = tokio::select! {
@@ -138,14 +144,16 @@ async fn forward(mut body: ResponseBody, chunks: &mpsc::Sender<Result<Bytes, Str
             () = chunks.closed() => return,
         };
         let chunk = match frame {
-            None => return,
+            None => Ok(Bytes::new()),
             Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if !data.has_remaining() => continue,
                 Ok(mut data) => Ok(data.copy_to_bytes(data.remaining())),
                 Err(_) => continue,
             },
             Some(Err(error)) => Err(error.to_string()),
         };
-        if chunks.send(chunk).await.is_err() {
+        let is_last = chunk.as_ref().map_or(true, Bytes::is_empty);
+        if chunks.send(chunk).await.is_err() || is_last {
             return;
         }
     }

@@ -1,3 +1,4 @@
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -26,8 +27,8 @@ pub struct IsolateThread {
 /// How much an isolate thread has to do, and whether it still does anything.
 #[derive(Default)]
 pub struct ThreadLoad {
-    /// Connections that live on the thread.
-    pub connections: AtomicUsize,
+    /// Connections that live on the thread or are on their way to it. [`CLOSED`] once it takes none.
+    connections: AtomicUsize,
     /// Handlers that have not answered, and answers and `waitUntil` work that have not ended.
     pub invocations: AtomicUsize,
     /// Its place among the threads of its version, from 0.
@@ -69,7 +70,35 @@ pub(crate) enum Condition {
     Gone(Arc<str>),
 }
 
+/// The count of connections of a thread that takes none any more.
+const CLOSED: usize = usize::MAX;
+
+/// Lets one connection live on a thread, which does not end before this is dropped.
+pub struct ConnectionPermit(Arc<ThreadLoad>);
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::AcqRel);
+        self.0.became_idle.notify_waiters();
+    }
+}
+
 impl ThreadLoad {
+    /// Counts a connection that is to live on the thread; `None` where the thread takes none any more.
+    fn admit(self: &Arc<Self>) -> Option<ConnectionPermit> {
+        let one_more = |connections| (connections != CLOSED).then(|| connections + 1);
+        let admitted = self.connections.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
+        admitted.is_ok().then(|| ConnectionPermit(self.clone()))
+    }
+
+    /// Takes no connection from now on, unless one lives on the thread or is on its way to it; then false.
+    pub(crate) fn close(&self) -> bool {
+        match self.connections.compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) | Err(CLOSED) => true,
+            Err(_) => false,
+        }
+    }
+
     /// Tells `mourner` if the thread is given up, or was already, until the returned value is dropped.
     pub fn mourn(self: &Arc<Self>, mourner: &Arc<dyn Mourner>) -> Mourning {
         let place = self.mourners.lock().unwrap_or_else(PoisonError::into_inner).insert(mourner.clone());
@@ -144,9 +173,9 @@ impl ThreadLoad {
         *self.condition.lock().unwrap_or_else(PoisonError::into_inner) = condition;
     }
 
-    /// Connections and invocations together.
+    /// Connections and invocations together; the largest number where the thread takes no connection.
     pub fn total(&self) -> usize {
-        self.connections.load(Ordering::Relaxed) + self.invocations.load(Ordering::Relaxed)
+        self.connections.load(Ordering::Relaxed).saturating_add(self.invocations.load(Ordering::Relaxed))
     }
 }
 
@@ -215,6 +244,11 @@ impl IsolateThread {
     /// How much the thread has to do.
     pub fn load(&self) -> &Arc<ThreadLoad> {
         &self.load
+    }
+
+    /// Lets a connection live on the thread; `None` where the thread has ended or is about to.
+    pub fn admit(&self) -> Option<ConnectionPermit> {
+        self.load.admit()
     }
 
     /// Whether the isolate can serve.
@@ -287,20 +321,18 @@ async fn run(
     let driver = host.clone();
     deno_core::unsync::spawn(async move { driver.drive().await });
     deno_core::unsync::spawn(host.end_turns());
+    let mut finished = pin!(host.finished());
     loop {
         tokio::select! {
             task = inbox.recv() => match task {
                 Some(task) => task(&host),
-                // Nobody can send any more: the worker was replaced, or the process ends.
-                None => host.retire(),
+                None => break,
             },
-            () = host.finished() => break,
-        }
-        if inbox.is_closed() && inbox.is_empty() {
-            host.retire();
-            host.finished().await;
-            break;
+            // What is left in the inbox goes back to who sent it, and no connection is among it: each holds a permit.
+            () = &mut finished => return,
         }
     }
-    host.shut_down();
+    // Nobody can send any more: the worker was replaced, or the process ends.
+    host.retire();
+    finished.await;
 }

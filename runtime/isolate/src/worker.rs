@@ -13,7 +13,7 @@ use crate::isolate::{HandlerSet, LoadError};
 use crate::limits::Limits;
 use crate::loader::CodeCache;
 use crate::remote::{self, RemoteAnswer};
-use crate::thread::{Condition, IsolateThread};
+use crate::thread::{Condition, ConnectionPermit, IsolateThread};
 
 /// Puts the drivers of a worker's bindings into the state of a new isolate, where their ops find them.
 pub type InstallBindings = Arc<dyn Fn(&mut OpState) + Send + Sync>;
@@ -214,6 +214,22 @@ impl Worker {
                 return thread;
             }
             changed.await;
+        }
+    }
+
+    /// Finds a thread for a connection to live on; `None` where the worker was shut down.
+    pub async fn admit(&self) -> Option<(Arc<IsolateThread>, ConnectionPermit)> {
+        let mut ended = None;
+        loop {
+            let thread = self.available().await;
+            if let Some(permit) = thread.admit() {
+                return Some((thread, permit));
+            }
+            // A thread that ends was replaced before. Where it is still the one to choose, there will be no other.
+            if ended.as_ref().is_some_and(|ended| Arc::ptr_eq(ended, &thread)) {
+                return None;
+            }
+            ended = Some(thread);
         }
     }
 

@@ -1,17 +1,17 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use deno_core::error::JsError;
-use deno_core::{AsyncRefCell, AsyncResult, BufView, CancelHandle, CancelTryFuture, RcRef, Resource};
+use deno_core::{AsyncRefCell, AsyncResult, BufView, RcRef, Resource};
 use deno_error::JsErrorBox;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
 use crate::invocations::BodyFailure;
@@ -26,6 +26,8 @@ pub enum RequestBody {
     Empty,
     /// It has arrived whole.
     Full(Bytes),
+    /// Its request was answered before anybody read it, for this reason.
+    Over(&'static str),
     /// It is still arriving; `arrived` came before the rest.
     Streaming {
         /// The chunks read so far.
@@ -35,53 +37,89 @@ pub enum RequestBody {
     },
 }
 
+/// Why a body that is not read to its end cannot be read on. The texts are those of Workers.
+pub(crate) const RESPONSE_SENT: &str = "Can't read from request stream after response has been sent.";
+pub(crate) const CLIENT_LEFT: &str = "Can't read from request stream because client disconnected.";
+const CANCELLED: &str = "the request body was cancelled";
+
 /// A request body that JavaScript pulls from. Reading is the back-pressure: nothing is read ahead.
 pub(crate) struct RequestBodyResource {
-    source: AsyncRefCell<RequestBodySource>,
+    /// Readers take turns, in their order.
+    turn: AsyncRefCell<()>,
+    source: RefCell<RequestBodySource>,
     /// How many bytes there are in all, where the client has announced it.
     length: Option<u64>,
-    cancel: CancelHandle,
 }
 
-struct RequestBodySource {
-    arrived: VecDeque<Bytes>,
-    rest: Incoming,
+enum RequestBodySource {
+    Open {
+        arrived: VecDeque<Bytes>,
+        rest: Incoming,
+        /// Of who waits for the next chunk.
+        reader: Option<Waker>,
+    },
+    /// It can no longer be read, for this reason.
+    Over(&'static str),
 }
 
 impl RequestBodyResource {
     pub(crate) fn new(arrived: VecDeque<Bytes>, rest: Incoming) -> Self {
         let announced = rest.size_hint().exact();
         let length = announced.map(|rest| rest + arrived.iter().map(|chunk| chunk.len() as u64).sum::<u64>());
-        let source = AsyncRefCell::new(RequestBodySource { arrived, rest });
-        Self { source, length, cancel: CancelHandle::default() }
+        let source = RefCell::new(RequestBodySource::Open { arrived, rest, reader: None });
+        Self { turn: AsyncRefCell::new(()), source, length }
     }
 
-    /// The next bytes as they came; none at the end. Closing the resource ends the wait.
+    /// Ends the body for this reason: who reads it, or waits to, gets an error, and the client's connection learns at
+    /// once that nobody will read the rest. The first reason stands.
+    pub(crate) fn end(&self, reason: &'static str) {
+        if matches!(*self.source.borrow(), RequestBodySource::Over(_)) {
+            return;
+        }
+        if let RequestBodySource::Open { rest, reader, .. } = self.source.replace(RequestBodySource::Over(reason)) {
+            drop(rest);
+            if let Some(reader) = reader {
+                reader.wake();
+            }
+        }
+    }
+
+    /// The next bytes as they came; none at the end.
     pub(crate) async fn chunk(self: Rc<Self>) -> Result<Bytes, JsErrorBox> {
-        let cancel = RcRef::map(&self, |this| &this.cancel);
-        self.next_chunk(usize::MAX).try_or_cancel(cancel).await
+        self.next_chunk(usize::MAX).await
     }
 
     async fn next_chunk(self: Rc<Self>, limit: usize) -> Result<Bytes, JsErrorBox> {
-        let mut source = RcRef::map(&self, |this| &this.source).borrow_mut().await;
+        let _turn = RcRef::map(&self, |this| &this.turn).borrow_mut().await;
+        poll_fn(|context| self.source.borrow_mut().poll_chunk(limit, context)).await
+    }
+}
+
+impl RequestBodySource {
+    fn poll_chunk(&mut self, limit: usize, context: &mut Context<'_>) -> Poll<Result<Bytes, JsErrorBox>> {
+        let (arrived, rest, reader) = match self {
+            Self::Open { arrived, rest, reader } => (arrived, rest, reader),
+            Self::Over(reason) => return Poll::Ready(Err(JsErrorBox::type_error(*reason))),
+        };
         loop {
-            if let Some(mut chunk) = source.arrived.pop_front() {
+            while let Some(mut chunk) = arrived.pop_front() {
                 if chunk.len() > limit {
                     let rest = chunk.split_off(limit);
-                    source.arrived.push_front(rest);
+                    arrived.push_front(rest);
                 }
-                if chunk.is_empty() {
-                    continue;
+                if !chunk.is_empty() {
+                    return Poll::Ready(Ok(chunk));
                 }
-                return Ok(chunk);
             }
-            match source.rest.frame().await {
-                None => return Ok(Bytes::new()),
-                Some(Err(error)) => return Err(JsErrorBox::type_error(format!("request body: {error}"))),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        source.arrived.push_back(data);
-                    }
+            match Pin::new(&mut *rest).poll_frame(context) {
+                Poll::Ready(None) => return Poll::Ready(Ok(Bytes::new())),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Err(JsErrorBox::type_error(format!("request body: {error}"))));
+                }
+                Poll::Ready(Some(Ok(frame))) => arrived.extend(frame.into_data().ok()),
+                Poll::Pending => {
+                    *reader = Some(context.waker().clone());
+                    return Poll::Pending;
                 }
             }
         }
@@ -94,8 +132,7 @@ impl Resource for RequestBodyResource {
     }
 
     fn read(self: Rc<Self>, limit: usize) -> AsyncResult<BufView> {
-        let cancel = RcRef::map(&self, |this| &this.cancel);
-        Box::pin(async move { self.next_chunk(limit).try_or_cancel(cancel).await.map(BufView::from) })
+        Box::pin(async move { self.next_chunk(limit).await.map(BufView::from) })
     }
 
     fn size_hint(&self) -> (u64, Option<u64>) {
@@ -103,7 +140,7 @@ impl Resource for RequestBodyResource {
     }
 
     fn close(self: Rc<Self>) {
-        self.cancel.cancel();
+        self.end(CANCELLED);
     }
 }
 
@@ -117,8 +154,43 @@ pub enum ResponseBody {
     Full(Option<BufView>),
     /// A resource of the isolate that yields chunks until an empty one.
     Stream(StreamBody),
-    /// Chunks, or why there are no more, from an isolate on another thread. Dropping it cancels the stream at its source.
-    Remote(mpsc::Receiver<Result<Bytes, String>>),
+    /// What comes from an isolate on another thread. Dropping it cancels the stream at its source.
+    Remote(RemoteBody),
+}
+
+/// A body that comes from an isolate on another thread.
+pub struct RemoteBody {
+    /// Chunks, an empty one at the end, or why there are no more.
+    chunks: mpsc::Receiver<Result<Bytes, String>>,
+    /// Its length, where it is known.
+    length: Option<u64>,
+    ended: bool,
+}
+
+impl RemoteBody {
+    /// A body of chunks up to an empty one, or to an error. It is cut where `chunks` ends before.
+    pub fn new(chunks: mpsc::Receiver<Result<Bytes, String>>, length: Option<u64>) -> Self {
+        Self { chunks, length, ended: false }
+    }
+
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<BufView>, BoxError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let chunk = ready!(self.chunks.poll_recv(context));
+        let chunk = chunk.unwrap_or_else(|| Err("the isolate's thread ended before the body did".to_owned()));
+        match chunk {
+            Ok(bytes) if !bytes.is_empty() => Poll::Ready(Some(Ok(Frame::data(bytes.into())))),
+            Ok(_) => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Err(reason) => {
+                self.ended = true;
+                Poll::Ready(Some(Err(reason.into())))
+            }
+        }
+    }
 }
 
 impl From<Bytes> for ResponseBody {
@@ -220,10 +292,7 @@ impl Body for ResponseBody {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(stream) => stream.poll_frame(context),
-            Self::Remote(chunks) => {
-                let chunk = ready!(chunks.poll_recv(context));
-                Poll::Ready(chunk.map(|chunk| chunk.map(|bytes| Frame::data(bytes.into())).map_err(BoxError::from)))
-            }
+            Self::Remote(remote) => remote.poll_frame(context),
         }
     }
 
@@ -232,7 +301,7 @@ impl Body for ResponseBody {
             Self::Empty | Self::Full(None) => true,
             Self::Full(Some(bytes)) => bytes.is_empty(),
             Self::Stream(stream) => stream.ended && stream.first.is_none() && stream.broken.is_none(),
-            Self::Remote(_) => false,
+            Self::Remote(remote) => remote.ended,
         }
     }
 
@@ -249,7 +318,7 @@ impl Body for ResponseBody {
                 }
                 hint
             }
-            Self::Remote(_) => SizeHint::default(),
+            Self::Remote(remote) => remote.length.map(SizeHint::with_exact).unwrap_or_default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -10,12 +11,14 @@ use deno_core::error::JsError;
 use deno_core::futures::FutureExt;
 use deno_core::futures::channel::oneshot;
 use deno_core::futures::future::Shared;
+use deno_core::futures::task::AtomicWaker;
 use deno_core::v8;
 use deno_error::{JsErrorBox, JsErrorClass as _};
 use http::HeaderValue;
 use http::request::Parts;
 use slab::Slab;
 
+use crate::body::{CLIENT_LEFT, RESPONSE_SENT, RequestBodyResource};
 use crate::events::{EventCall, EventNotes};
 use crate::spending::{InvocationLimits, LogRoom, Spent, Strays};
 use crate::{Breach, Breaches, RequestBody, ResponseBody, WorkerLog};
@@ -152,9 +155,13 @@ pub struct Invocation {
     wait_until: u32,
     /// The caller has taken the outcome, or is gone.
     released: bool,
+    /// It is gone, and there was no outcome.
+    unanswered: bool,
     stream: Stream,
     watches_cancel: bool,
     passes_through: bool,
+    /// The request's body, where the handler has begun to read it while it arrives.
+    body: Option<Rc<RequestBodyResource>>,
     costs: Costs,
     spent: Spent,
     /// Made for the first who wants to know when the invocation is over. Dropped with it, which is the news.
@@ -251,6 +258,8 @@ pub struct Invocations {
     limits: InvocationLimits,
     breaches: Arc<Breaches>,
     strays: Strays,
+    /// Lets the event loop run once more.
+    driver: Arc<AtomicWaker>,
     ids: Ids,
     slots: RefCell<Slab<Invocation>>,
     issued: Cell<u64>,
@@ -267,12 +276,19 @@ impl Invocations {
             limits,
             breaches,
             strays: Strays::default(),
+            driver: Arc::default(),
             ids: Ids::random(),
             slots: RefCell::default(),
             issued: Cell::new(0),
             to_forget: RefCell::default(),
             to_abort: RefCell::default(),
         }
+    }
+
+    /// Wakes the event loop that `driver` belongs to when an invocation ends with a streamed answer.
+    #[must_use]
+    pub fn driven_by(self, driver: Arc<AtomicWaker>) -> Self {
+        Self { driver, ..self }
     }
 
     /// Goes on as if slots had been given out until `left` more begin the count again.
@@ -308,9 +324,11 @@ impl Invocations {
             outcome: Outcome::Pending(None),
             wait_until: 0,
             released: false,
+            unanswered: false,
             stream: Stream::Idle,
             watches_cancel: false,
             passes_through: false,
+            body: None,
             costs: Costs::default(),
             spent: Spent::default(),
             over: None,
@@ -456,6 +474,7 @@ impl Invocations {
     pub fn release(&self, id: InvocationId) {
         let untaken = self.with(id, |invocation| {
             invocation.released = true;
+            invocation.unanswered = matches!(invocation.outcome, Outcome::Pending(_));
             std::mem::replace(&mut invocation.outcome, Outcome::Taken)
         });
         let Some(untaken) = untaken else { return };
@@ -526,6 +545,14 @@ impl Invocations {
             self.to_abort.borrow_mut().push(id);
         }
         self.end_if_over(id);
+        // Nothing else may happen in the isolate for long, and how much is left to do is looked at after a turn of its
+        // event loop.
+        self.driver.wake();
+    }
+
+    /// The handler reads the request's body while it arrives.
+    pub(crate) fn opened_body(&self, id: InvocationId, body: Rc<RequestBodyResource>) {
+        self.with(id, |invocation| invocation.body = Some(body));
     }
 
     pub(crate) fn wait_until_began(&self, id: InvocationId) {
@@ -761,10 +788,11 @@ impl Invocations {
     }
 
     fn end_if_over(&self, id: InvocationId) {
-        let Some((true, watched)) = self.with(id, |invocation| (invocation.is_over(), invocation.watches_cancel))
-        else {
-            return;
-        };
+        let state = self.with(id, |invocation| {
+            invocation.end_body_if_answered();
+            (invocation.is_over(), invocation.watches_cancel)
+        });
+        let Some((true, watched)) = state else { return };
         let ended = self.slots.borrow_mut().remove(id.slot());
         drop(ended);
         if watched {
@@ -791,6 +819,22 @@ impl RunningEvent {
 }
 
 impl Invocation {
+    /// Ends the request's body once the answer has left, or nobody waits for it. As on Workers that is its end though
+    /// `waitUntil` work goes on: the client's connection learns that nobody will read the rest.
+    fn end_body_if_answered(&mut self) {
+        if !self.released || !matches!(self.stream, Stream::Idle) {
+            return;
+        }
+        let reason = if self.unanswered { CLIENT_LEFT } else { RESPONSE_SENT };
+        if let Some(body) = self.body.take() {
+            body.end(reason);
+        } else if let Subject::Request(request) = &mut self.subject
+            && matches!(request.body, RequestBody::Streaming { .. })
+        {
+            request.body = RequestBody::Over(reason);
+        }
+    }
+
     fn is_over(&self) -> bool {
         self.released
             && self.wait_until == 0

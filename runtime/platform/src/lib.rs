@@ -22,7 +22,7 @@ mod thrown;
 mod web;
 
 pub use aerostack_outbound::{Policy as OutboundPolicy, PrivateAddresses, Rule as OutboundRule};
-pub use body::{RequestBody, ResponseBody};
+pub use body::{RemoteBody, RequestBody, ResponseBody};
 pub use breaches::{Breach, Breaches};
 pub use events::{Event, EventCall, EventNotes};
 pub use invocations::{

@@ -115,19 +115,25 @@ pub(crate) fn op_invocation_headers<'s>(
     Ok(v8::Array::new_with_elements(scope, &flat))
 }
 
-/// The body: bytes when it has arrived whole, else the id of a resource to read it from.
+/// The body: bytes when it has arrived whole, the id of a resource to read it from, or why it can no longer be read.
 #[op2]
 pub(crate) fn op_invocation_body<'s>(
     state: &mut OpState,
     scope: &mut v8::PinScope<'s, '_>,
     #[number] invocation: u64,
 ) -> Result<v8::Local<'s, v8::Value>, InvocationError> {
-    let body = read(state, invocation, |request| std::mem::replace(&mut request.body, RequestBody::Empty))?;
+    let body = read(state, invocation, |request| match &mut request.body {
+        RequestBody::Over(reason) => RequestBody::Over(reason),
+        body => std::mem::replace(body, RequestBody::Empty),
+    })?;
     match body {
         RequestBody::Empty => Ok(bytes_to_v8(scope, Bytes::new())),
         RequestBody::Full(bytes) => Ok(bytes_to_v8(scope, bytes)),
+        RequestBody::Over(reason) => Ok(latin1(scope, reason.as_bytes()).into()),
         RequestBody::Streaming { arrived, rest } => {
-            let resource = state.resource_table.add(RequestBodyResource::new(arrived, rest));
+            let body = Rc::new(RequestBodyResource::new(arrived, rest));
+            with_invocations(state, invocation, |invocations, id| invocations.opened_body(id, body.clone()));
+            let resource = state.resource_table.add_rc(body);
             Ok(v8::Integer::new_from_unsigned(scope, resource).into())
         }
     }

@@ -2,8 +2,8 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use aerostack_isolate::{Breach, Breaches, Host, Mourner};
 use aerostack_telemetry::metrics::Metrics;
@@ -12,10 +12,12 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinHandle;
 
 use crate::admin::{self, ADMIN_PREFIX};
-use crate::connection;
+use crate::connection::{self, Home};
 use crate::error_page::RETRY_AFTER_SECONDS;
+use crate::lifecycle::{Arrived, Lifecycle, Patience, State};
 use crate::location::routed_path;
 use crate::open_socket::{HttpVersion, OpenSocket};
 use crate::proxies::TrustedProxies;
@@ -23,7 +25,7 @@ use crate::routes::{Route, Routes};
 use crate::socket;
 use crate::status::Status;
 use crate::triggers::{self, Triggers};
-use crate::wire::Wire;
+use crate::wire::{self, Wire};
 use crate::{ClientLimits, ErrorDetail, Phase, RequestLog, Shared, stopped};
 
 /// What a server is started with.
@@ -58,6 +60,8 @@ pub struct Server {
     phase: watch::Sender<Phase>,
     open: Arc<OpenConnections>,
     handing_over: Arc<Notify>,
+    /// Ends when the server takes no connections any more.
+    acceptor: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Connections that are not closed yet, wherever they live.
@@ -79,6 +83,17 @@ impl OpenConnections {
         self.metrics.connections().opened();
         Some(OpenConnection(self.clone()))
     }
+
+    /// Waits until none is left.
+    async fn all_closed(&self) {
+        loop {
+            let closed = self.closed.notified();
+            if self.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            closed.await;
+        }
+    }
 }
 
 impl Drop for OpenConnection {
@@ -96,8 +111,11 @@ const FIRST_LINE_BYTES: usize = 16 * 1024;
 const REFUSED_AT_ONCE: usize = 64;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Connections that are answered at the same time while the server drains; more are closed.
+const DRAINING_AT_ONCE: u32 = 1024;
+
 /// The client's way to say HTTP/2 without TLS (RFC 9113, section 3.4).
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Server {
     /// Serves connections from `listener` until [`Server::shut_down`].
@@ -118,8 +136,9 @@ impl Server {
         let open =
             Arc::new(OpenConnections { count: AtomicUsize::new(0), closed: Notify::new(), metrics: options.metrics });
         let handing_over = Arc::new(Notify::new());
-        tokio::spawn(accept(listener, shared.clone(), open.clone(), handing_over.clone()));
-        Self { shared, phase, open, handing_over }
+        let accepting = accept(listener, shared.clone(), open.clone(), handing_over.clone());
+        let acceptor = Mutex::new(Some(tokio::spawn(accepting)));
+        Self { shared, phase, open, handing_over, acceptor }
     }
 
     /// Requests whose answers are not finished, `waitUntil` work included.
@@ -151,31 +170,35 @@ impl Server {
     /// they ask for a worker.
     pub async fn shut_down(&self) {
         self.phase.send_replace(Phase::Draining);
-        loop {
-            let closed = self.open.closed.notified();
-            if self.open.count.load(Ordering::Acquire) == 0 {
-                break;
-            }
-            closed.await;
-        }
+        self.open.all_closed().await;
         self.phase.send_replace(Phase::Closed);
+        let acceptor = self.acceptor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(acceptor) = acceptor
+            && let Err(error) = acceptor.await
+        {
+            tracing::error!(%error, "the acceptor failed");
+        }
+        // It may have taken one just before it heard of the shutdown.
+        self.open.all_closed().await;
     }
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, open: Arc<OpenConnections>, handing_over: Arc<Notify>) {
     let mut phase = shared.shutdown.clone();
     let refusing = Arc::new(Semaphore::new(REFUSED_AT_ONCE));
+    let draining = Arc::new(Semaphore::new(DRAINING_AT_ONCE as usize));
     let mut is_full = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             // An error means the server is gone, which is the same.
-            _ = phase.wait_for(|phase| *phase == Phase::Closed) => return,
+            _ = phase.wait_for(|phase| *phase == Phase::Closed) => break,
+            // Clients that came and were not accepted wait for the next to have the listener.
             () = handing_over.notified() => return,
         };
         match accepted {
             Ok((stream, peer)) if *shared.shutdown.borrow() != Phase::Serving => {
-                tokio::spawn(connection::serve_draining(stream, shared.clone(), peer));
+                answer_while_draining(stream, peer, &shared, &draining);
             }
             Ok((stream, peer)) => {
                 if let Some(open) = open.open(shared.limits.connections) {
@@ -204,6 +227,29 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, open: Arc<OpenConnec
             }
         }
     }
+    // Clients that came before the end are answered.
+    for _ in 0..DRAINING_AT_ONCE {
+        let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await else {
+            break;
+        };
+        answer_while_draining(stream, peer, &shared, &draining);
+    }
+    drop(listener);
+    // The process may end as soon as this does.
+    let all = draining.acquire_many(DRAINING_AT_ONCE);
+    if tokio::time::timeout(connection::PATIENCE_WHILE_DRAINING, all).await.is_err() {
+        tracing::debug!("clients that came while the server drained were still being answered");
+    }
+}
+
+/// Answers a connection that came after the shutdown had begun, unless too many of them are being answered.
+fn answer_while_draining(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, at_once: &Arc<Semaphore>) {
+    let Ok(permit) = at_once.clone().try_acquire_owned() else { return };
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        connection::serve_draining(stream, shared, peer).await;
+        drop(permit);
+    });
 }
 
 fn too_many_connections(limit: usize) -> String {
@@ -219,11 +265,7 @@ async fn refuse(mut stream: TcpStream, text: &str) {
     );
     let answered = async {
         stream.write_all(answer.as_bytes()).await?;
-        stream.shutdown().await?;
-        // Closing with unread bytes would make the system take the answer back.
-        let mut unread = [0; 4096];
-        while stream.read(&mut unread).await? > 0 {}
-        Ok::<_, std::io::Error>(())
+        wire::see_out(stream).await
     };
     // A client that has left, or goes on sending, has had its chance.
     let _ = tokio::time::timeout(REFUSAL_TIMEOUT, answered).await;
@@ -232,18 +274,19 @@ async fn refuse(mut stream: TcpStream, text: &str) {
 /// Reads the first line and gives the connection to where it belongs.
 async fn hand_over(mut stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, open: OpenConnection) {
     socket::prepare(&stream);
-    let mut shutdown = shared.shutdown.clone();
-    let first_line = tokio::select! {
-        first_line = tokio::time::timeout(shared.limits.header_timeout, read_first_line(&mut stream)) => first_line,
-        () = stopped(&mut shutdown) => return,
-    };
-    let first_line = match first_line {
-        Ok(Ok(first_line)) if !first_line.is_empty() => first_line,
-        Ok(_) => return,
-        Err(_) => {
-            let _ = stream
-                .write_all(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-                .await;
+    let lifecycle = Lifecycle::accepted();
+    let first_line = match read_first_line(&mut stream, &shared, &lifecycle).await {
+        FirstLine::Arrived(first_line) => first_line,
+        FirstLine::Closed => return,
+        FirstLine::TooSlow => {
+            let answered = async {
+                stream
+                    .write_all(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                    .await?;
+                wire::see_out(stream).await
+            };
+            // A client that has left, or goes on sending, has had its chance.
+            let _ = tokio::time::timeout(REFUSAL_TIMEOUT, answered).await;
             return;
         }
     };
@@ -260,32 +303,71 @@ async fn hand_over(mut stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>,
     };
     let worker = route.worker.clone();
     let shared = shared.clone();
-    let thread = worker.available().await;
+    lifecycle.enter(State::Moving);
+    // From here on the connection belongs to the thread: it does not end before the connection has.
+    let Some((thread, permit)) = worker.admit().await else {
+        refuse(stream, "the worker was shut down").await;
+        return;
+    };
     let version = if is_http2(&first_line) { HttpVersion::Two } else { HttpVersion::One };
-    let socket = OpenSocket::new(&stream, version, open);
+    let socket = OpenSocket::new(&stream, version, lifecycle, open);
     let mourner: Arc<dyn Mourner> = socket.clone();
     let mourning = thread.load().mourn(&mourner);
     let Ok(stream) = stream.into_std() else { return };
-    thread.run(move |host: &Rc<Host>| match TcpStream::from_std(stream) {
+    let is_taken = thread.run(move |host: &Rc<Host>| match TcpStream::from_std(stream) {
         Ok(stream) => {
             let wire = Wire::new(first_line, stream, shared.limits.send_timeout).mourned(mourning);
-            aerostack_isolate::spawn_local(connection::serve(wire, host.clone(), worker, shared, peer, socket));
+            let home = Home { host: host.clone(), worker, permit };
+            aerostack_isolate::spawn_local(connection::serve(wire, home, shared, peer, socket));
         }
         Err(error) => tracing::warn!(%error, "cannot move a connection to its isolate's thread"),
     });
+    if !is_taken {
+        tracing::error!("a connection was closed: its isolate's thread has failed");
+    }
 }
 
-async fn read_first_line(stream: &mut TcpStream) -> std::io::Result<Bytes> {
-    // A connection that says nothing yet costs no buffer.
-    stream.readable().await?;
-    let mut buffer = BytesMut::with_capacity(4096);
+/// What came of waiting for the first line of a connection.
+enum FirstLine {
+    Arrived(Bytes),
+    /// A part of it arrived, and then not the rest in time.
+    TooSlow,
+    /// The client said nothing and left, or nothing in time.
+    Closed,
+}
+
+async fn read_first_line(stream: &mut TcpStream, shared: &Shared, lifecycle: &Lifecycle) -> FirstLine {
+    let patience = Patience::over_http1(&shared.limits);
+    let mut shutdown = shared.shutdown.clone();
+    let mut leaving = None;
+    let mut buffer = BytesMut::new();
     loop {
-        let read = stream.read_buf(&mut buffer).await?;
-        let complete = buffer.contains(&b'\n') || buffer.len() >= FIRST_LINE_BYTES;
-        if read == 0 || complete {
-            return Ok(buffer.freeze());
+        let read = tokio::select! {
+            biased;
+            read = read_some(stream, &mut buffer) => read,
+            () = stopped(&mut shutdown), if leaving.is_none() => {
+                leaving = Some(Instant::now());
+                continue;
+            }
+            () = lifecycle.overdue(patience, leaving) => {
+                return if buffer.is_empty() { FirstLine::Closed } else { FirstLine::TooSlow };
+            }
+        };
+        let is_complete = buffer.contains(&b'\n') || buffer.len() >= FIRST_LINE_BYTES;
+        match read {
+            Err(_) => return FirstLine::Closed,
+            Ok(0) if buffer.is_empty() => return FirstLine::Closed,
+            Ok(read) if read == 0 || is_complete => return FirstLine::Arrived(buffer.freeze()),
+            Ok(_) => lifecycle.wait_for_head(Arrived::Something),
         }
     }
+}
+
+async fn read_some(stream: &mut TcpStream, buffer: &mut BytesMut) -> std::io::Result<usize> {
+    // A connection that says nothing yet costs no buffer.
+    stream.readable().await?;
+    buffer.reserve(4096);
+    stream.read_buf(buffer).await
 }
 
 /// The path of the first request, as it is routed; `/` where there is none to be seen, as in the HTTP/2 preface.

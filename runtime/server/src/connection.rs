@@ -1,34 +1,39 @@
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use aerostack_http1::Refusal;
-use aerostack_isolate::{Host, LocalTask, Worker, spawn_local};
+use aerostack_isolate::{ConnectionPermit, Host, Worker, spawn_local};
 use aerostack_trace::Ids;
 use axum::body::Body;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1 as hyper_http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tower::ServiceExt;
 
-use crate::acceptor::{OpenConnection, is_http2};
+use crate::acceptor::{HTTP2_PREFACE, OpenConnection, is_http2};
 use crate::admin::{ADMIN_PREFIX, Peer};
 use crate::corked::Corked;
-use crate::http1;
+use crate::http1::{self, Signals};
+use crate::http2::Requests;
+use crate::lifecycle::{HEAD_WHILE_LEAVING, Patience, State};
 use crate::location::{Location, with_path};
 use crate::open_socket::OpenSocket;
-use crate::request::{Connection, Requests, address_value};
+use crate::request::{Connection, address_value};
 use crate::triggers::{self, triggered};
-use crate::wire::Wire;
-use crate::{Shared, stopped};
+use crate::wire::{self, Wire};
+use crate::{Phase, Shared, stopped};
 
 /// What one HTTP/2 connection may have open, and how often it may take back what it asked before it is closed ("rapid reset").
 const HTTP2_STREAMS: u32 = 100;
@@ -37,29 +42,40 @@ const HTTP2_RESET_STREAMS: usize = 100;
 const HTTP2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 const HTTP2_WINDOW_BYTES: u32 = 256 * 1024;
 
+/// The isolate's thread that a connection lives on.
+pub(crate) struct Home {
+    pub(crate) host: Rc<Host>,
+    pub(crate) worker: Arc<Worker>,
+    /// The thread does not end before it is dropped.
+    pub(crate) permit: ConnectionPermit,
+}
+
+/// What a connection learns from outside of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// The server takes no more requests.
+    Leaving,
+    /// The client was waited for long enough.
+    Overdue,
+}
+
 /// Serves a connection on the thread of the isolate it is for.
-pub(crate) async fn serve(
-    wire: Wire,
-    host: Rc<Host>,
-    home: Arc<Worker>,
-    shared: Arc<Shared>,
-    peer: SocketAddr,
-    socket: Arc<OpenSocket>,
-) {
-    let _counted = host.connection();
+pub(crate) async fn serve(wire: Wire, home: Home, shared: Arc<Shared>, peer: SocketAddr, socket: Arc<OpenSocket>) {
+    let Home { host, worker, permit: _permit } = home;
     // An answer that is written before waits as long.
     if wire.writable().await.is_err() {
         return;
     }
     let speaks_http2 = is_http2(wire.first_bytes());
     let proxies = shared.trusted_proxies();
-    let mut shutdown = shared.shutdown.clone();
     let limits = shared.limits.clone();
+    let patience = if speaks_http2 { Patience::over_http2(&limits) } else { Patience::over_http1(&limits) };
+    let watch = Watch { socket: socket.clone(), patience, shutdown: shared.shutdown.clone() };
     let Wire { reading, writing } = wire;
     let outbound = Corked::new(writing, host.clone(), socket.clone());
     let requests = Rc::new(Connection {
         host,
-        home,
+        home: worker,
         shared,
         peer: Peer(peer.ip()),
         peer_address: address_value(peer.ip()),
@@ -69,15 +85,8 @@ pub(crate) async fn serve(
         socket: socket.clone(),
         ids: Ids::random(),
     });
-    // In a task of its own: what the end depends on, timers and the whole server, is not looked at for each request.
-    let watched = socket.clone();
-    let mut ending = spawn_local(async move {
-        tokio::select! {
-            () = stopped(&mut shutdown) => {}
-            () = watched.idle_for(limits.header_timeout) => {}
-        }
-    });
     let served = if speaks_http2 {
+        socket.lifecycle.enter(State::Waiting);
         let served = http2::Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
             .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
@@ -89,75 +98,134 @@ pub(crate) async fn serve(
             .initial_stream_window_size(HTTP2_WINDOW_BYTES)
             .keep_alive_interval(limits.header_timeout)
             .serve_connection(TokioIo::new(tokio::io::join(reading, outbound)), Requests(requests));
-        let goodbye = http2::Connection::graceful_shutdown;
-        see_out(served, goodbye, &mut ending, &socket, limits.header_timeout).await.map_err(io::Error::other)
+        let mut said_goodbye = false;
+        let tell = |served: Pin<&mut http2::Connection<_, _, _>>, _| {
+            if std::mem::replace(&mut said_goodbye, true) {
+                return Told::GivenUp;
+            }
+            served.graceful_shutdown();
+            Told::Heard
+        };
+        watch.attend(served, tell).await.map_err(io::Error::other)
     } else {
-        let is_leaving = Cell::new(false);
-        let served = http1::serve(reading, outbound, &requests, &is_leaving);
-        see_out(served, |_| is_leaving.set(true), &mut ending, &socket, limits.header_timeout).await
+        socket.lifecycle.enter(State::Reading);
+        let signals = Signals::default();
+        let served = http1::serve(reading, outbound, &requests, &signals);
+        let tell = |_: Pin<&mut _>, news| {
+            signals.leaving.set(true);
+            signals.overdue.set(news == News::Overdue);
+            Told::Heard
+        };
+        watch.attend(served, tell).await
     };
-    ending.abort();
     if let Err(error) = served {
         tracing::debug!(%peer, %error, "connection ended with an error");
     }
 }
 
-/// Serves until the connection ends, or `ending` is over because it should: then what was asked is still answered.
-async fn see_out<C: Future<Output = Result<(), E>>, E>(
-    served: C,
-    say_goodbye: impl FnOnce(Pin<&mut C>),
-    ending: &mut LocalTask<()>,
-    socket: &OpenSocket,
-    patience: Duration,
-) -> Result<(), E> {
-    let mut served = pin!(served);
-    tokio::select! {
-        biased;
-        ended = served.as_mut() => return ended,
-        _ = ending => say_goodbye(served.as_mut()),
-    }
-    if socket.was_asked() {
-        return served.await;
-    }
-    // It may have stopped in the middle of its first words, and would never hear the goodbye.
-    tokio::time::timeout(patience, served).await.unwrap_or(Ok(()))
+/// What becomes of a connection that was told something.
+enum Told {
+    /// It acts on it.
+    Heard,
+    /// It was told before, and has not.
+    GivenUp,
 }
+
+/// Looks after a connection from outside of what serves it.
+struct Watch {
+    socket: Arc<OpenSocket>,
+    patience: Patience,
+    shutdown: watch::Receiver<Phase>,
+}
+
+impl Watch {
+    /// Serves until the connection ends, or is given up. `tell` passes on what it should know.
+    async fn attend<C: Future<Output = Result<(), E>>, E>(
+        self,
+        served: C,
+        mut tell: impl FnMut(Pin<&mut C>, News) -> Told,
+    ) -> Result<(), E> {
+        let mut served = pin!(served);
+        let mut leaving = None;
+        loop {
+            // In a task of its own: what the end depends on, timers and the whole server, is not looked at for each
+            // request.
+            let mut news = spawn_local(next_news(self.socket.clone(), self.patience, self.shutdown.clone(), leaving));
+            let news = tokio::select! {
+                biased;
+                ended = served.as_mut() => {
+                    news.abort();
+                    return ended;
+                }
+                news = &mut news => news,
+            };
+            // A task that nobody aborts ends when its thread does, and this with it.
+            let Ok(news) = news else { return Ok(()) };
+            // What is overdue may have come just now.
+            if news == News::Overdue && !self.socket.lifecycle.is_overdue(self.patience, leaving) {
+                continue;
+            }
+            leaving.get_or_insert_with(Instant::now);
+            if let Told::GivenUp = tell(served.as_mut(), news) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn next_news(
+    socket: Arc<OpenSocket>,
+    patience: Patience,
+    mut shutdown: watch::Receiver<Phase>,
+    leaving: Option<Instant>,
+) -> News {
+    tokio::select! {
+        () = stopped(&mut shutdown), if leaving.is_none() => News::Leaving,
+        () = socket.lifecycle.overdue(patience, leaving) => News::Overdue,
+    }
+}
+
+/// How long a client may go on sending after its last answer.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves a connection whose first request is for no worker: admin routes, and paths nothing is mounted at.
 pub(crate) async fn serve_admin(wire: Wire, shared: &Arc<Shared>, peer: SocketAddr, open: OpenConnection) {
     let _open = open;
-    let mut shutdown = shared.shutdown.clone();
     let routing = shared.clone();
+    let was_asked = Arc::new(AtomicBool::new(false));
+    let asked = was_asked.clone();
     let service = tower::service_fn(move |request: Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
         let shared = routing.clone();
         async move { Ok::<_, Infallible>(answer_from_afar(request, Peer(peer.ip()), &shared).await) }
     });
-    let mut served = pin!(
-        hyper_http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(shared.limits.header_timeout)
-            .max_buf_size(shared.limits.header_bytes)
-            // A client that pools connections would send the next request, for a worker, on this one.
-            .keep_alive(false)
-            .serve_connection(TokioIo::new(wire.joined()), TowerToHyperService::new(service))
-    );
-    let served = tokio::select! {
-        biased;
-        ended = served.as_mut() => ended,
-        () = stopped(&mut shutdown) => {
-            served.as_mut().graceful_shutdown();
-            served.await
+    let served = hyper_http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(shared.limits.header_timeout)
+        .max_buf_size(shared.limits.header_bytes)
+        // A client that pools connections would send the next request, for a worker, on this one.
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(wire.joined()), TowerToHyperService::new(service))
+        .without_shutdown();
+    let mut shutdown = shared.shutdown.clone();
+    let half_a_head = async {
+        stopped(&mut shutdown).await;
+        tokio::time::sleep(HEAD_WHILE_LEAVING).await;
+        if was_asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
         }
     };
-    if let Err(error) = served {
-        tracing::debug!(%peer, %error, "admin connection ended with an error");
+    tokio::select! {
+        biased;
+        served = served => see_out(served.map(|parts| parts.io), peer).await,
+        () = half_a_head => {}
     }
 }
 
 /// How long a connection that comes while the server drains may take to ask.
-const PATIENCE_WHILE_DRAINING: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE_WHILE_DRAINING: Duration = Duration::from_secs(2);
 
-/// Serves a connection that came after the shutdown had begun. Nothing waits for it to end.
+/// Serves a connection that came after the shutdown had begun.
 pub(crate) async fn serve_draining(stream: TcpStream, shared: Arc<Shared>, peer: SocketAddr) {
     let service = tower::service_fn(move |request: Request<Incoming>| {
         let shared = shared.clone();
@@ -175,14 +243,40 @@ pub(crate) async fn serve_draining(stream: TcpStream, shared: Arc<Shared>, peer:
             Ok(response)
         }
     });
+    let service = TowerToHyperService::new(service);
+    let mut first_bytes = [0; HTTP2_PREFACE.len()];
+    let peeked = tokio::time::timeout(PATIENCE_WHILE_DRAINING, stream.peek(&mut first_bytes)).await;
+    if let Ok(Ok(length)) = peeked
+        && is_http2(&first_bytes[..length])
+    {
+        let mut served =
+            pin!(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service));
+        served.as_mut().graceful_shutdown();
+        if tokio::time::timeout(PATIENCE_WHILE_DRAINING, served).await.is_err() {
+            tracing::debug!(%peer, "a client did not leave a server that drains");
+        }
+        return;
+    }
     let served = hyper_http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE_WHILE_DRAINING)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    if let Err(error) = served.await {
-        tracing::debug!(%peer, %error, "connection ended with an error");
-    }
+        .serve_connection(TokioIo::new(stream), service)
+        .without_shutdown();
+    see_out(served.await.map(|parts| parts.io), peer).await;
+}
+
+/// Ends a connection that hyper has served.
+async fn see_out(served: hyper::Result<TokioIo<impl AsyncRead + AsyncWrite + Unpin>>, peer: SocketAddr) {
+    let stream = match served {
+        Ok(stream) => stream.into_inner(),
+        Err(error) => {
+            tracing::debug!(%peer, %error, "connection ended with an error");
+            return;
+        }
+    };
+    // A client that has left, or goes on sending, has had its chance.
+    let _ = tokio::time::timeout(FAREWELL, wire::see_out(stream)).await;
 }
 
 /// A request on an admin connection: no isolate lives on this thread.

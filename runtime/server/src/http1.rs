@@ -13,60 +13,74 @@ use std::io::{self, Write as _};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use aerostack_http1::Framing;
+use aerostack_http1::{Framing, Head, Refusal};
 use aerostack_isolate::{Response, ResponseBody};
 use bytes::{Buf, BufMut};
-use http::{HeaderMap, Method, Version, header};
+use http::{HeaderMap, Method, StatusCode, Version, header};
 use http_body::Body;
 
 use self::answer::{BodyFraming, Wanted};
-use self::inbound::{Inbound, NoHead};
+use self::inbound::{Inbound, NextLook, NoHead};
 use crate::body::ClientBody;
 use crate::corked::Corked;
 use crate::error_page::plain;
+use crate::lifecycle::{Arrived, Lifecycle, State};
 use crate::request::{Connection, Reply};
 use crate::wire::Reading;
 
 pub(crate) use self::inbound::InboundBody;
 
-/// How long a client that may still be sending is given to take its last answer: closing at once would make the system take it back.
-const LINGER: Duration = Duration::from_secs(1);
+/// How long a client that may still be sending is given to take its last answer: closing at once would make the system
+/// take it back. One that still sends the body of its request may pause this long, and go on as long as a body may
+/// stand still.
+const LINGER_PAUSE: Duration = Duration::from_secs(2);
+const LINGER_AFTER_REFUSAL: Duration = Duration::from_secs(1);
+const LINGER_WHILE_LEAVING: Duration = Duration::from_millis(500);
+
+/// How long the rest of a body that nobody reads may take to arrive.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Serves requests until the client closes, an answer is the last, or `is_leaving` says that no more are taken.
+const TOO_SLOW: Refusal =
+    Refusal { status: StatusCode::REQUEST_TIMEOUT, text: "the head of the request did not arrive in time" };
+
+/// What a connection is told while it is served.
+#[derive(Default)]
+pub(crate) struct Signals {
+    /// No more requests are taken, but those that were sent before the client could know.
+    pub(crate) leaving: Cell<bool>,
+    /// The client was waited for long enough.
+    pub(crate) overdue: Cell<bool>,
+}
+
+/// Serves requests until the client closes, an answer is the last, or `signals` say that the connection ends.
 pub(crate) async fn serve(
     reading: Reading,
     outbound: Corked,
     requests: &Rc<Connection>,
-    is_leaving: &Cell<bool>,
+    signals: &Signals,
 ) -> io::Result<()> {
     let inbound = Inbound::new(reading);
-    let mut is_first = true;
+    let _closing = inbound.close_at_end();
+    let lifecycle = &requests.socket.lifecycle;
+    let linger_time = requests.shared.limits.body_timeout;
     loop {
-        let head = poll_fn(|context| {
-            outbound.send_on(context).map_err(NoHead::Failed)?;
-            // A first request that has begun to arrive is waited for.
-            let is_awaited = is_first && inbound.has_arrived();
-            if is_leaving.get() && !is_awaited {
-                return Poll::Ready(Err(NoHead::Closed));
-            }
-            inbound.poll_head(context, requests.shared.limits.header_bytes)
-        });
-        let head = match head.await {
+        let head = match next_head(&inbound, &outbound, requests, signals).await {
             Ok(head) => head,
             Err(NoHead::Closed) => return outbound.shut_down().await,
             Err(NoHead::Failed(error)) => return Err(error),
             Err(NoHead::Refused(refusal)) => {
                 tracing::debug!(refusal.text, "a request was refused");
+                lifecycle.enter(State::Sending);
                 let wanted = Wanted { version: Version::HTTP_11, is_head: false };
                 send(&inbound, &outbound, wanted, plain(refusal.status, refusal.text), true).await?;
-                return linger(&inbound, &outbound).await;
+                return linger(&inbound, &outbound, requests, signals, LINGER_AFTER_REFUSAL).await;
             }
         };
-        is_first = false;
+        lifecycle.enter(State::Answering);
         let wanted = Wanted { version: head.parts.version, is_head: head.parts.method == Method::HEAD };
         let asks_to_close = head.is_last;
         let body = body(&inbound, head.body, head.expects_continue);
@@ -75,18 +89,52 @@ pub(crate) async fn serve(
             Reply::Now(response) => response.expect("a reply is taken once"),
             Reply::Later(response) => answered(&inbound, &outbound, response).await?,
         };
-        let is_out_of_step = || reads_on && !inbound.is_in_step();
-        let is_last = asks_to_close || is_leaving.get() || says_close(response.headers()) || is_out_of_step();
-        let framing = send(&inbound, &outbound, wanted, response, is_last).await?;
-        if reads_on && !is_read(&inbound, &outbound, is_leaving).await? || is_out_of_step() {
-            return linger(&inbound, &outbound).await;
+        lifecycle.enter(State::Sending);
+        if reads_on && inbound.take_last_continue() {
+            outbound.append(|bytes| bytes.extend_from_slice(CONTINUE));
         }
+        let is_last = asks_to_close
+            || says_close(response.headers())
+            || reads_on && !inbound.may_go_on()
+            || signals.leaving.get() && !inbound.has_more();
+        let framing = send(&inbound, &outbound, wanted, response, is_last).await?;
         if is_last || framing == BodyFraming::Close {
-            return outbound.shut_down().await;
+            let sends_no_more = asks_to_close && (!reads_on || inbound.has_passed_body()) && !inbound.has_more();
+            if sends_no_more {
+                return outbound.shut_down().await;
+            }
+            return linger(&inbound, &outbound, requests, signals, linger_time).await;
+        }
+        if reads_on && !inbound.has_passed_body() && !drain(&inbound, &outbound, lifecycle).await? {
+            return linger(&inbound, &outbound, requests, signals, linger_time).await;
         }
         // A client may send any number at once; others want their turn, too.
         tokio::task::coop::consume_budget().await;
     }
+}
+
+/// Waits for the head of the next request.
+async fn next_head(
+    inbound: &Inbound,
+    outbound: &Corked,
+    requests: &Connection,
+    signals: &Signals,
+) -> Result<Head, NoHead> {
+    poll_fn(|context| {
+        outbound.send_on(context).map_err(NoHead::Failed)?;
+        let head = inbound.poll_head(context, requests.shared.limits.header_bytes);
+        if head.is_ready() {
+            return head;
+        }
+        let arrived = inbound.arrived();
+        requests.socket.lifecycle.wait_for_head(arrived);
+        match (signals.overdue.get(), arrived) {
+            (false, _) => Poll::Pending,
+            (true, Arrived::Nothing) => Poll::Ready(Err(NoHead::Closed)),
+            (true, Arrived::Something) => Poll::Ready(Err(NoHead::Refused(TOO_SLOW))),
+        }
+    })
+    .await
 }
 
 /// The body of a request, as much as is known of it by now.
@@ -108,6 +156,7 @@ async fn answered(
     outbound: &Corked,
     mut response: Pin<Box<dyn Future<Output = Response>>>,
 ) -> io::Result<Response> {
+    let mut next_look = NextLook::default();
     poll_fn(|context| {
         if let Poll::Ready(response) = response.as_mut().poll(context) {
             return Poll::Ready(Ok(response));
@@ -116,21 +165,19 @@ async fn answered(
             outbound.append(|bytes| bytes.extend_from_slice(CONTINUE));
         }
         outbound.send_on(context)?;
-        inbound.poll_gone(context).map(Err)
+        inbound.poll_gone(context, &mut next_look).map(Err)
     })
     .await
 }
 
-/// Waits until nobody reads the last request's body any more, who may go on after the answer; false where that is not waited for.
-async fn is_read(inbound: &Inbound, outbound: &Corked, is_leaving: &Cell<bool>) -> io::Result<bool> {
-    poll_fn(|context| {
+/// Throws away what is left of the last request's body; false where that would take too much, or too long.
+async fn drain(inbound: &Inbound, outbound: &Corked, lifecycle: &Lifecycle) -> io::Result<bool> {
+    lifecycle.enter(State::Draining);
+    let drained = poll_fn(|context| {
         outbound.send_on(context)?;
-        match inbound.poll_body_end(context) {
-            Poll::Pending if !is_leaving.get() => Poll::Pending,
-            end => Poll::Ready(Ok(end.is_ready())),
-        }
-    })
-    .await
+        inbound.poll_drain(context).map(Ok)
+    });
+    tokio::time::timeout(DRAIN_TIMEOUT, drained).await.unwrap_or(Ok(false))
 }
 
 /// Sends an answer. An error when the client leaves before its end, or the end is not what was announced.
@@ -159,6 +206,7 @@ async fn send_body(
     body: &mut ResponseBody,
 ) -> io::Result<()> {
     let mut sent = 0;
+    let mut next_look = NextLook::default();
     while !body.is_end_stream() {
         let frame = poll_fn(|context| {
             let frame = Pin::new(&mut *body).poll_frame(context);
@@ -167,7 +215,7 @@ async fn send_body(
                 if let Poll::Ready(Err(error)) = outbound.poll_deliver(context) {
                     return Poll::Ready(Err(error));
                 }
-                return inbound.poll_gone(context).map(Err);
+                return inbound.poll_gone(context, &mut next_look).map(Err);
             }
             frame.map(Ok)
         });
@@ -226,9 +274,24 @@ fn says_close(headers: &HeaderMap) -> bool {
 }
 
 /// Ends a connection whose client may still be sending.
-async fn linger(inbound: &Inbound, outbound: &Corked) -> io::Result<()> {
+async fn linger(
+    inbound: &Inbound,
+    outbound: &Corked,
+    requests: &Connection,
+    signals: &Signals,
+    at_most: Duration,
+) -> io::Result<()> {
+    requests.socket.lifecycle.enter(State::Lingering);
+    inbound.close_body();
     outbound.shut_down().await?;
-    // A client that goes on has had its chance.
-    let _ = tokio::time::timeout(LINGER, poll_fn(|context| inbound.poll_discard(context))).await;
-    Ok(())
+    let began = Instant::now();
+    loop {
+        let at_most = if signals.leaving.get() { at_most.min(LINGER_WHILE_LEAVING) } else { at_most };
+        let left = at_most.saturating_sub(began.elapsed()).min(LINGER_PAUSE);
+        match tokio::time::timeout(left, poll_fn(|context| inbound.poll_discard(context))).await {
+            Ok(true) if !left.is_zero() => {}
+            // The client has closed, or goes on and has had its chance.
+            Ok(_) | Err(_) => return Ok(()),
+        }
+    }
 }

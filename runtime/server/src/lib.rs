@@ -12,6 +12,8 @@ mod connection;
 mod corked;
 mod error_page;
 mod http1;
+mod http2;
+mod lifecycle;
 mod location;
 mod open_socket;
 mod proxies;

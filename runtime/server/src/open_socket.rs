@@ -1,23 +1,25 @@
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use aerostack_isolate::Mourner;
 use tokio::net::TcpStream;
 
 use crate::acceptor::OpenConnection;
+use crate::lifecycle::{Lifecycle, State};
 use crate::socket;
 
-/// A connection seen from outside of its thread, and what is going on on it.
+/// A connection seen from outside of its thread, and what is going on on it. It counts as open for as long as this is
+/// held.
 pub(crate) struct OpenSocket {
     /// Open until the thread's mourning for it has ended: see `Writing`.
     descriptor: RawFd,
     version: HttpVersion,
+    pub(crate) lifecycle: Lifecycle,
     /// Counts it until it is closed, or lost.
     open: Mutex<Option<OpenConnection>>,
-    asked: AtomicU64,
-    answering: AtomicUsize,
+    /// Of HTTP/2.
+    streams: AtomicUsize,
     holds_answer: AtomicBool,
 }
 
@@ -28,20 +30,27 @@ pub(crate) enum HttpVersion {
     Two,
 }
 
-/// A request whose answer has not begun.
-pub(crate) struct Answering(Arc<OpenSocket>);
+/// A stream of an HTTP/2 connection, from its request to the end of its answer.
+pub(crate) struct OpenStream(Arc<OpenSocket>);
 
 impl OpenSocket {
-    pub(crate) fn new(stream: &TcpStream, version: HttpVersion, open: OpenConnection) -> Arc<Self> {
+    pub(crate) fn new(
+        stream: &TcpStream,
+        version: HttpVersion,
+        lifecycle: Lifecycle,
+        open: OpenConnection,
+    ) -> Arc<Self> {
         let (descriptor, open) = (stream.as_raw_fd(), Mutex::new(Some(open)));
-        let (asked, answering, holds_answer) = (AtomicU64::new(0), AtomicUsize::new(0), AtomicBool::new(false));
-        Arc::new(Self { descriptor, version, open, asked, answering, holds_answer })
+        let (streams, holds_answer) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Arc::new(Self { descriptor, version, lifecycle, open, streams, holds_answer })
     }
 
-    pub(crate) fn answering(self: &Arc<Self>) -> Answering {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        self.answering.fetch_add(1, Ordering::Relaxed);
-        Answering(self.clone())
+    /// A stream has begun. It goes on until the returned value is dropped.
+    pub(crate) fn stream(self: &Arc<Self>) -> OpenStream {
+        if self.streams.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.lifecycle.enter(State::Answering);
+        }
+        OpenStream(self.clone())
     }
 
     /// Tells whether an answer is there that was not sent.
@@ -49,37 +58,31 @@ impl OpenSocket {
         self.holds_answer.store(holds, Ordering::Relaxed);
     }
 
-    /// Whether there was a request.
-    pub(crate) fn was_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) > 0
-    }
-
-    /// Resolves once nothing was asked for `timeout`, or half as long again, and the answer to everything has begun.
-    pub(crate) async fn idle_for(&self, timeout: Duration) {
-        let mut idle_looks = 0;
-        let mut seen = self.asked.load(Ordering::Relaxed);
-        while idle_looks < 2 {
-            tokio::time::sleep(timeout / 2).await;
-            let before = std::mem::replace(&mut seen, self.asked.load(Ordering::Relaxed));
-            let is_idle = self.answering.load(Ordering::Relaxed) == 0 && before == seen;
-            idle_looks = if is_idle { idle_looks + 1 } else { 0 };
+    /// Whether the client waits for an answer of which it has nothing.
+    fn owes_answer(&self) -> bool {
+        match self.lifecycle.state() {
+            State::Answering | State::Moving => true,
+            State::Sending | State::Draining | State::Lingering => false,
+            State::Waiting | State::Reading => {
+                self.holds_answer.load(Ordering::Relaxed)
+                    || socket::unread_bytes(self.descriptor).is_ok_and(|bytes| bytes > 0)
+            }
         }
     }
 }
 
-impl Drop for Answering {
+impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.answering.fetch_sub(1, Ordering::Relaxed);
+        if self.0.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.lifecycle.enter(State::Waiting);
+        }
     }
 }
 
 impl Mourner for OpenSocket {
     /// The connection lives on the lost thread and says nothing any more: whoever waits for an answer gets it from here.
     fn lost(&self, reason: &str) {
-        let waits = self.answering.load(Ordering::Relaxed) > 0
-            || self.holds_answer.load(Ordering::Relaxed)
-            || socket::unread_bytes(self.descriptor).is_ok_and(|bytes| bytes > 0);
-        if waits && self.version == HttpVersion::One {
+        if self.version == HttpVersion::One && self.owes_answer() {
             let text = format!("the worker {reason}");
             let answer = format!(
                 "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}\n",

@@ -2,12 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use aerostack_http1::Refusal;
@@ -22,15 +20,13 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper::service::Service;
 use tower::ServiceExt;
 
 use crate::admin::{ADMIN_PREFIX, Peer};
 use crate::body::{BodyFault, ClientBody, GuardedBody, body_too_long};
 use crate::error_page::{self, plain};
 use crate::location::{Location, with_path};
-use crate::open_socket::{Answering, OpenSocket};
+use crate::open_socket::OpenSocket;
 use crate::proxies::TrustedProxies;
 use crate::routes::Route;
 use crate::triggers::{self, triggered};
@@ -60,22 +56,6 @@ pub(crate) struct Connection {
     pub(crate) ids: Ids,
 }
 
-/// Answers the requests of an HTTP/2 connection.
-pub(crate) struct Requests(pub(crate) Rc<Connection>);
-
-impl Service<Request<Incoming>> for Requests {
-    type Response = http::Response<ResponseBody>;
-    type Error = Infallible;
-    type Future = Reply;
-
-    fn call(&self, request: Request<Incoming>) -> Reply {
-        let (parts, body) = request.into_parts();
-        let is_head = parts.method == Method::HEAD;
-        let reply = self.0.answer(Box::new(parts), ClientBody::Http2(body));
-        if is_head { reply.without_body() } else { reply }
-    }
-}
-
 /// An answer that is there already, as most are when their handler has run to its first wait, or one on its way.
 pub(crate) enum Reply {
     Now(Option<Response>),
@@ -88,7 +68,7 @@ impl Reply {
     }
 
     /// The answer to a `HEAD`: hyper would send the body of an HTTP/2 answer all the same, which breaks its stream.
-    fn without_body(self) -> Self {
+    pub(crate) fn without_body(self) -> Self {
         match self {
             Self::Now(response) => Self::Now(response.map(head_of)),
             Self::Later(response) => Self::later(async move { head_of(response.await) }),
@@ -106,17 +86,6 @@ fn head_of(mut response: Response) -> Response {
     response
 }
 
-impl Future for Reply {
-    type Output = Result<http::Response<ResponseBody>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut *self {
-            Self::Now(response) => Poll::Ready(Ok(*response.take().expect("a reply is taken once"))),
-            Self::Later(response) => response.as_mut().poll(context).map(|response| Ok(*response)),
-        }
-    }
-}
-
 /// What is kept of a request until it is answered.
 struct Asked {
     started: Instant,
@@ -126,7 +95,6 @@ struct Asked {
     identity: Identity,
     parent: Option<SpanId>,
     routed: Option<Routed>,
-    _answering: Answering,
 }
 
 /// The worker that a request is for.
@@ -240,7 +208,6 @@ impl Connection {
             identity,
             parent,
             routed: None,
-            _answering: self.socket.answering(),
         }
     }
 
@@ -298,12 +265,15 @@ impl Connection {
 
     /// Calls the handler and waits for its answer.
     async fn fetch(&self, route: &Route, request: FetchRequest) -> (Result<Answer, Failure>, Place) {
-        let place = self.place_of(route);
-        let outcome = match place {
-            Place::Here => self.host.fetch(request).await,
-            Place::Elsewhere => route.worker.fetch(request).await.map(Answer::from),
+        let unbegun = match self.place_of(route) {
+            Place::Elsewhere => request,
+            Place::Here => match self.host.fetch(request).await {
+                Ok(outcome) => return (outcome, Place::Here),
+                // The version was replaced while the request waited in line.
+                Err(unbegun) => unbegun,
+            },
         };
-        (outcome, place)
+        (route.worker.fetch(unbegun).await.map(Answer::from), Place::Elsewhere)
     }
 
     /// The answer of a handler, or a page that says why there is none. `fault` is what the client did wrong with its body.

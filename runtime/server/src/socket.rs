@@ -51,6 +51,15 @@ fn ask(descriptor: RawFd, question: libc::Ioctl) -> std::io::Result<u64> {
     if outcome == 0 { Ok(u64::try_from(bytes).unwrap_or(0)) } else { Err(std::io::Error::last_os_error()) }
 }
 
+/// Whether the other side has closed its direction, or the connection is broken. Bytes from before that may still be
+/// unread.
+pub(crate) fn has_hung_up(descriptor: RawFd) -> bool {
+    let mut asked = libc::pollfd { fd: descriptor, events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: the pointer is to one such question.
+    let answered = unsafe { libc::poll(&raw mut asked, 1, 0) };
+    answered > 0 && asked.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
+}
+
 /// Hands over as much as the system takes at once. A client that left is nobody to tell.
 pub(crate) fn send_now(descriptor: RawFd, bytes: &[u8]) {
     // SAFETY: the pointer and the length are those of a slice; a descriptor that is not open is an error.

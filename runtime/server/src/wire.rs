@@ -1,18 +1,19 @@
 //! The two directions of a connection that came from the acceptor.
 
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aerostack_isolate::Mourning;
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, Join, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Join, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::sending::SendWatch;
-use crate::socket::unconfirmed_bytes;
+use crate::socket::{has_hung_up, unconfirmed_bytes, unread_bytes};
 
 /// A connection whose first bytes were read already and are read once more.
 pub(crate) struct Wire {
@@ -67,6 +68,17 @@ impl Wire {
 }
 
 impl Reading {
+    /// Whether the client has sent more than was read.
+    pub(crate) fn has_unread(&self) -> bool {
+        let asked = || unread_bytes(self.stream.as_ref().as_raw_fd());
+        !self.first_bytes.is_empty() || asked().is_ok_and(|unread| unread > 0)
+    }
+
+    /// Whether the client has closed, though it may have sent more before that than was read.
+    pub(crate) fn has_hung_up(&self) -> bool {
+        has_hung_up(self.stream.as_ref().as_raw_fd())
+    }
+
     /// Waits until there is something to read, as far as is known without asking the system.
     pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.first_bytes.is_empty() { self.stream.as_ref().poll_read_ready(context) } else { Poll::Ready(Ok(())) }
@@ -121,6 +133,15 @@ impl AsyncWrite for Writing {
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
+}
+
+/// Closes a connection whose last answer was sent: says so to the client, and throws away what it still sends until it
+/// closes, too. Closing with unread bytes would make the system take the answer back.
+pub(crate) async fn see_out(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    stream.shutdown().await?;
+    let mut unread = [0; 4096];
+    while stream.read(&mut unread).await? > 0 {}
+    Ok(())
 }
 
 /// Up to this size a head and its body are put together: the system takes one slice faster than a list.
