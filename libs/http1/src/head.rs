@@ -81,11 +81,12 @@ pub fn parse(bytes: &[u8], limit: usize) -> Result<Option<(Head, usize)>, Refusa
     if target.len() > TARGET_BYTES {
         return Err(Refusal::new(StatusCode::URI_TOO_LONG, "the request target is too long"));
     }
+    parts.uri = Uri::from_maybe_shared(share(target.as_bytes())).map_err(|_| Refusal::bad("invalid request target"))?;
     // `Uri` takes a fragment and forgets it; what stands before us may have read it as part of the path.
-    if target.contains('#') {
+    let kept = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    if kept != target.len() && target.contains('#') {
         return Err(Refusal::bad("invalid request target"));
     }
-    parts.uri = Uri::from_maybe_shared(share(target.as_bytes())).map_err(|_| Refusal::bad("invalid request target"))?;
     parts.version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
 
     let mut told = Told::default();

@@ -11,6 +11,8 @@ pub struct Target<'a> {
     pub scheme: Option<&'a Scheme>,
     /// Host and port as the client wrote them, by [`is_authority`].
     pub authority: &'a str,
+    /// Whether the caller has said that it knows the authority.
+    pub is_known: bool,
     /// Path and query as the client wrote them; a path begins with `/`. Empty where the target is a server as a whole: `*`, an
     /// absolute form without a path.
     pub path_and_query: &'a str,
@@ -26,9 +28,9 @@ impl<'a> Target<'a> {
     /// Reads the target of a request, and the Host beside it. `is_known` says of an authority that it is a valid one, where the
     /// caller has seen it before.
     pub fn of(parts: &'a Parts, is_known: impl Fn(&str) -> bool) -> Result<Self, Refusal> {
-        let is_valid = |authority: &str| is_known(authority) || is_authority(authority);
         let host = host(parts)?.filter(|host| parts.uri.authority().is_none() || !host.is_empty());
-        if host.is_some_and(|host| !is_valid(host)) {
+        let is_known_host = host.is_some_and(&is_known);
+        if !is_known_host && host.is_some_and(|host| !is_authority(host)) {
             return Err(INVALID_HOST);
         }
         let Some(authority) = parts.uri.authority() else {
@@ -38,10 +40,11 @@ impl<'a> Target<'a> {
                 None if parts.version < Version::HTTP_11 => NO_HOST,
                 None => return Err(Refusal::bad("the request has no Host header")),
             };
-            return Ok(Self { scheme: None, authority, path_and_query });
+            return Ok(Self { scheme: None, authority, is_known: is_known_host, path_and_query });
         };
         let authority = authority.as_str();
-        if !is_valid(authority) {
+        let is_known = is_known(authority);
+        if !is_known && !is_authority(authority) {
             return Err(INVALID_TARGET);
         }
         let is_http2 = parts.version == Version::HTTP_2;
@@ -57,12 +60,13 @@ impl<'a> Target<'a> {
             // Nothing but a host and its port.
             let names_a_port = authority.rsplit_once(':').is_some_and(|(_, port)| is_port(port) && !port.is_empty());
             let is_bare = scheme.is_none() && names_a_port;
-            return if is_bare { Ok(Self { scheme, authority, path_and_query: "" }) } else { Err(INVALID_TARGET) };
+            let target = Self { scheme, authority, is_known, path_and_query: "" };
+            return if is_bare { Ok(target) } else { Err(INVALID_TARGET) };
         }
         if !scheme.is_some_and(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS) {
             return Err(INVALID_TARGET);
         }
-        Ok(Self { scheme, authority, path_and_query: path_and_query(parts)? })
+        Ok(Self { scheme, authority, is_known, path_and_query: path_and_query(parts)? })
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) enum Scheme {
 pub(crate) struct Location {
     url: String,
     path: Range<usize>,
+    /// Nothing in the path is escaped, as far as a look can tell.
+    is_plain: bool,
 }
 
 const INVALID: Refusal = Refusal { status: StatusCode::BAD_REQUEST, text: "invalid Host header or path" };
@@ -49,6 +51,7 @@ impl Location {
         is_plain_host: impl Fn(&str) -> bool,
     ) -> Result<Self, Refusal> {
         let target = Target::of(parts, &is_plain_host)?;
+        let Target { authority, path_and_query, is_known, .. } = target;
         if parts.method == Method::CONNECT {
             return Err(CONNECT);
         }
@@ -60,19 +63,17 @@ impl Location {
             if named == Scheme::Https {
                 return Err(MISDIRECTED);
             }
-            return Self::new(named, target.authority, target.path_and_query, is_plain_host);
+            return Self::new(named, authority, path_and_query, is_known);
         };
-        let authority = forwarded.host.as_deref().unwrap_or(target.authority);
-        Self::new(forwarded.scheme.unwrap_or(named), authority, target.path_and_query, is_plain_host)
+        let scheme = forwarded.scheme.unwrap_or(named);
+        match forwarded.host.as_deref() {
+            Some(host) => Self::new(scheme, host, path_and_query, is_plain_host(host)),
+            None => Self::new(scheme, authority, path_and_query, is_known),
+        }
     }
 
     /// The URL of a valid authority and a path that begins with `/` or is empty, as the client wrote them.
-    fn new(
-        scheme: Scheme,
-        authority: &str,
-        path_and_query: &str,
-        is_plain_host: impl Fn(&str) -> bool,
-    ) -> Result<Self, Refusal> {
+    fn new(scheme: Scheme, authority: &str, path_and_query: &str, is_plain_host: bool) -> Result<Self, Refusal> {
         let prefix = match scheme {
             Scheme::Http => "http://",
             Scheme::Https => "https://",
@@ -87,22 +88,23 @@ impl Location {
         // The port that https leaves out is another one.
         let keeps_port = scheme == Scheme::Http || !authority.contains(':');
         if keeps_port
-            && is_plain_host(authority)
+            && is_plain_host
             && let Some(length) = plain_path(&url[path..])
         {
-            return Ok(Self { url, path: path..path + length });
+            return Ok(Self { url, path: path..path + length, is_plain: true });
         }
         let url = Url::parse(&url).map_err(|_| INVALID)?;
         if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
             return Err(INVALID);
         }
         let path = url[..Position::BeforePath].len()..url[..Position::AfterPath].len();
-        Ok(Self { url: url.into(), path })
+        Ok(Self { url: url.into(), path, is_plain: false })
     }
 
     /// The path that is routed: without `.` and `..`, and with nothing escaped that need not be (RFC 3986, section 6.2.2).
     pub(crate) fn path(&self) -> Cow<'_, str> {
-        unescaped(&self.url[self.path.clone()])
+        let path = &self.url[self.path.clone()];
+        if self.is_plain { Cow::Borrowed(path) } else { unescaped(path) }
     }
 
     /// The URL as the handler at a route sees it.
@@ -128,7 +130,7 @@ pub(crate) fn routed_path(target: &str) -> Cow<'_, str> {
     {
         return Cow::Borrowed(&path[..length]);
     }
-    match Location::new(Scheme::Http, "localhost", path, |_| true) {
+    match Location::new(Scheme::Http, "localhost", path, true) {
         Ok(location) => Cow::Owned(location.path().into_owned()),
         Err(_) => Cow::Borrowed("/"),
     }
@@ -148,8 +150,15 @@ pub(crate) fn with_path(uri: &Uri, path: &str) -> Uri {
 
 /// The length of the path of what the URL standard leaves as it is, as far as a look can tell.
 fn plain_path(path_and_query: &str) -> Option<usize> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'=' | b'&' | b'?');
-    path_and_query.bytes().all(is_plain).then(|| path_and_query.find('?').unwrap_or(path_and_query.len()))
+    let mut query = path_and_query.len();
+    for (place, byte) in path_and_query.bytes().enumerate() {
+        match byte {
+            b'/' | b'-' | b'_' | b'=' | b'&' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {}
+            b'?' => query = query.min(place),
+            _ => return None,
+        }
+    }
+    Some(query)
 }
 
 /// A path whose escapes of unreserved characters are those characters.

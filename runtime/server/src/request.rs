@@ -152,7 +152,7 @@ impl Connection {
         if client.is_some() || !self.may_name_the_client {
             parts.headers.remove(CLIENT_ADDRESS);
         }
-        let client_address = Some(client.unwrap_or_else(|| self.peer_address.clone()));
+        let client_address = Some(client.map_or_else(|| self.peer_address.clone(), address_value));
         let identity = asked.identity;
         let connection = self.clone();
         let body = match body {
@@ -304,14 +304,13 @@ impl Connection {
     }
 
     /// Where a request goes, and the address of its client where a trusted proxy says that it speaks for one.
-    fn locate(&self, parts: &Parts) -> Result<(Location, Option<HeaderValue>), Refusal> {
+    fn locate(&self, parts: &Parts) -> Result<(Location, Option<IpAddr>), Refusal> {
         let forwarded = match &self.trusting {
             Some(proxies) => Some(proxies.read(&parts.headers)?),
             None => None,
         };
         let location = Location::of(parts, forwarded.as_ref(), |host| self.is_plain(host))?;
-        let client = forwarded.and_then(|forwarded| forwarded.client);
-        Ok((location, client.map(address_value)))
+        Ok((location, forwarded.and_then(|forwarded| forwarded.client)))
     }
 
     fn is_plain(&self, host: &str) -> bool {
