@@ -60,16 +60,34 @@ const request = core.loadExtScript("ext:deno_fetch/23_request.js");
 const { Response } = core.loadExtScript("ext:aerostack/platform/responses.ts");
 const { telemetry, telemetryUtil } = core.loadExtScript("ext:aerostack/platform/fetch_spans.ts");
 const { console, reportUncaught } = core.loadExtScript("ext:aerostack/platform/console.ts");
-const { createHandlers } = core.loadExtScript("ext:aerostack/platform/handlers.ts");
+const { refuseClones } = core.loadExtScript("ext:aerostack/platform/clones.ts");
+core.loadExtScript("ext:aerostack/platform/web_corrections.ts");
+const { createHandlers, ExecutionContext } = core.loadExtScript("ext:aerostack/platform/handlers.ts");
 
 internals.__telemetry = telemetry;
 internals.__telemetryUtil = telemetryUtil;
 
 // Not in every worker: compiled at their first use, outside the snapshot, which every isolate pays for.
 const lazy = (specifier: string) => () => core.loadExtScript(specifier);
-const urlPattern = lazy("ext:deno_web/01_urlpattern.js");
+const lazyUncloneable = (specifier: string, ...names: string[]) => {
+  let loaded: any;
+  return () => {
+    if (loaded === undefined) {
+      loaded = core.loadExtScript(specifier);
+      for (let i = 0; i < names.length; i++) {
+        refuseClones(loaded[names[i]]);
+      }
+    }
+    return loaded;
+  };
+};
+const urlPattern = lazyUncloneable("ext:deno_web/01_urlpattern.js", "URLPattern");
 const fileReader = lazy("ext:deno_web/10_filereader.js");
-const compression = lazy("ext:aerostack/platform/compression_streams.ts");
+const compression = lazyUncloneable(
+  "ext:aerostack/platform/compression_streams.ts",
+  "CompressionStream",
+  "DecompressionStream",
+);
 const eventSource = lazy("ext:deno_fetch/27_eventsource.js");
 const fetching = lazy("ext:deno_fetch/26_fetch.js");
 const loadCrypto = lazy("ext:deno_crypto/00_crypto.js");
@@ -195,6 +213,9 @@ class Scheduler {
       }
     });
   }
+  get [SymbolToStringTag]() {
+    return "Scheduler";
+  }
 }
 
 const hidden = core.propNonEnumerable;
@@ -278,23 +299,62 @@ core.defineGlobalProperties(globalThis, {
 // A left-over of the engine's: nobody calls it, and every event target has it, the global object included.
 delete event.EventTarget.prototype.getParent;
 
+refuseClones(
+  abort.AbortController,
+  encoding.TextDecoder,
+  encoding.TextDecoderStream,
+  encoding.TextEncoder,
+  encoding.TextEncoderStream,
+  event.Event,
+  event.EventTarget,
+  ExecutionContext,
+  formData.FormData,
+  headers.Headers,
+  messages.MessageChannel,
+  Navigator,
+  performance.PerformanceEntry,
+  request.Request,
+  Response,
+  Scheduler,
+  streams.ByteLengthQueuingStrategy,
+  streams.CountQueuingStrategy,
+  streams.ReadableByteStreamController,
+  streams.ReadableStreamBYOBReader,
+  streams.ReadableStreamBYOBRequest,
+  streams.ReadableStreamDefaultController,
+  streams.ReadableStreamDefaultReader,
+  streams.TransformStreamDefaultController,
+  streams.WritableStreamDefaultController,
+  streams.WritableStreamDefaultWriter,
+  url.URL,
+  url.URLSearchParams,
+);
+
 ObjectSetPrototypeOf(globalThis, WorkerGlobalScope.prototype);
 event.saveGlobalThisReference(globalThis);
 event.setEventTargetData(globalThis);
 
 const dispatchEvent = uncurryThis(event.EventTarget.prototype.dispatchEvent);
 
+// Whether no listener prevented what is done by default.
+function dispatchRejection(type: string, promise: Promise<unknown>, reason: unknown, cancelable: boolean): boolean {
+  const rejection = new event.PromiseRejectionEvent(type, { __proto__: null, cancelable, promise, reason });
+  event.setIsTrusted?.(rejection, true);
+  return dispatchEvent(globalThis, rejection);
+}
+
 // Run once in each isolate, before any user code. Returns what the runtime calls.
 function start() {
   core.setWasmStreamingCallback((source: unknown, rid: number) => fetching().handleWasmStreaming(source, rid));
   core.setReportExceptionCallback(event.reportException);
   core.setUnhandledPromiseRejectionHandler((promise: Promise<unknown>, reason: unknown) => {
-    const rejection = new event.PromiseRejectionEvent("unhandledrejection", { __proto__: null, cancelable: true, promise, reason });
-    event.setIsTrusted?.(rejection, true);
-    if (dispatchEvent(globalThis, rejection)) {
+    if (dispatchRejection("unhandledrejection", promise, reason, true)) {
       reportUncaught(reason, true);
     }
     return true;
+  });
+  core.setHandledPromiseRejectionHandler((promise: Promise<unknown>, reason: unknown) => {
+    dispatchRejection("rejectionhandled", promise, reason, false);
   });
   performance.setTimeOrigin();
 

@@ -36,6 +36,7 @@ const {
   PromisePrototypeThen,
   PromiseResolve,
   SafeMap,
+  SymbolToStringTag,
   TypeError,
   TypedArrayPrototypeGetSymbolToStringTag,
 } = primordials;
@@ -184,6 +185,11 @@ class ExecutionContext {
     return this.#props ??= {};
   }
 
+  // On Workers it is a property like any other; libraries put what they know of a user there.
+  set props(value: any) {
+    ObjectDefineProperty(this, "props", { __proto__: null, value, writable: true, enumerable: true, configurable: true });
+  }
+
   waitUntil(promise: unknown) {
     const invocation = owner(this);
     op_invocation_wait_until_begin(invocation);
@@ -212,6 +218,11 @@ class ExecutionContext {
 }
 const owner = ExecutionContext.owner;
 delete (ExecutionContext as any).owner;
+ObjectDefineProperty(ExecutionContext.prototype, SymbolToStringTag, {
+  __proto__: null,
+  value: "ExecutionContext",
+  configurable: true,
+});
 
 function respond(invocation: number, response: any) {
   if (!ObjectPrototypeIsPrototypeOf(ResponsePrototype, response)) {
@@ -459,5 +470,5 @@ function createHandlers() {
   };
 }
 
-return { createHandlers };
+return { createHandlers, ExecutionContext };
 })();

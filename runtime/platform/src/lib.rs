@@ -87,6 +87,7 @@ deno_core::extension!(
         "ext:aerostack/platform/arguments.ts" = "../../js/platform/arguments.ts",
         "ext:aerostack/platform/body_streams.ts" = "../../js/platform/body_streams.ts",
         "ext:aerostack/platform/bytes.ts" = "../../js/platform/bytes.ts",
+        "ext:aerostack/platform/clones.ts" = "../../js/platform/clones.ts",
         "ext:aerostack/platform/compression_streams.ts" = "../../js/platform/compression_streams.ts",
         "ext:aerostack/platform/console.ts" = "../../js/platform/console.ts",
         "ext:aerostack/platform/counted_arguments.ts" = "../../js/platform/counted_arguments.ts",
@@ -97,6 +98,7 @@ deno_core::extension!(
         "ext:aerostack/platform/identity_streams.ts" = "../../js/platform/identity_streams.ts",
         "ext:aerostack/platform/request_body.ts" = "../../js/platform/request_body.ts",
         "ext:aerostack/platform/responses.ts" = "../../js/platform/responses.ts",
+        "ext:aerostack/platform/web_corrections.ts" = "../../js/platform/web_corrections.ts",
         "ext:deno_net/02_tls.js" = "../../js/platform/net_tls.js",
     ],
     middleware = |op| match op.name {

@@ -187,3 +187,112 @@ test("an error in a listener and in a timer is an error event", async () => {
   removeEventListener("error", listener);
   assertEquals(seen, ["in a listener", "in a timer", "in a microtask"]);
 });
+
+test("what cannot be a listener is refused, and nothing is none", () => {
+  const target = new EventTarget();
+  for (const value of ["hello", 5, true, Symbol("x"), 1n] as any[]) {
+    assertThrows(() => target.addEventListener("x", value), {
+      name: "TypeError",
+      message: "Failed to execute 'addEventListener' on 'EventTarget': parameter 2 is not of type 'function or HandlerObject'.",
+    });
+    assertThrows(() => target.removeEventListener("x", value), {
+      name: "TypeError",
+      message: "Failed to execute 'removeEventListener' on 'EventTarget': parameter 2 is not of type 'Object'.",
+    });
+    assertThrows(() => addEventListener("x" as any, value), { name: "TypeError", message: /.+/ });
+    assertThrows(() => new AbortController().signal.addEventListener("abort", value), { name: "TypeError", message: /.+/ });
+  }
+  target.addEventListener("x", null);
+  target.addEventListener("x", undefined as any);
+  target.removeEventListener("x", undefined as any);
+  target.addEventListener("x", {} as any);
+  target.dispatchEvent(new Event("x"));
+  assertThrows(() => (target as any).addEventListener("x"), { name: "TypeError", message: /.+/ });
+  assertEquals([target.addEventListener.length, target.addEventListener.name], [2, "addEventListener"]);
+});
+
+test("a rejection that is handled late is told of twice", async () => {
+  const seen: unknown[] = [];
+  const note = (event: PromiseRejectionEvent) => {
+    seen.push([event.type, event.constructor.name, event.promise === late, (event.reason as Error).message, event.cancelable]);
+    event.preventDefault();
+  };
+  addEventListener("unhandledrejection", note);
+  addEventListener("rejectionhandled" as any, note);
+  const late = Promise.reject(new Error("late"));
+  while (seen.length < 1) await tick();
+  late.catch(() => {});
+  while (seen.length < 2) await tick();
+  removeEventListener("unhandledrejection", note);
+  removeEventListener("rejectionhandled" as any, note);
+  assertEquals(seen, [
+    ["unhandledrejection", "PromiseRejectionEvent", true, "late", true],
+    ["rejectionhandled", "PromiseRejectionEvent", true, "late", false],
+  ]);
+});
+
+test("both sides of a message channel are told of its end", async () => {
+  const { port1, port2 } = new MessageChannel();
+  const seen: string[] = [];
+  const note = (name: string) => (event: Event) => seen.push(`${name} ${event.type} ${event.isTrusted}`);
+  (port1 as any).onclose = note("one");
+  port2.addEventListener("close", note("two"));
+  port1.start();
+  port2.start();
+  port1.close();
+  port1.close();
+  while (seen.length < 2) await tick();
+  assertEquals(seen.sort(), ["one close true", "two close true"]);
+  assertEquals(typeof (port1 as any).onclose, "function");
+});
+
+// As in workerd, but that the standard lets Blob, File, CryptoKey and the like be cloned.
+test("objects of the platform that cannot be cloned are refused, however deep they lie", () => {
+  const values: Record<string, () => unknown> = {
+    AbortController: () => new AbortController(),
+    AbortSignal: () => AbortSignal.abort(),
+    CompressionStream: () => new CompressionStream("gzip"),
+    CountQueuingStrategy: () => new CountQueuingStrategy({ highWaterMark: 1 }),
+    Crypto: () => crypto,
+    CustomEvent: () => new CustomEvent("x"),
+    Event: () => new Event("x"),
+    EventTarget: () => new EventTarget(),
+    FormData: () => new FormData(),
+    Headers: () => new Headers(),
+    MessageChannel: () => new MessageChannel(),
+    Navigator: () => navigator,
+    ReadableStreamDefaultReader: () => new ReadableStream().getReader(),
+    Request: () => new Request("http://x/"),
+    Response: () => new Response(),
+    Scheduler: () => scheduler,
+    SubtleCrypto: () => crypto.subtle,
+    TextDecoder: () => new TextDecoder(),
+    TextEncoder: () => new TextEncoder(),
+    URL: () => new URL("http://x/"),
+    URLPattern: () => new URLPattern(),
+    URLSearchParams: () => new URLSearchParams(),
+  };
+  for (const [name, make] of Object.entries(values)) {
+    const refused = {
+      name: "DataCloneError",
+      message: `Could not serialize object of type "${name}". This type does not support serialization.`,
+    };
+    assertThrows(() => structuredClone({ deep: [make()] }), refused);
+    assertThrows(() => structuredClone(new Map([[1, make()]])), refused);
+    assertThrows(() => structuredClone(make()), { name: "DataCloneError", message: /.+/ });
+    assertThrows(() => new MessageChannel().port1.postMessage({ deep: make() }), refused);
+  }
+  const target = new EventTarget();
+  assertThrows(() => structuredClone(1, { transfer: [target as any] }), { name: "DataCloneError", message: "Value not transferable" });
+  class Mine extends EventTarget {}
+  assertThrows(() => structuredClone(new Mine()), { name: "DataCloneError", message: /"EventTarget"/ });
+  assertEquals(structuredClone(new (class { a = 1 })()), { a: 1 });
+  assert(structuredClone(new DOMException("m", "AbortError")).name === "AbortError", "exceptions are cloned");
+});
+
+// workerd: `Object.getOwnPropertyNames(structuredClone(error))` is ["stack", "message"], and a name of its own becomes "Error".
+test("a clone of an error has its message, stack and cause, and no properties of its own", () => {
+  const error = Object.assign(new TypeError("m", { cause: new Error("why") }), { code: "E1" });
+  const clone: any = structuredClone(error);
+  assertEquals([clone.constructor.name, clone.message, clone.cause.message, clone.code, clone.stack === error.stack], ["TypeError", "m", "why", undefined, true]);
+});

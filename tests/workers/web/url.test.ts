@@ -50,3 +50,10 @@ test("URLPattern matches and captures", () => {
   assertEquals(pattern.exec("https://x/other"), null);
   assert(new URLPattern("https://*.example.com/*").test("https://a.example.com/b"), "a pattern of text");
 });
+
+test("only http: and https: give a blob: URL an origin", () => {
+  const origins = ["blob:https://h:1/x", "blob:http://h/x", "blob:ftp://h/x", "blob:ws://h/x", "blob:blob:https://h/x", "blob:file:///x", "blob:x"];
+  assertEquals(origins.map((url) => new URL(url).origin), ["https://h:1", "http://h", "null", "null", "null", "null", "null"]);
+  assertEquals([new URL("ftp://h/x").origin, new URL("https://h/x").origin], ["ftp://h", "https://h"]);
+  assertEquals(Object.getOwnPropertyDescriptor(URL.prototype, "origin")!.enumerable, true);
+});
