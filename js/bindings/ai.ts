@@ -7,10 +7,8 @@
 const { core, primordials } = __bootstrap;
 const { op_ai_cancel, op_ai_cancellation, op_ai_models, op_ai_request_id, op_ai_run } = core.ops;
 const {
-  ArrayPrototypeFilter,
   ArrayPrototypeJoin,
   ArrayPrototypePush,
-  ArrayPrototypeSlice,
   Error,
   JSONParse,
   JSONStringify,
@@ -29,6 +27,7 @@ const {
 const { AbortSignalPrototype, add, remove } = core.loadExtScript("ext:deno_web/03_abort_signal.js");
 const { isReadableStream, readableStreamForRid } = core.loadExtScript("ext:deno_web/06_streams.js");
 const { Response } = core.loadExtScript("ext:deno_fetch/23_response.js");
+const { sliceArray } = core.loadExtScript("ext:aerostack/platform/plain.ts");
 
 // Not a plain object: what user code puts on Object.prototype is no option of ours.
 const NO_OPTIONS = { __proto__: null };
@@ -206,7 +205,13 @@ class Ai {
     const keep = (filter: unknown, matches: (model: any, filter: string) => boolean) => {
       if (!isAbsent(filter)) {
         const wanted = StringPrototypeToLowerCase(`${filter}`);
-        models = ArrayPrototypeFilter(models, (model: any) => matches(model, wanted));
+        const kept: unknown[] = [];
+        for (let i = 0; i < models.length; i++) {
+          if (matches(models[i], wanted)) {
+            ArrayPrototypePush(kept, models[i]);
+          }
+        }
+        models = kept;
       }
     };
     keep(search, (model, wanted) => StringPrototypeIncludes(StringPrototypeToLowerCase(model.name), wanted));
@@ -217,7 +222,7 @@ class Ai {
     }
     const size = Number(perPage);
     const first = (Number(page ?? 1) - 1) * size;
-    return ArrayPrototypeSlice(models, first, first + size);
+    return sliceArray(models, first, first + size);
   }
 
   gateway() {

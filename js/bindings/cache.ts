@@ -27,19 +27,18 @@ const {
   Map,
   MapPrototypeSet,
   ObjectDefineProperty,
-  PromisePrototypeThen,
   PromiseReject,
   Symbol,
   SymbolToStringTag,
   TypeError,
   TypedArrayPrototypeGetByteLength,
   TypedArrayPrototypeSet,
-  TypedArrayPrototypeSlice,
   Uint8Array,
   uncurryThis,
 } = primordials;
 const { checkOptions, requireArgument, toInteger } = core.loadExtScript("ext:aerostack/platform/arguments.ts");
 const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
+const { copyBytes, ignoreFailure } = core.loadExtScript("ext:aerostack/platform/plain.ts");
 
 const MAX_VALUE_BYTES = 26214400;
 
@@ -221,13 +220,13 @@ async function collect(stream: unknown): Promise<Uint8Array> {
     const bytes = bytesOf(read.value);
     if (bytes === undefined) {
       const error = new TypeError("This ReadableStream did not return bytes.");
-      PromisePrototypeThen(readableStreamReaderGenericCancel(reader, error), undefined, () => {});
+      ignoreFailure(readableStreamReaderGenericCancel(reader, error));
       throw error;
     }
     length += TypedArrayPrototypeGetByteLength(bytes);
     if (length <= MAX_VALUE_BYTES) {
       // The writer of the stream may use its memory again.
-      ArrayPrototypePush(chunks, TypedArrayPrototypeSlice(bytes));
+      ArrayPrototypePush(chunks, copyBytes(bytes));
     } else {
       // The error tells how long the stream was, so it is read to its end, but no longer kept.
       chunks = [];

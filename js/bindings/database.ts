@@ -8,9 +8,7 @@ const { core, primordials } = __bootstrap;
 const {
   ArrayIsArray,
   ArrayBufferIsView,
-  ArrayPrototypeMap,
   ArrayPrototypePush,
-  ArrayPrototypeSlice,
   Error,
   NumberPrototypeToString,
   ObjectDefineProperty,
@@ -25,6 +23,7 @@ const {
   TypeError,
   Uint8Array,
 } = primordials;
+const { mapArray, sliceArray } = core.loadExtScript("ext:aerostack/platform/plain.ts");
 // Late bound: ops taken while the snapshot is baked stay on V8's slow path for ever.
 const ops = core.ops;
 
@@ -143,10 +142,10 @@ function toArrays(result: OpResult, options?: { columnNames?: boolean }) {
   const cells = result[1];
   const width = columns.length;
   const rows: unknown[][] = [];
-  if (options?.columnNames) rows[0] = ArrayPrototypeSlice(columns);
+  if (options?.columnNames) rows[0] = sliceArray(columns);
   if (width !== 0) {
     for (let start = 0; start < cells.length; start += width) {
-      ArrayPrototypePush(rows, ArrayPrototypeSlice(cells, start, start + width));
+      ArrayPrototypePush(rows, sliceArray(cells, start, start + width));
     }
   }
   return rows;
@@ -206,7 +205,7 @@ function toOpParams(params: Param[]) {
   for (let i = 0; i < params.length; i++) {
     const param = params[i];
     if (param !== null && typeof param === "object" && ArrayIsArray(param)) {
-      packed ??= ArrayPrototypeSlice(params);
+      packed ??= sliceArray(params);
       packed[i] = new Uint8Array(param.length);
       TypedArrayPrototypeSet(packed[i], param);
     }
@@ -254,7 +253,7 @@ async function runBatch(connection: Connection, statements: any) {
     throw framed("D1_ERROR", error.message);
   }
   if (connection.isSession) connection.advance(results[0][9]);
-  return ArrayPrototypeMap(results, toResult);
+  return mapArray(results, toResult);
 }
 
 class D1PreparedStatement {

@@ -15,13 +15,13 @@ const {
   SymbolIterator,
   SymbolToStringTag,
   TypeError,
-  TypedArrayPrototypeSlice,
   Uint8Array,
 } = primordials;
 const { checkOptions, isObject, refused, requireArgument, toInteger } = core.loadExtScript(
   "ext:aerostack/platform/arguments.ts",
 );
 const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
+const { copyBytes } = core.loadExtScript("ext:aerostack/platform/plain.ts");
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 const { metricsOf } = core.loadExtScript("ext:aerostack/platform/events.ts");
 
@@ -71,7 +71,7 @@ function serialize(body: any, contentType: ContentType): string | Uint8Array {
           `Content Type "bytes" requires a value of type ArrayBufferView, but received: ${typeof body}`,
         );
       }
-      return TypedArrayPrototypeSlice(bytesOf(body));
+      return copyBytes(bytesOf(body));
     default:
       return core.serialize(body, STORED, refuseToClone);
   }

@@ -39,7 +39,6 @@ const {
   ObjectDefineProperty,
   ObjectKeys,
   ObjectPrototypeIsPrototypeOf,
-  PromisePrototypeThen,
   RangeError,
   StringPrototypeEndsWith,
   StringPrototypeSlice,
@@ -56,6 +55,7 @@ const { checkOptions, isObject, refused, requireArgument, toInteger, wrongField 
   "ext:aerostack/platform/arguments.ts",
 );
 const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
+const { ignoreFailure } = core.loadExtScript("ext:aerostack/platform/plain.ts");
 
 const { Blob, BlobPrototype } = core.loadExtScript("ext:deno_web/09_file.js");
 const { Headers } = core.loadExtScript("ext:deno_fetch/20_headers.js");
@@ -453,7 +453,7 @@ async function storePieces(target: Target, stream: any, size: number) {
     if (upload !== undefined) {
       core.tryClose(upload);
     }
-    PromisePrototypeThen(readableStreamReaderGenericCancel(reader, error), undefined, () => {});
+    ignoreFailure(readableStreamReaderGenericCancel(reader, error));
     throw error;
   }
 }
@@ -699,7 +699,7 @@ async function putOne(storage: number, key: string, value: unknown, options: unk
     }
     if (isReadableStream(value) && !isReadableStreamLocked(value)) {
       const reader = acquireReadableStreamDefaultReader(value);
-      PromisePrototypeThen(readableStreamReaderGenericCancel(reader, error), undefined, () => {});
+      ignoreFailure(readableStreamReaderGenericCancel(reader, error));
     }
     throw error;
   }

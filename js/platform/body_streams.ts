@@ -14,7 +14,6 @@ const {
   TypeError,
   TypedArrayPrototypeGetByteLength,
   TypedArrayPrototypeSet,
-  TypedArrayPrototypeSlice,
   Uint8Array,
   WeakMapPrototypeGet,
   WeakMapPrototypeSet,
@@ -26,6 +25,7 @@ const ops = core.ops;
 const streams = core.loadExtScript("ext:deno_web/06_streams.js");
 const { Blob } = core.loadExtScript("ext:deno_web/09_file.js");
 const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
+const { copyBytes, ignoreFailure } = core.loadExtScript("ext:aerostack/platform/plain.ts");
 const {
   acquireReadableStreamDefaultReader,
   createReadableByteStream,
@@ -114,7 +114,7 @@ streams.createReadableStream = (
       enqueue(chunk: Uint8Array) {
         if (TypedArrayPrototypeGetByteLength(chunk) > 0) {
           // A copy: the stream gives its memory away, and a clone of the body may have the same.
-          readableByteStreamControllerEnqueue(controller, TypedArrayPrototypeSlice(chunk));
+          readableByteStreamControllerEnqueue(controller, copyBytes(chunk));
         }
       },
       close: () => closeByteStream(controller),
@@ -188,7 +188,7 @@ streams.readableStreamCollectIntoUint8Array = async (stream: any) => {
     const bytes = bytesOf(read.value);
     if (bytes === undefined) {
       const error = new TypeError(NOT_BYTES);
-      PromisePrototypeThen(readableStreamReaderGenericCancel(reader, error), undefined, () => {});
+      ignoreFailure(readableStreamReaderGenericCancel(reader, error));
       throw error;
     }
     length += TypedArrayPrototypeGetByteLength(bytes);
@@ -218,8 +218,7 @@ streams.resourceForReadableStream = (
   const resource = typeof length === "number"
     ? ops.op_readable_stream_resource_allocate_sized(length)
     : ops.op_readable_stream_resource_allocate();
-  const cancel = (reason: unknown) =>
-    PromisePrototypeThen(readableStreamReaderGenericCancel(reader, reason), undefined, () => {});
+  const cancel = (reason: unknown) => ignoreFailure(readableStreamReaderGenericCancel(reader, reason));
   PromisePrototypeThen(ops.op_readable_stream_resource_await_close(resource), () => cancel("resource closed"));
   pump(reader, ops.op_readable_stream_resource_get_sink(resource), cancel, onError);
   return resource;

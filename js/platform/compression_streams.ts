@@ -13,8 +13,6 @@ const {
   TypeError,
   TypedArrayPrototypeGetBuffer,
   TypedArrayPrototypeGetByteLength,
-  TypedArrayPrototypeSlice,
-  TypedArrayPrototypeSubarray,
   Uint32Array,
   Uint8Array,
   uncurryThis,
@@ -32,6 +30,7 @@ const {
   readableByteStreamControllerGetDesiredSize,
 } = core.loadExtScript("ext:deno_web/06_streams.js");
 const { writtenBytes } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
+const { copyBytes, viewBytes } = core.loadExtScript("ext:aerostack/platform/plain.ts");
 const { closeByteStream } = core.loadExtScript("ext:aerostack/platform/body_streams.ts");
 const errorOfWritable = uncurryThis(WritableStreamDefaultController.prototype.error);
 const getWriterOf = uncurryThis(WritableStream.prototype.getWriter);
@@ -117,7 +116,7 @@ class Coding {
       return;
     }
     // A copy: the writer may use its memory again.
-    ArrayPrototypePush(this.#waiting, TypedArrayPrototypeSlice(bytes));
+    ArrayPrototypePush(this.#waiting, copyBytes(bytes));
     this.#advance();
     if (this.#waiting.length === 0 || this.#isWrittenByHand) {
       return;
@@ -165,7 +164,7 @@ class Coding {
     if (consumed[0] === TypedArrayPrototypeGetByteLength(input)) {
       ArrayPrototypeShift(this.#waiting);
     } else {
-      this.#waiting[0] = TypedArrayPrototypeSubarray(input, consumed[0]);
+      this.#waiting[0] = viewBytes(input, consumed[0]);
     }
     if (length > 0) {
       readableByteStreamControllerEnqueue(this.#reader, output);

@@ -13,12 +13,12 @@ const {
   TypeError,
   TypedArrayPrototypeGetByteLength,
   TypedArrayPrototypeIndexOf,
-  TypedArrayPrototypeSubarray,
   uncurryThis,
 } = primordials;
 
 const forms = core.loadExtScript("ext:deno_fetch/21_formdata.js");
 const { File } = core.loadExtScript("ext:deno_web/09_file.js");
+const { viewBytes } = core.loadExtScript("ext:aerostack/platform/plain.ts");
 const { HTTP_TOKEN_CODE_POINT_RE } = core.loadExtScript("ext:deno_web/00_infra.js");
 const append = uncurryThis(forms.FormData.prototype.append);
 
@@ -135,7 +135,7 @@ class Form {
       throw new TypeError("No subsequent boundary string after multipart message.");
     }
     const end = next > begin + 1 && this.#bytes[next - 2] === CR ? next - 2 : next - 1;
-    const content = TypedArrayPrototypeSubarray(this.#bytes, begin, end < begin ? begin : end);
+    const content = viewBytes(this.#bytes, begin, end < begin ? begin : end);
     this.#at = next;
     if (filename === "") {
       append(form, name, core.decode(content));
@@ -162,7 +162,7 @@ class Form {
     if (end - this.#at > MOST_HEADER_BYTES) {
       throw new TypeError("FormData part had invalid headers.");
     }
-    const line = TypedArrayPrototypeSubarray(bytes, this.#at, bytes[end - 1] === CR && end > this.#at ? end - 1 : end);
+    const line = viewBytes(bytes, this.#at, bytes[end - 1] === CR && end > this.#at ? end - 1 : end);
     this.#at = end + 1;
     return core.decode(line);
   }

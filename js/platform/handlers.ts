@@ -33,8 +33,6 @@ const {
   ObjectAssign,
   ObjectDefineProperty,
   ObjectPrototypeIsPrototypeOf,
-  PromisePrototypeThen,
-  PromiseResolve,
   SafeMap,
   SymbolToStringTag,
   TypeError,
@@ -193,14 +191,7 @@ class ExecutionContext {
   waitUntil(promise: unknown) {
     const invocation = owner(this);
     op_invocation_wait_until_begin(invocation);
-    PromisePrototypeThen(
-      PromiseResolve(promise),
-      () => op_invocation_wait_until_end(invocation),
-      (error: unknown) => {
-        op_invocation_wait_until_failed(invocation, error);
-        op_invocation_wait_until_end(invocation);
-      },
-    );
+    follow(invocation, promise);
   }
 
   passThroughOnException() {
@@ -362,6 +353,15 @@ async function settle(invocation: number, promise: unknown) {
   } catch (error) {
     op_invocation_failed(invocation, error);
   }
+}
+
+async function follow(invocation: number, work: unknown) {
+  try {
+    await work;
+  } catch (error) {
+    op_invocation_wait_until_failed(invocation, error);
+  }
+  op_invocation_wait_until_end(invocation);
 }
 
 async function endEvent(invocation: number, promise: unknown) {

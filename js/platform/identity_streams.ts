@@ -10,7 +10,6 @@ const {
   SymbolToStringTag,
   TypeError,
   TypedArrayPrototypeGetByteLength,
-  TypedArrayPrototypeSlice,
   uncurryThis,
 } = primordials;
 
@@ -23,6 +22,7 @@ const {
   readableByteStreamControllerError,
 } = core.loadExtScript("ext:deno_web/06_streams.js");
 const { writtenBytes } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
+const { copyBytes } = core.loadExtScript("ext:aerostack/platform/plain.ts");
 const { closeByteStream, noteLength } = core.loadExtScript("ext:aerostack/platform/body_streams.ts");
 const errorOfWritable = uncurryThis(WritableStreamDefaultController.prototype.error);
 
@@ -98,7 +98,7 @@ class Passage {
       }
       this.#isWanted = false;
       // A copy: the writer may use its memory again.
-      readableByteStreamControllerEnqueue(this.#reader, TypedArrayPrototypeSlice(bytes));
+      readableByteStreamControllerEnqueue(this.#reader, copyBytes(bytes));
     } catch (error) {
       readableByteStreamControllerError(this.#reader, error);
       throw error;

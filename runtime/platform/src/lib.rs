@@ -96,6 +96,7 @@ deno_core::extension!(
         "ext:aerostack/platform/form_data.ts" = "../../js/platform/form_data.ts",
         "ext:aerostack/platform/handlers.ts" = "../../js/platform/handlers.ts",
         "ext:aerostack/platform/identity_streams.ts" = "../../js/platform/identity_streams.ts",
+        "ext:aerostack/platform/plain.ts" = "../../js/platform/plain.ts",
         "ext:aerostack/platform/request_body.ts" = "../../js/platform/request_body.ts",
         "ext:aerostack/platform/responses.ts" = "../../js/platform/responses.ts",
         "ext:aerostack/platform/web_corrections.ts" = "../../js/platform/web_corrections.ts",
