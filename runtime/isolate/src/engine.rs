@@ -1,9 +1,13 @@
 use std::sync::Once;
 
+use deno_core::v8;
+
 static INITIALISED: Once = Once::new();
 
 /// Sets V8 up, once a process. Must run on the main thread before any other thread exists: threads that run V8 have to be
 /// descendants of the one that initialised it (embedding notes, section 5.3).
+///
+/// Workers see the time in UTC and texts as in the United States, whatever the machine is set to, as in production.
 pub fn initialise() {
     INITIALISED.call_once(|| {
         let flags = [
@@ -14,6 +18,9 @@ pub fn initialise() {
             // looked at only every few milliseconds: this bounds what one instruction can ask for in between.
             "--wasm-max-mem-pages=2048",
         ];
+        // SAFETY: no other thread exists that could read the environment meanwhile.
+        unsafe { std::env::set_var("TZ", "UTC") };
+        v8::icu::set_default_locale("en-US");
         let unknown = deno_core::v8_set_flags(flags.map(ToOwned::to_owned).to_vec());
         debug_assert_eq!(unknown.len(), 1, "V8 knows every flag we set");
         deno_core::JsRuntime::init_platform(None);
