@@ -585,7 +585,6 @@ fn runaway_modules(trials: &mut Vec<Trial>) {
         ("is empty", "", "the main module has no default export"),
         ("exports a number", "export default 5", "the default export is a number, not an object with handlers"),
         ("exports null", "export default null", "the main module has no default export"),
-        ("uses eval", "export default { fetch() {}, x: eval('1') }", "Code generation from strings disallowed"),
     ] {
         trials.push(test(&format!("a main module that {what} is a load error that says so"), async move || {
             let error = load_error(WorkerSetup::of(source)).await;

@@ -340,7 +340,7 @@ fn start(runtime: &mut JsRuntime) -> Result<v8::Global<v8::Object>, LoadError> {
     let context = runtime.main_context();
     deno_core::scope!(scope, runtime);
     let local = v8::Local::new(scope, context);
-    // As on Workers: no `eval`, no `new Function`.
+    // No `eval`, no `new Function`, but for a while in `evaluate`.
     local.set_allow_generation_from_strings(false);
     let global = local.global(scope);
     let name = v8::String::new(scope, "bootstrap").expect("a short string");
@@ -413,12 +413,18 @@ async fn load_main(version: &WorkerVersion, mut runtime: JsRuntime, prepared: Pr
     })
 }
 
-/// Evaluates the main module, top-level await included, and registers its default export.
+/// Evaluates the main module, top-level await included, and registers its default export. Meanwhile code may be made of texts, as on
+/// Workers since 2025-06-01: libraries compile templates and validators then. Handlers may not.
 async fn evaluate(
     version: &WorkerVersion,
     runtime: &mut JsRuntime,
     handlers: &v8::Global<v8::Object>,
 ) -> Result<(), LoadError> {
+    let context = runtime.main_context();
+    {
+        deno_core::scope!(scope, runtime);
+        v8::Local::new(scope, &context).set_allow_generation_from_strings(true);
+    }
     let main = runtime.load_main_es_module(&version.graph.main).await.map_err(|error| engine_error(&error))?;
     let evaluation = runtime.mod_evaluate(main);
     runtime
@@ -430,6 +436,7 @@ async fn evaluate(
     let namespace = v8::Local::new(scope, namespace).into();
     let object = v8::Local::new(scope, handlers);
     call_method(scope, object, "register", &[namespace])?;
+    v8::Local::new(scope, &context).set_allow_generation_from_strings(false);
     Ok(())
 }
 

@@ -90,7 +90,7 @@ fn hint(message: &str) -> Option<&'static str> {
         );
     }
     if message.contains("Code generation from strings disallowed") {
-        return Some("`eval` and `new Function` are off, as on Workers");
+        return Some("as on Workers, `eval` and `new Function` work while modules load, and in no handler");
     }
     if message.contains("Array buffer allocation failed") {
         return Some("limits.array_buffer_mb says how much all ArrayBuffers of an isolate may take together");
