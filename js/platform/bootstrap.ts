@@ -5,8 +5,6 @@ import { core, internals, primordials } from "ext:core/mod.js";
 
 const {
   FunctionPrototype,
-  FunctionPrototypeCall,
-  Number,
   ObjectDefineProperty,
   ObjectSetPrototypeOf,
   Promise,
@@ -90,49 +88,7 @@ const compression = lazyUncloneable(
 );
 const eventSource = lazy("ext:deno_fetch/27_eventsource.js");
 const fetching = lazy("ext:deno_fetch/26_fetch.js");
-const loadCrypto = lazy("ext:deno_crypto/00_crypto.js");
-const countedArguments = lazy("ext:aerostack/platform/counted_arguments.ts");
-
-// One call may derive for hours, on a thread that nothing stops; production has the same bound and text.
-const MOST_ITERATIONS = 100_000;
-
-let loadedCrypto: any;
-function crypto() {
-  if (loadedCrypto === undefined) {
-    loadedCrypto = loadCrypto();
-    const prototype = loadedCrypto.SubtleCrypto.prototype;
-    const { deriveBits, deriveKey } = prototype;
-    const bounded = {
-      async deriveBits(algorithm: any, key: CryptoKey, length: number | null | undefined = undefined) {
-        return await FunctionPrototypeCall(deriveBits, this, boundIterations(algorithm), key, length);
-      },
-      async deriveKey(algorithm: any, key: CryptoKey, derived: any, extractable: boolean, usages: any) {
-        return await FunctionPrototypeCall(deriveKey, this, boundIterations(algorithm), key, derived, extractable, usages);
-      },
-    };
-    for (const name of ["deriveBits", "deriveKey"] as const) {
-      ObjectDefineProperty(prototype, name, { __proto__: null, value: bounded[name] });
-    }
-    countedArguments().countArguments(prototype);
-  }
-  return loadedCrypto;
-}
-
-function boundIterations(algorithm: any) {
-  if (typeof algorithm !== "object" || algorithm === null || !("iterations" in algorithm)) {
-    return algorithm;
-  }
-  // Read once: what was checked is what is used.
-  const { name, hash, salt } = algorithm;
-  const iterations = Number(algorithm.iterations);
-  if (iterations > MOST_ITERATIONS) {
-    throw new DOMException(
-      `Pbkdf2 failed: iteration counts above ${MOST_ITERATIONS} are not supported (requested ${iterations}).`,
-      "NotSupportedError",
-    );
-  }
-  return { name, hash, salt, iterations };
-}
+const crypto = lazy("ext:aerostack/platform/crypto.ts");
 
 // A plain function, as users and mocks expect; the standard gives it one required parameter.
 function fetch(input: RequestInfo, init: RequestInit | undefined = undefined) {

@@ -45,7 +45,8 @@ function counted(method: Method): Method {
 
 // Has what the methods of SubtleCrypto's prototype are given count.
 function countArguments(prototype: Record<string, Method>) {
-  for (const name of METHODS) {
+  for (let i = 0; i < METHODS.length; i++) {
+    const name = METHODS[i];
     ObjectDefineProperty(prototype, name, { __proto__: null, value: counted(prototype[name]) });
   }
 }

@@ -71,6 +71,13 @@ const TIME: &[(&str, &[End])] = &[
         "crypto-pbkdf2",
         &[Throws("Pbkdf2 failed: iteration counts above 100000 are not supported (requested 4000000000).")],
     ),
+    ("crypto-pbkdf2-many", &[Cpu]),
+    ("crypto-pbkdf2-keys", &[Cpu]),
+    ("crypto-derivations-waiting", &[Throws("too many derivations and generations of keys wait for their turn")]),
+    ("crypto-rsa-many", &[Cpu]),
+    ("crypto-rsa-large", &[Throws("The modulus length must be a multiple of 128 and between 512 and 4096")]),
+    ("crypto-argon2", &[Throws("Argon2 failed: more than 65536 KiB of memory")]),
+    ("crypto-sign-loop", &[Cpu]),
     ("crypto-random", &[Throws("QuotaExceededError")]),
     ("structured-clone-loop", &[Cpu]),
 ];

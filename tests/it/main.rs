@@ -37,6 +37,7 @@ mod small_memory;
 mod smuggling;
 mod storage;
 mod web_platform;
+mod worker_environment;
 mod workers;
 
 fn main() {
@@ -81,6 +82,7 @@ fn main() {
     rows::trials(&mut trials);
     storage::trials(&mut trials);
     web_platform::trials(&mut trials);
+    worker_environment::trials(&mut trials);
     workers::trials(&mut trials);
     libtest_mimic::run(&arguments, trials).exit();
 }

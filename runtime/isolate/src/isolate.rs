@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::Calls;
-use aerostack_platform::{Event, InvocationId, Invocations, WorkerLog, describe_thrown};
+use aerostack_platform::{CpuMeter, Event, InvocationId, Invocations, WorkerLog, describe_thrown};
 use aerostack_telemetry::metrics::{CallCounter, IsolateMemory, IsolateMetrics};
 use deno_core::error::{CoreError, CoreErrorKind, JsError};
 use deno_core::futures::task::AtomicWaker;
@@ -325,6 +325,8 @@ fn prepare(version: &WorkerVersion, load: &Arc<ThreadLoad>) -> Result<(JsRuntime
         let state = runtime.op_state();
         let mut state = state.borrow_mut();
         state.put(invocations.clone());
+        let charged = (invocations.clone(), guard.clone());
+        state.put(CpuMeter::new(move |id, cpu| charged.1.check_cpu(charged.0.charge_cpu(id, cpu))));
         state.put::<Arc<dyn WorkerLog>>(version.log.clone());
         state.put(Calls::new(attribution, BINDING_DEADLINE).with_memory(memory.clone()));
         version.web.install(&mut state);

@@ -8,6 +8,7 @@ mod blobs;
 mod body;
 mod breaches;
 mod coding;
+mod crypto;
 mod encoded;
 mod events;
 mod fetch_spans;
@@ -24,6 +25,7 @@ mod web;
 pub use aerostack_outbound::{Policy as OutboundPolicy, PrivateAddresses, Rule as OutboundRule};
 pub use body::{RemoteBody, RequestBody, ResponseBody};
 pub use breaches::{Breach, Breaches};
+pub use crypto::CpuMeter;
 pub use events::{Event, EventCall, EventNotes};
 pub use invocations::{
     CLIENT_ADDRESS, Caller, Costs, Failure, IncomingRequest, Invocation, InvocationId, Invocations, Response, Settled,
@@ -40,6 +42,18 @@ deno_core::extension!(
     aerostack_platform,
     deps = [deno_webidl, deno_web, deno_fetch, deno_crypto],
     ops = [
+        crypto::op_crypto_begin_turn,
+        crypto::op_crypto_decrypt_oaep,
+        crypto::op_crypto_digest,
+        crypto::op_crypto_end_turn,
+        crypto::op_crypto_generate_rsa,
+        crypto::op_crypto_hold_key,
+        crypto::op_crypto_is_ec_pair,
+        crypto::op_crypto_open,
+        crypto::op_crypto_pbkdf2,
+        crypto::op_crypto_seal,
+        crypto::op_crypto_sign,
+        crypto::op_crypto_verify,
         events::op_event_ack,
         events::op_event_backlog,
         events::op_event_ended,
@@ -91,6 +105,7 @@ deno_core::extension!(
         "ext:aerostack/platform/compression_streams.ts" = "../../js/platform/compression_streams.ts",
         "ext:aerostack/platform/console.ts" = "../../js/platform/console.ts",
         "ext:aerostack/platform/counted_arguments.ts" = "../../js/platform/counted_arguments.ts",
+        "ext:aerostack/platform/crypto.ts" = "../../js/platform/crypto.ts",
         "ext:aerostack/platform/events.ts" = "../../js/platform/events.ts",
         "ext:aerostack/platform/fetch_spans.ts" = "../../js/platform/fetch_spans.ts",
         "ext:aerostack/platform/form_data.ts" = "../../js/platform/form_data.ts",

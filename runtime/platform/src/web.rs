@@ -13,6 +13,7 @@ use deno_tls::RootCertStoreProvider;
 use deno_tls::rustls::RootCertStore;
 use sys_traits::impls::RealSys;
 
+use crate::crypto::{self, Workbench};
 use crate::outbound::Outbound;
 
 /// What an isolate's web platform may reach, and whom it trusts there.
@@ -20,6 +21,7 @@ use crate::outbound::Outbound;
 pub struct WebOptions {
     roots: Arc<LazyRoots>,
     outbound: Arc<Policy>,
+    workbench: Workbench,
 }
 
 impl WebOptions {
@@ -27,13 +29,13 @@ impl WebOptions {
     /// may be reached.
     pub fn new(extra_roots: Option<std::path::PathBuf>) -> Self {
         let roots = Arc::new(LazyRoots { extra_roots, store: OnceLock::new() });
-        Self { roots, outbound: Arc::new(Policy::unrestricted()) }
+        Self { roots, outbound: Arc::new(Policy::unrestricted()), workbench: Workbench::default() }
     }
 
-    /// The same, where only what the policy lets through may be reached.
+    /// The same for one worker, where only what the policy lets through may be reached.
     #[must_use]
     pub fn with_outbound(&self, policy: Policy) -> Self {
-        Self { roots: self.roots.clone(), outbound: Arc::new(policy) }
+        Self { roots: self.roots.clone(), outbound: Arc::new(policy), workbench: Workbench::default() }
     }
 
     /// Puts what deno_fetch looks for into a new isolate's state: only the network may be reached, nothing else of the host.
@@ -45,6 +47,7 @@ impl WebOptions {
             Permissions::from_options(parser.as_ref(), &options).expect("an empty allow list always parses");
         state.put(PermissionsContainer::new(parser, permissions));
         state.put(Outbound::new(self.outbound.clone()));
+        crypto::install(state, self.workbench.clone());
     }
 }
 

@@ -154,6 +154,48 @@ const handlers = {
     await crypto.subtle.deriveBits({ name: "PBKDF2", hash: "SHA-512", salt, iterations: 4_000_000_000 }, key, 512);
     return text("derived");
   },
+  "crypto-pbkdf2-many": async () => {
+    const key = await crypto.subtle.importKey("raw", new Uint8Array(16), "PBKDF2", false, ["deriveBits"]);
+    const salt = new Uint8Array(16);
+    const derive = () => crypto.subtle.deriveBits({ name: "PBKDF2", hash: "SHA-512", salt, iterations: 100_000 }, key, 512);
+    await Promise.all(Array.from({ length: 400 }, derive));
+    return text("derived");
+  },
+  "crypto-pbkdf2-keys": async () => {
+    const key = await crypto.subtle.importKey("raw", new Uint8Array(16), "PBKDF2", false, ["deriveKey"]);
+    const algorithm = { name: "PBKDF2", hash: "SHA-256", salt: new Uint8Array(16), iterations: 100_000 };
+    const derive = () => crypto.subtle.deriveKey(algorithm, key, { name: "AES-GCM", length: 256 }, false, ["encrypt"]);
+    await Promise.all(Array.from({ length: 400 }, derive));
+    return text("derived");
+  },
+  "crypto-derivations-waiting": async () => {
+    const key = await crypto.subtle.importKey("raw", new Uint8Array(16), "PBKDF2", false, ["deriveBits"]);
+    const salt = new Uint8Array(megabyte);
+    const derive = () => crypto.subtle.deriveBits({ name: "PBKDF2", hash: "SHA-512", salt, iterations: 100_000 }, key, 512);
+    await Promise.all(Array.from({ length: 1000 }, derive));
+    return text("derived");
+  },
+  "crypto-rsa-many": async () => {
+    const algorithm = { name: "RSA-PSS", modulusLength: 4096, publicExponent: new Uint8Array([1, 0, 1]), hash: "SHA-256" };
+    await Promise.all(Array.from({ length: 100 }, () => crypto.subtle.generateKey(algorithm, true, ["sign", "verify"])));
+    return text("generated");
+  },
+  "crypto-rsa-large": async () => {
+    const algorithm = { name: "RSA-PSS", modulusLength: 16_384, publicExponent: new Uint8Array([1, 0, 1]), hash: "SHA-256" };
+    await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+    return text("generated");
+  },
+  "crypto-argon2": async () => {
+    const key = await crypto.subtle.importKey("raw-secret", new Uint8Array(16), "Argon2id", false, ["deriveBits"]);
+    const algorithm = { name: "Argon2id", memory: 4_000_000, passes: 1000, parallelism: 1, nonce: new Uint8Array(16) };
+    await crypto.subtle.deriveBits(algorithm, key, 256);
+    return text("derived");
+  },
+  "crypto-sign-loop": async () => {
+    const algorithm = { name: "RSA-PSS", modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]), hash: "SHA-256" };
+    const { privateKey } = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+    for (;;) await crypto.subtle.sign({ name: "RSA-PSS", saltLength: 32 }, privateKey, new Uint8Array(16));
+  },
   "crypto-random": () => text(crypto.getRandomValues(new Uint8Array(70_000)).length),
   "structured-clone-loop": () => {
     const large = Array.from({ length: 10_000 }, (_, i) => ({ i }));
