@@ -1,10 +1,11 @@
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, PipeReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use aerostack_telemetry::without_colours;
 use tempfile::TempDir;
 
 use crate::MemoryGroup;
@@ -28,7 +29,7 @@ pub struct Run {
     pub stderr: String,
 }
 
-/// `aerostack dev`, running. Killed when dropped.
+/// `aerostack dev` or `serve`, running. Killed when dropped.
 pub struct Binary {
     child: Child,
     /// Where it listens.
@@ -78,14 +79,12 @@ impl TestProject {
 
     /// The same with variables in its environment.
     pub fn run_in(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Run {
-        let mut command = command(self.path());
-        let output =
-            command.args(arguments).envs(variables.iter().copied()).output().expect("the binary can be started");
-        Run {
-            succeeded: output.status.success(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        finish(command(self.path()).args(arguments).envs(variables.iter().copied()))
+    }
+
+    /// Runs the binary to its end in a folder below the project.
+    pub fn run_below(&self, folder: &Path, arguments: &[&str]) -> Run {
+        finish(command(folder).args(arguments))
     }
 
     /// Runs the binary to its end and reads the JSON it prints.
@@ -114,11 +113,11 @@ impl TestProject {
 
     /// The messages of a queue, as `aerostack queue peek --json` shows them.
     pub fn queued(&self, queue: &str) -> Vec<serde_json::Value> {
-        let peeked = self.run_json(&["queue", "peek", "--json", "--limit", "1000", queue]);
+        let peeked = self.run_json(&["queue", "peek", "--json", "--limit", "1000", "--queue", queue]);
         peeked.as_array().expect("a list of messages").clone()
     }
 
-    /// Starts `aerostack dev` on a free port and waits until it is ready.
+    /// Starts `aerostack dev` on a free port and waits until it is ready, or says that it is not yet.
     pub fn dev(&self) -> Binary {
         self.dev_with(&[])
     }
@@ -151,28 +150,70 @@ impl TestProject {
         Self::started(command(self.path()), variables, arguments)
     }
 
+    /// Starts the binary in a folder below the project, and waits until it serves.
+    pub fn start_below(&self, folder: &Path, arguments: &[&str]) -> Binary {
+        Self::started(command(folder), &[], arguments)
+    }
+
     fn started(mut command: Command, variables: &[(&str, &str)], arguments: &[&str]) -> Binary {
-        command.args(arguments).envs(variables.iter().copied()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary can be started");
+        // One pipe for both, as a terminal is: what is said first comes first.
+        let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+        let output = writer.try_clone().expect("a pipe can be shared");
+        command.args(arguments).envs(variables.iter().copied()).stdout(output).stderr(writer);
+        Self::watch(command, reader).wait_until_it_serves()
+    }
+
+    /// Starts the binary with its standard output in a file; the lines are those of standard error.
+    pub fn start_with_output_in(&self, file: &Path, arguments: &[&str]) -> Binary {
+        self.start_split(file, arguments).wait_until_it_serves()
+    }
+
+    /// The same, where the log says in that file that the binary serves.
+    pub fn start_with_log_in(&self, file: &Path, arguments: &[&str]) -> Binary {
+        let mut binary = self.start_split(file, arguments);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = std::fs::read_to_string(file).expect("the file can be read");
+            if let Some(line) = log.lines().find(|line| line.contains("ready http://")) {
+                binary.address = address_in(line);
+                return binary;
+            }
+            assert!(Instant::now() < deadline, "{log}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn start_split(&self, file: &Path, arguments: &[&str]) -> Binary {
+        let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+        let output = std::fs::File::create(file).expect("a file can be made");
+        let mut command = command(self.path());
+        command.args(arguments).stdout(output).stderr(writer);
+        Self::watch(command, reader)
+    }
+
+    /// Starts `command`, whose lines come out of `reader`.
+    fn watch(mut command: Command, reader: PipeReader) -> Binary {
+        let child = command.spawn().expect("the binary can be started");
+        // The pipe's other ends in this process: without them it ends when the child does.
+        drop(command);
         let lines = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
         let collected = lines.clone();
-        let stderr = child.stderr.take().expect("standard error is piped");
         std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            for line in BufReader::new(reader).lines().map_while(Result::ok) {
                 collected.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 collected.1.notify_all();
             }
         });
-        let mut binary = Binary { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), lines };
-        let ready = binary.wait_for("ready http://");
-        let address = ready.split("http://").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
-        let address = address.replace("localhost", "127.0.0.1").replace("0.0.0.0", "127.0.0.1");
-        binary.address = address.parse().expect("the ready line names the address");
-        binary
+        Binary { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), lines }
     }
 }
 
 impl Binary {
+    fn wait_until_it_serves(mut self) -> Self {
+        self.address = address_in(&self.wait_for("ready http://"));
+        self
+    }
+
     /// Waits for a line of its output that contains `text`, and returns it.
     pub fn wait_for(&self, text: &str) -> String {
         self.wait_for_after(0, text)
@@ -189,7 +230,8 @@ impl Binary {
         let (lines, grown) = &*self.lines;
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(line) = lines.iter().skip(skipped).find(|line| line.contains(text)) {
+            let says = |line: &&String| line.contains(text) || without_colours(line).contains(text);
+            if let Some(line) = lines.iter().skip(skipped).find(says) {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -234,6 +276,23 @@ impl Drop for Binary {
     }
 }
 
+fn finish(command: &mut Command) -> Run {
+    let output = command.output().expect("the binary can be started");
+    Run {
+        succeeded: output.status.success(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// The address of a ready line.
+fn address_in(line: &str) -> SocketAddr {
+    let line = without_colours(line);
+    let text = line.split("http://").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+    let text = text.replace("localhost", "127.0.0.1").replace("0.0.0.0", "127.0.0.1");
+    text.parse().unwrap_or_else(|error| panic!("the ready line names the address: {error}: {line}"))
+}
+
 fn copy_files(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("folders can be made");
     for entry in std::fs::read_dir(from).expect("the folder can be read") {
@@ -259,7 +318,8 @@ fn bare_command(program: impl AsRef<std::ffi::OsStr>, folder: &Path) -> Command 
     command.current_dir(folder).stdin(Stdio::null());
     // What the developer has set for other programs must not change the tests.
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    names.filter(|name| name.starts_with("AEROSTACK_LOG") || name.starts_with("OTEL_")).for_each(|name| {
+    let ours = ["AEROSTACK_LOG", "OTEL_", "FORCE_COLOR", "NO_COLOR"];
+    names.filter(|name| ours.iter().any(|ours| name.starts_with(ours))).for_each(|name| {
         command.env_remove(name);
     });
     command

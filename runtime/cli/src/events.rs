@@ -138,15 +138,16 @@ impl LineSink for HeldLines {
     }
 }
 
-/// The scheduler's own lines, and its counts.
+/// The scheduler's own lines, and its counts. What handlers did is output; the rest is not.
 pub(crate) struct SchedulerLines {
     terminal: Terminal,
+    output: Terminal,
     metrics: Arc<Metrics>,
 }
 
 impl SchedulerLines {
     pub(crate) fn new(terminal: Terminal, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { terminal, metrics })
+        Arc::new(Self { output: terminal.output(), terminal, metrics })
     }
 
     fn print(&self, line: String, below: impl IntoIterator<Item = String>) {
@@ -154,11 +155,11 @@ impl SchedulerLines {
         for line in below {
             let _ = write!(text, "\n{line}");
         }
-        self.terminal.print(text);
+        self.output.print(text);
     }
 
     fn outcome(&self, outcome: HandlerOutcome) -> String {
-        let paint = self.terminal.paint();
+        let paint = self.output.paint();
         match outcome {
             HandlerOutcome::Ok => paint.paint(Role::Good, "ok"),
             HandlerOutcome::Exception => paint.paint(Role::Bad, "failed"),
@@ -171,7 +172,7 @@ impl SchedulerLog for SchedulerLines {
     /// `cron 0 * * * * ok 13 ms`
     fn cron_ran(&self, report: &CronReport) {
         self.metrics.cron_ran(&report.worker, counted(report.outcome.outcome));
-        let line = self.terminal.formatted(
+        let line = self.output.formatted(
             |paint| {
                 let cause = match report.cause {
                     CronCause::OnTime => String::new(),
@@ -249,7 +250,7 @@ impl SchedulerLog for SchedulerLines {
         ] {
             self.metrics.messages_settled(&report.queue, outcome, count);
         }
-        let line = self.terminal.formatted(
+        let line = self.output.formatted(
             |paint| {
                 let acked = format!("{}/{} acked", report.acked(), report.messages.len());
                 let all_acked = report.acked() == report.messages.len();
@@ -266,12 +267,12 @@ impl SchedulerLog for SchedulerLines {
             },
             || batch_entry(report),
         );
-        let message_lines = match self.terminal.format() {
+        let message_lines = match self.output.format() {
             LogFormat::Text => report.message_lines(),
             // They are in the entry.
             LogFormat::Json => Vec::new(),
         };
-        let paint = self.terminal.paint();
+        let paint = self.output.paint();
         let message_lines = message_lines.into_iter().map(|line| format!("  {}", paint.paint(Role::Quiet, &line)));
         self.print(line, report.output.iter().cloned().chain(message_lines));
     }

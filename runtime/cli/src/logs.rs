@@ -5,7 +5,7 @@ use std::time::Duration;
 use aerostack_isolate::{Caller, ConsoleLevel, ErrorReport, Failure, JsError, WorkerLog, WorkerVersion};
 use aerostack_modules::FrameStyle;
 use aerostack_server::{FinishedRequest, RequestLog};
-use aerostack_telemetry::{Entry, Level, Paint, Role, Terminal};
+use aerostack_telemetry::{Entry, Level, Paint, Role, Terminal, shown, without_colours};
 
 /// One line a request: `GET /api/items 200 1.2 ms · database 1`.
 pub(crate) struct RequestLines {
@@ -174,7 +174,8 @@ impl WorkerLog for WorkerLines {
                 if let Some(caller) = caller {
                     let _ = write!(text, " {}", paint.paint(Role::Quiet, &printable(&caller.name)));
                 }
-                let mut lines = lines.iter().map(|line| printable(line));
+                let message = shown(&lines.join("\n"), paint);
+                let mut lines = message.split('\n');
                 let _ = write!(text, " {}", lines.next().unwrap_or_default());
                 for line in lines {
                     let _ = write!(text, "\n    {line}");
@@ -188,7 +189,8 @@ impl WorkerLog for WorkerLines {
                     ConsoleLevel::Warn => Level::Warn,
                     ConsoleLevel::Error => Level::Error,
                 };
-                of_caller(Entry::new(level, lines.join("\n")).worker(&self.worker), caller).field("source", "console")
+                of_caller(Entry::new(level, without_colours(&lines.join("\n"))).worker(&self.worker), caller)
+                    .field("source", "console")
             },
         ));
     }

@@ -9,16 +9,25 @@ use aerostack_telemetry::{LogFormat, Terminal};
 use aerostack_trace::Tracer;
 use anyhow::bail;
 
-use crate::commands::paint;
+use crate::commands::paints;
 
 /// For the help of the commands that take [`ObservedArguments`].
 pub(crate) const ENVIRONMENT: &str = "\
-Environment:
-  AEROSTACK_LOG                 which of the runtime's own events are logged: warn, or for example debug
-  AEROSTACK_LOG_FORMAT          text or json, where --log-format does not say
-  OTEL_EXPORTER_OTLP_ENDPOINT   exports traces to this collector (http/json); its other standard variables count too
+Output:
+  Requests, events and the console of workers go to standard output, messages
+  of aerostack itself to standard error. With --log-format json all of it goes
+  to standard output.
 
-Seen from outside: GET /_aerostack/health, /_aerostack/ready, /_aerostack/metrics";
+Environment:
+  AEROSTACK_LOG                log level of the runtime itself, e.g. warn
+                               (default) or debug
+  AEROSTACK_LOG_FORMAT         text or json, unless --log-format is given
+  FORCE_COLOR, NO_COLOR        turn colours on or off
+  OTEL_EXPORTER_OTLP_ENDPOINT  export traces to this collector; other standard
+                               OTEL_* variables are honoured too
+
+Monitoring endpoints:
+  GET /_aerostack/health, /_aerostack/ready, /_aerostack/metrics";
 
 /// How long the last spans may take to reach their collector.
 const LAST_SPANS: Duration = Duration::from_secs(3);
@@ -28,8 +37,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The arguments that say how the log is written.
 #[derive(clap::Args)]
 pub(crate) struct ObservedArguments {
-    /// How the log is written: text for people, json for programs, one object a line. Without it: what AEROSTACK_LOG_FORMAT says,
-    /// else text
+    /// Log format: text, or json (one object per line) [default: $AEROSTACK_LOG_FORMAT, or text]
     #[arg(long, value_name = "text|json")]
     log_format: Option<LogFormat>,
 }
@@ -47,7 +55,7 @@ impl Observed {
     /// Starts the log of the process, and exports spans where the standard variables of OpenTelemetry name a collector. Call once a
     /// process.
     pub(crate) fn start(arguments: &ObservedArguments) -> anyhow::Result<Self> {
-        let terminal = Terminal::start(log_format(arguments)?, paint());
+        let terminal = Terminal::start(log_format(arguments)?, paints());
         let filter = std::env::var("AEROSTACK_LOG").unwrap_or_else(|_| "warn".to_owned());
         aerostack_telemetry::install_tracing(&terminal, &filter);
         aerostack_telemetry::install_panic_hook(&terminal);

@@ -5,6 +5,7 @@
 //! a budget of request lines a second, past which they are counted instead of printed. Values of secrets are hidden on the way
 //! ([`Redaction`]), whoever wrote the line: the runtime, a worker's console, or the panic that ends it all.
 
+mod escapes;
 mod log;
 pub mod machine_memory;
 pub mod metrics;
@@ -13,10 +14,11 @@ mod redaction;
 mod style;
 mod terminal;
 
+pub use escapes::{shown, without_colours};
 pub use log::{Entry, Level, LogFormat, install_tracing};
 pub use redaction::Redaction;
-pub use style::{Paint, Role};
-pub use terminal::Terminal;
+pub use style::{ColourChoice, Paint, Role};
+pub use terminal::{Paints, Stream, Terminal};
 
 /// Sends the message of a panic through the terminal, so that it shows no secret either. Call once a process.
 pub fn install_panic_hook(terminal: &Terminal) {

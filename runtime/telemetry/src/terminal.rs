@@ -16,22 +16,46 @@ const REQUEST_LINES_A_SECOND: u64 = 200;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Standard error, written by a thread of its own. Cheap to clone.
+/// Standard output and standard error, written by one thread of its own, in the order in which lines are said. Cheap to clone.
+///
+/// A handle writes to one of the two: what workers do goes to standard output ([`Terminal::output`]), what the runtime says of itself to
+/// standard error. As JSON all lines are data, and go to standard output.
 #[derive(Clone)]
 pub struct Terminal {
     inner: Arc<Inner>,
+    stream: Stream,
+}
+
+/// Where a line goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Output,
+    /// Standard error.
+    Error,
+}
+
+/// How the two streams are coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Paints {
+    /// Standard output.
+    pub output: Paint,
+    /// Standard error.
+    pub error: Paint,
 }
 
 struct Inner {
     lines: SyncSender<Message>,
     format: LogFormat,
-    paint: Paint,
+    paints: Paints,
+    /// Where [`Terminal::output`] goes.
+    output: Stream,
     redaction: Redaction,
     budget: Arc<Budget>,
 }
 
 enum Message {
-    Line(String),
+    Line(Stream, String),
     Flush(SyncSender<()>),
 }
 
@@ -45,9 +69,24 @@ struct Budget {
 }
 
 impl Terminal {
-    /// Starts the writer. JSON is never coloured.
-    pub fn start(format: LogFormat, paint: Paint) -> Self {
-        let paint = if format == LogFormat::Json { Paint::Plain } else { paint };
+    /// Starts the writer and returns the handle for standard error. JSON is never coloured.
+    pub fn start(format: LogFormat, paints: Paints) -> Self {
+        match format {
+            LogFormat::Text => Self::begin(format, paints, Stream::Error, Stream::Output),
+            LogFormat::Json => {
+                let paints = Paints { output: Paint::Plain, error: Paint::Plain };
+                Self::begin(format, paints, Stream::Output, Stream::Output)
+            }
+        }
+    }
+
+    /// For a command that prints data of its own to standard output: all lines go to standard error.
+    pub fn beside_data(paint: Paint) -> Self {
+        let paints = Paints { output: paint, error: paint };
+        Self::begin(LogFormat::Text, paints, Stream::Error, Stream::Error)
+    }
+
+    fn begin(format: LogFormat, paints: Paints, stream: Stream, output: Stream) -> Self {
         let (lines, inbox) = sync_channel(LINES_IN_FLIGHT);
         let budget = Arc::new(Budget {
             started: Instant::now(),
@@ -62,7 +101,13 @@ impl Terminal {
             .name("terminal".to_owned())
             .spawn(move || write_lines(&inbox, &counted, &redacting))
             .expect("a thread can be started");
-        Self { inner: Arc::new(Inner { lines, format, paint, redaction, budget }) }
+        Self { inner: Arc::new(Inner { lines, format, paints, output, redaction, budget }), stream }
+    }
+
+    /// The same, for what workers print and what is told of their requests and events: standard output.
+    #[must_use]
+    pub fn output(&self) -> Self {
+        Self { inner: self.inner.clone(), stream: self.inner.output }
     }
 
     /// What lines are written in.
@@ -72,7 +117,10 @@ impl Terminal {
 
     /// How text is coloured.
     pub fn paint(&self) -> Paint {
-        self.inner.paint
+        match self.stream {
+            Stream::Output => self.inner.paints.output,
+            Stream::Error => self.inner.paints.error,
+        }
     }
 
     /// What is hidden from all lines.
@@ -105,7 +153,7 @@ impl Terminal {
 
     fn say_with_word(&self, level: Level, role: Role, word: &str, text: &str) {
         match self.inner.format {
-            LogFormat::Text => self.print(format!("{}: {text}", self.inner.paint.paint(role, word))),
+            LogFormat::Text => self.print(format!("{}: {text}", self.paint().paint(role, word))),
             LogFormat::Json => self.entry(&Entry::new(level, text)),
         }
     }
@@ -113,7 +161,7 @@ impl Terminal {
     /// What is printed for a line: `text` for a person, `entry` for a program. Only the one that is printed is made.
     pub fn formatted(&self, text: impl FnOnce(Paint) -> String, entry: impl FnOnce() -> Entry) -> String {
         match self.inner.format {
-            LogFormat::Text => text(self.inner.paint),
+            LogFormat::Text => text(self.paint()),
             LogFormat::Json => entry().to_json(SystemTime::now()),
         }
     }
@@ -126,7 +174,7 @@ impl Terminal {
     /// Prints a line, or several, that [`Terminal::formatted`] made.
     pub fn print(&self, line: impl Into<String>) {
         // An error means the writer is gone, and with it the terminal: there is nobody to tell.
-        let _ = self.inner.lines.send(Message::Line(line.into()));
+        let _ = self.inner.lines.send(Message::Line(self.stream, line.into()));
     }
 
     /// Prints the line of a request, unless this second has had enough of them; then it is counted. A program gets them all. `line`
@@ -158,40 +206,64 @@ impl Terminal {
 }
 
 fn write_lines(inbox: &Receiver<Message>, budget: &Budget, redaction: &Redaction) {
-    let mut buffer = Vec::new();
+    let mut unwritten = Unwritten { stream: Stream::Error, bytes: Vec::new() };
     loop {
         match inbox.recv_timeout(SECOND) {
-            Ok(message) => accept(message, &mut buffer, redaction),
+            Ok(message) => unwritten.accept(message, redaction),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         // Whatever else is waiting leaves in the same write.
         while let Ok(message) = inbox.try_recv() {
-            accept(message, &mut buffer, redaction);
+            unwritten.accept(message, redaction);
         }
         let unprinted = budget.unprinted.swap(0, Ordering::Relaxed);
         if unprinted > 0 {
-            buffer.extend_from_slice(format!("... and {unprinted} more requests\n").as_bytes());
+            unwritten.add(Stream::Output, &format!("... and {unprinted} more requests"));
         }
-        write_out(&mut buffer);
+        unwritten.write();
     }
 }
 
-fn accept(message: Message, buffer: &mut Vec<u8>, redaction: &Redaction) {
-    match message {
-        Message::Line(line) => {
-            buffer.extend_from_slice(redaction.redacted(&line).as_bytes());
-            buffer.push(b'\n');
-        }
-        Message::Flush(done) => {
-            write_out(buffer);
-            let _ = done.send(());
-        }
-    }
+/// Lines for one of the streams that are not written yet.
+struct Unwritten {
+    stream: Stream,
+    bytes: Vec<u8>,
 }
 
-fn write_out(buffer: &mut Vec<u8>) {
-    // A closed terminal must not end the server.
-    let _ = std::io::stderr().lock().write_all(buffer);
-    buffer.clear();
+impl Unwritten {
+    fn accept(&mut self, message: Message, redaction: &Redaction) {
+        match message {
+            Message::Line(stream, line) => self.add(stream, &redaction.redacted(&line)),
+            Message::Flush(done) => {
+                self.write();
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Lines for the other stream are written before, so that a terminal shows all in the order in which they were said.
+    fn add(&mut self, stream: Stream, line: &str) {
+        if self.stream != stream {
+            self.write();
+            self.stream = stream;
+        }
+        self.bytes.extend_from_slice(line.as_bytes());
+        self.bytes.push(b'\n');
+    }
+
+    fn write(&mut self) {
+        if self.bytes.is_empty() {
+            return;
+        }
+        // A closed terminal must not end the server.
+        let _ = match self.stream {
+            Stream::Output => {
+                let mut output = std::io::stdout().lock();
+                output.write_all(&self.bytes).and_then(|()| output.flush())
+            }
+            Stream::Error => std::io::stderr().lock().write_all(&self.bytes),
+        };
+        self.bytes.clear();
+    }
 }

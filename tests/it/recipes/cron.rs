@@ -59,9 +59,9 @@ pub(super) fn trials(trials: &mut Vec<Trial>) {
         assert!(project.run(&["db", "migrate", "apply"]).succeeded);
         fill(&project);
         let run = project.run(&["cron", "trigger"]);
-        assert!(run.succeeded && run.stdout.is_empty(), "{run:?}");
-        assert!(run.stderr.contains("cron 0 * * * * ok "), "{run:?}");
-        assert!(run.stderr.contains("\n  log cron 0 * * * * Cleaned 2 expired sessions\n"), "{run:?}");
+        assert!(run.succeeded && run.stderr.is_empty(), "{run:?}");
+        assert!(run.stdout.contains("cron 0 * * * * ok "), "{run:?}");
+        assert!(run.stdout.contains("\n  log cron 0 * * * * Cleaned 2 expired sessions\n"), "{run:?}");
         assert_eq!(project.run_json(&["cache", "get", "stats:daily"])["total_users"], 3);
         assert_eq!(project.queued("QUEUE").len(), 1);
     }));
