@@ -74,6 +74,10 @@ impl Files {
     pub(crate) fn real_path(&self, specifier: &str, path: &Path) -> Result<PathBuf, ResolveError> {
         let real =
             self.reader.real_path(path).map_err(|error| ResolveError::unreadable(specifier, self, path, &error))?;
+        if real != path {
+            // A link on the way may lead elsewhere later.
+            self.remember(path, Presence::Read);
+        }
         if real.starts_with(&self.root) {
             return Ok(real);
         }
