@@ -7,6 +7,9 @@ use libtest_mimic::Trial;
 
 const CONFIG: &str = "name = \"shop\"\n";
 
+const USES_THREE: &str =
+    "export default { fetch: (request, env) => Response.json([env.DB, env.CACHE, env.VECTORIZE].length) };";
+
 fn answering(text: &str) -> String {
     format!("export default {{\n  fetch(): Response {{\n    return new Response('{text}');\n  }},\n}};\n")
 }
@@ -21,7 +24,7 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
 
 fn printing(trials: &mut Vec<Trial>) {
     trials.push(test("dev prints a table of bindings and a ready line with URL and time", async || {
-        let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", &answering("hello"))]);
+        let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", USES_THREE)]);
         let served = project.dev();
         let ready = served.wait_for("ready ");
         assert!(ready.starts_with(&format!("ready http://localhost:{} in ", served.address.port())), "{ready}");
@@ -35,6 +38,8 @@ fn printing(trials: &mut Vec<Trial>) {
         assert_eq!(words("DB")[..3], ["DB", "database", "sqlite"]);
         assert_eq!(words("CACHE")[..3], ["CACHE", "cache", "sqlite"]);
         assert_eq!(words("VECTORIZE")[..3], ["VECTORIZE", "vectorize", "sqlite"]);
+        served.wait_for("  also on env: QUEUE, STORAGE, AI");
+        assert_eq!(output.lines().count(), 6, "{output}");
         assert!(words("DB").iter().any(|word| word.starts_with(".aerostack/database/")), "{output}");
         assert!(!output.contains('\u{1b}'), "colours without a terminal: {output}");
     }));
@@ -172,8 +177,8 @@ fn reloading(trials: &mut Vec<Trial>) {
             project.write("src/index.ts", "export default {\n  fetch() {\n    const x = ;\n  }\n}\n");
             served.wait_for_after(before, "--> src/index.ts:3:15");
             served.wait_for_after(before, "3 |     const x = ;");
-            let line = served.wait_for_after(before, "the last good version goes on");
-            assert_eq!(line, "~ src/index.ts: not reloaded, the last good version goes on");
+            let line = served.wait_for_after(before, "still serving the last good version");
+            assert_eq!(line, "~ src/index.ts: not reloaded, still serving the last good version");
             assert_eq!(get(served.address, "/").await.text(), "good");
             let before = served.line_count();
             project.write("src/index.ts", &answering("mended"));
@@ -188,7 +193,7 @@ fn reloading(trials: &mut Vec<Trial>) {
         let before = served.line_count();
         project.write("src/index.ts", "const settings: any = undefined;\nexport const port = settings.port;\nexport default { fetch() {} };\n");
         served.wait_for_after(before, "--> src/index.ts:2:30");
-        served.wait_for_after(before, "the last good version goes on");
+        served.wait_for_after(before, "still serving the last good version");
         assert_eq!(get(served.address, "/").await.text(), "good");
         let before = served.line_count();
         project.write("src/index.ts", &answering("mended"));
@@ -205,7 +210,7 @@ fn reloading(trials: &mut Vec<Trial>) {
             "import { text } from './text.ts';\nexport default { fetch: () => new Response(text) };\n",
         );
         served.wait_for_after(before, "--> src/index.ts:1:");
-        served.wait_for_after(before, "the last good version goes on");
+        served.wait_for_after(before, "still serving the last good version");
         assert_eq!(get(served.address, "/").await.text(), "good");
         let before = served.line_count();
         project.write("src/text.ts", "export const text = 'found';");
@@ -241,7 +246,7 @@ fn reloading(trials: &mut Vec<Trial>) {
         let before = served.line_count();
         project.write("aerostack.toml", "name = \"shop\"\n[vars\nWORD = \"two\"\n");
         served.wait_for_after(before, "aerostack.toml:2:");
-        served.wait_for_after(before, "the last good config goes on");
+        served.wait_for_after(before, "keeping the last good config");
         assert_eq!(get(served.address, "/").await.text(), "one");
         let before = served.line_count();
         project.write("aerostack.toml", "name = \"shop\"\n[vars]\nWORD = \"three\"\n");
@@ -319,7 +324,7 @@ fn reloading(trials: &mut Vec<Trial>) {
                 assert_eq!(get(served.address, "/").await.text(), "good");
             }
             served.wait_for("the main module exceeded CPU limit 500 ms: raise limits.cpu_ms");
-            served.wait_for("the last good version goes on");
+            served.wait_for("still serving the last good version");
             assert_eq!(get(served.address, "/").await.text(), "good");
         },
     ));
@@ -349,7 +354,8 @@ fn listening(trials: &mut Vec<Trial>) {
         let _taken = TcpListener::bind("127.0.0.1:8788");
         let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", &answering("hello"))]);
         let served = project.start(&["dev"]);
-        served.wait_for("port 8788 is in use by another program, took the next free one");
+        let line = served.wait_for("port 8788 is in use, using ");
+        assert!(line.ends_with(&format!("using {}", served.address.port())), "{line}");
         assert!(served.address.port() > 8788, "{}", served.address);
         assert_eq!(get(served.address, "/").await.text(), "hello");
     }));
@@ -360,7 +366,7 @@ fn listening(trials: &mut Vec<Trial>) {
         let config = format!("name = \"shop\"\n[dev]\nport = {port}\n");
         let project = TestProject::new(&[("aerostack.toml", &config), ("src/index.ts", &answering("hello"))]);
         let served = project.start(&["dev"]);
-        served.wait_for(&format!("port {port} is in use by another program"));
+        served.wait_for(&format!("port {port} is in use, using "));
         assert_eq!(get(served.address, "/").await.text(), "hello");
     }));
 
@@ -445,35 +451,32 @@ fn starting(trials: &mut Vec<Trial>) {
 
     trials.push(test("an empty main module is a clear error that names the file and what belongs there", async || {
         let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", "")]);
-        let run = project.run(&["dev", "--port", "0"]);
-        assert!(!run.succeeded, "{run:?}");
-        assert!(run.stderr.contains("the main module has no default export"), "{}", run.stderr);
-        assert!(run.stderr.contains("src/index.ts"), "{}", run.stderr);
-        assert!(run.stderr.contains("export default"), "{}", run.stderr);
+        let served = project.dev();
+        for text in ["the main module has no default export", "src/index.ts", "export default"] {
+            served.wait_for(text);
+        }
     }));
 
     trials.push(test("a missing main module is a clear error that names it", async || {
-        let run = TestProject::new(&[("aerostack.toml", CONFIG)]).run(&["dev", "--port", "0"]);
-        assert!(!run.succeeded && run.stderr.contains("src/index.ts"), "{run:?}");
-        let run = TestProject::new(&[("aerostack.toml", "name = \"x\"\nmain = \"src/wroker.ts\"\n")])
-            .run(&["dev", "--port", "0"]);
-        assert!(!run.succeeded && run.stderr.contains("src/wroker.ts"), "{run:?}");
-        assert!(run.stderr.contains("aerostack.toml:2:"), "{}", run.stderr);
+        let served = TestProject::new(&[("aerostack.toml", CONFIG)]).dev();
+        served.wait_for("src/index.ts");
+        let served = TestProject::new(&[("aerostack.toml", "name = \"x\"\nmain = \"src/wroker.ts\"\n")]).dev();
+        served.wait_for("src/wroker.ts");
+        served.wait_for("aerostack.toml:2:");
     }));
 
-    trials.push(test("a syntax error at the start ends dev with file, line and a code frame", async || {
+    trials.push(test("a syntax error at the start has file, line and a code frame", async || {
         let project = TestProject::new(&[
             ("aerostack.toml", CONFIG),
             ("src/index.ts", "export default {\n  fetch() { return new Response('x' }\n}\n"),
         ]);
-        let run = project.run(&["dev", "--port", "0"]);
-        assert!(!run.succeeded && run.stdout.is_empty(), "{run:?}");
-        assert!(run.stderr.contains("--> src/index.ts:2:"), "{}", run.stderr);
-        assert!(run.stderr.contains("2 |   fetch() { return new Response('x' }"), "{}", run.stderr);
+        let served = project.dev();
+        served.wait_for("--> src/index.ts:2:");
+        served.wait_for("2 |   fetch() { return new Response('x' }");
     }));
 
     trials.push(test(
-        "a wrong migration ends dev, names file and line, and leaves the database as it was",
+        "a wrong migration at the start names file and line, leaves the database as it was, and runs once it is right",
         async || {
             let project = TestProject::new(&[
                 ("aerostack.toml", CONFIG),
@@ -481,13 +484,13 @@ fn starting(trials: &mut Vec<Trial>) {
                 ("migrations/0001_good.sql", "CREATE TABLE good (x);\n"),
                 ("migrations/0002_bad.sql", "CREATE TABLE half (x);\n\nINSERT INTO absent VALUES (1);\n"),
             ]);
-            let run = project.run(&["dev", "--port", "0"]);
-            assert!(!run.succeeded, "{run:?}");
-            assert!(run.stderr.contains("0002_bad.sql:3") && run.stderr.contains("absent"), "{}", run.stderr);
-            project.write("migrations/0002_bad.sql", "CREATE TABLE half (x);\n");
             let served = project.dev();
+            served.wait_for("absent");
+            served.wait_for("--> migrations/0002_bad.sql:3");
+            let tables = "SELECT name FROM sqlite_schema WHERE name IN ('good', 'half')";
+            assert_eq!(project.rows(tables), serde_json::json!([{ "name": "good" }]));
+            project.write("migrations/0002_bad.sql", "CREATE TABLE half (x);\n");
             served.wait_for("applied migration 0002_bad.sql");
-            assert!(!served.output().contains("0001_good"), "{}", served.output());
         },
     ));
 }

@@ -11,7 +11,7 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
             ("aerostack.toml", "name = 5\nmian = \"src/index.ts\"\n\n[limits]\ncpu_ms = \"a lot\"\nmemory_mb = 1\n"),
             MAIN,
         ]);
-        let run = project.run(&["dev", "--port", "0"]);
+        let run = project.run(&["check"]);
         assert!(!run.succeeded && run.stdout.is_empty(), "{run:?}");
         for part in [
             "error: `name` must be a string",
@@ -32,17 +32,18 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
         for (text, place) in
             [("name = \"x\n", "1:"), ("name = \"x\"\n[limits\n", "2:"), ("name = \"x\"\nname = \"y\"\n", "2:")]
         {
-            let run = TestProject::new(&[("aerostack.toml", text), MAIN]).run(&["dev", "--port", "0"]);
+            let run = TestProject::new(&[("aerostack.toml", text), MAIN]).run(&["check"]);
             assert!(!run.succeeded, "{run:?}");
             assert!(run.stderr.contains(&format!("aerostack.toml:{place}")), "{}", run.stderr);
             assert_eq!(run.stderr.matches("error: ").count(), 1, "{}", run.stderr);
+            assert!(run.stderr.ends_with("\n1 error, 0 warnings\n"), "{}", run.stderr);
         }
     }));
 
     trials.push(test("a config that is no UTF-8 is a clear error", async || {
         let project = TestProject::new(&[MAIN]);
         std::fs::write(project.path().join("aerostack.toml"), b"name = \"\xff\xfe\"\n").expect("a file can be written");
-        let run = project.run(&["dev", "--port", "0"]);
+        let run = project.run(&["check"]);
         assert!(!run.succeeded && run.stderr.contains("aerostack.toml") && run.stderr.contains("UTF-8"), "{run:?}");
     }));
 
@@ -87,7 +88,7 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
     trials.push(test("a wrong wrangler.jsonc points into that file", async || {
         let project =
             TestProject::new(&[("wrangler.jsonc", "{\n  \"name\": 5,\n  \"main\": \"src/index.ts\"\n}\n"), MAIN]);
-        let run = project.run(&["dev", "--port", "0"]);
+        let run = project.run(&["check"]);
         assert!(!run.succeeded && run.stderr.contains("wrangler.jsonc:2:"), "{run:?}");
     }));
 
@@ -100,7 +101,7 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
             MAIN,
             ("src/a.ts", "export default { fetch: () => new Response('a') };"),
         ]);
-        let run = project.run(&["dev", "--port", "0"]);
+        let run = project.run(&["check"]);
         assert!(!run.succeeded && run.stderr.contains("two workers answer the route \"/api/*\""), "{run:?}");
     }));
 

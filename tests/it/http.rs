@@ -176,12 +176,15 @@ fn routes(trials: &mut Vec<Trial>) {
         "HTTP/2 reaches a worker that is not mounted at the root, and learns of paths where none is",
         async || {
             let server = TestServer::start(PATH).await;
-            server.server.set_routes(vec![Route {
-                prefix: "/only".to_owned(),
-                reach: RouteReach::Tree,
-                replacement: String::new(),
-                worker: server.worker.worker.clone(),
-            }]);
+            server.server.set_routes(
+                vec![Route {
+                    prefix: "/only".to_owned(),
+                    reach: RouteReach::Tree,
+                    replacement: String::new(),
+                    worker: server.worker.worker.clone(),
+                }],
+                Vec::new(),
+            );
             let mut client = http2_client(server.address).await;
             for (path, status) in [("/only/here", 200), ("/elsewhere", 404), ("/_aerostack/health", 200)] {
                 let request = http::Request::get(format!("http://localhost{path}")).body(Full::new(Bytes::new()));
@@ -193,12 +196,15 @@ fn routes(trials: &mut Vec<Trial>) {
 
     trials.push(test("a path where nothing is mounted is a 404 that says what is", async || {
         let server = TestServer::start(PATH).await;
-        server.server.set_routes(vec![Route {
-            prefix: "/only".to_owned(),
-            reach: RouteReach::Tree,
-            replacement: String::new(),
-            worker: server.worker.worker.clone(),
-        }]);
+        server.server.set_routes(
+            vec![Route {
+                prefix: "/only".to_owned(),
+                reach: RouteReach::Tree,
+                replacement: String::new(),
+                worker: server.worker.worker.clone(),
+            }],
+            Vec::new(),
+        );
         let answer = get(server.address, "/elsewhere").await;
         assert_eq!(answer.status, 404);
         assert!(answer.text().contains("/elsewhere") && answer.text().contains("/only"), "{}", answer.text());

@@ -129,7 +129,7 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
             ] {
                 let config = format!("{CONFIG}{section} = \"{name}\"\n");
                 let project = TestProject::new(&[("aerostack.toml", &config), ("src/index.ts", STORES)]);
-                let run = project.run(&["dev", "--port", "0"]);
+                let run = project.run(&["serve", "--port", "0"]);
                 assert!(!run.succeeded, "{key} = {name:?}");
                 assert!(run.stderr.contains(&format!("`{key}` cannot be ")), "{key} = {name:?}: {}", run.stderr);
                 assert!(run.stderr.contains("aerostack.toml:4"), "{}", run.stderr);

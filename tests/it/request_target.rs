@@ -229,7 +229,7 @@ fn normal_forms(trials: &mut Vec<Trial>) {
             replacement: String::new(),
             worker: server.worker.worker.clone(),
         };
-        server.server.set_routes(vec![route("/caf\u{e9} x")]);
+        server.server.set_routes(vec![route("/caf\u{e9} x")], Vec::new());
         let host = server.address;
         assert_eq!(get(server.address, "/caf%C3%A9%20x/y").await.text(), format!("http://{host}/y"));
         assert_eq!(get(server.address, "/cafe%20x/y").await.status, 404);

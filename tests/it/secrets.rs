@@ -94,15 +94,16 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
         let project = project();
         // The key and the reference are in the lines that the error shows.
         project.append("aerostack.toml", "[limits]\ncpu_ms = \"$REFERENCED\"\n[outbound]\nallow = \"$FILE\"\n");
-        for arguments in
-            [&["dev", "--port", "0"][..], &["serve", "--port", "0"], &["db", "migrate", "list"], &["serve", "--help"]]
-        {
+        for arguments in [&["check"][..], &["serve", "--port", "0"], &["db", "migrate", "list"], &["serve", "--help"]] {
             let run = project.run_in(&variables(), arguments);
             reveals_nothing(&format!("{arguments:?}"), &format!("{}{}", run.stdout, run.stderr));
         }
+        let broken = project.dev_in(&variables(), &[]);
+        reveals_nothing("dev", &format!("{}{}", broken.output(), get(broken.address, "/").await.text()));
+        drop(broken);
         project.write("src/index.ts", "throw new Error('broken');");
         project.write("aerostack.toml", &CONFIG.replace("FROM_ENV", "ABSENT"));
-        let run = project.run_in(&variables(), &["dev", "--port", "0"]);
+        let run = project.run_in(&variables(), &["check"]);
         assert!(run.stderr.contains("the variable \"ABSENT\" is not set"), "{}", run.stderr);
         reveals_nothing("an absent variable", &run.stderr);
     }));

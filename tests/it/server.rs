@@ -120,6 +120,7 @@ impl TestServer {
         let mut routes = vec![route("", &worker)];
         routes.extend(neighbour.as_ref().map(|neighbour| route("/neighbour", neighbour)));
         let options = ServerOptions {
+            broken: Vec::new(),
             routes,
             limits,
             log: Arc::new(Silent),

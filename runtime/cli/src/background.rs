@@ -43,6 +43,34 @@ pub(crate) struct Background {
     workers: Mutex<Vec<EventWorker>>,
 }
 
+/// The background of the process, which another one replaces where its state was removed.
+pub(crate) struct CurrentBackground(Mutex<Arc<Background>>);
+
+impl CurrentBackground {
+    pub(crate) fn new(background: Arc<Background>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(background)))
+    }
+
+    pub(crate) fn current(&self) -> Arc<Background> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn replace(&self, background: Arc<Background>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = background;
+    }
+}
+
+#[async_trait]
+impl Triggers for CurrentBackground {
+    async fn scheduled(&self, trigger: ScheduledTrigger) -> Result<ScheduledResult, TriggerRefused> {
+        self.current().scheduled(trigger).await
+    }
+
+    async fn queue(&self, trigger: QueueTrigger) -> Result<QueueResult, TriggerRefused> {
+        self.current().queue(trigger).await
+    }
+}
+
 /// What is known of a loaded worker.
 struct EventWorker {
     name: String,
@@ -70,7 +98,7 @@ impl ConsumedQueues {
         if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(queue.queue.clone()) {
             let (paint, name) = (terminal.paint(), &queue.queue);
             terminal.line(format!(
-                "{}: queue {name} has no consumer: messages stay in it. Export a `queue` handler, or look with `aerostack queue peek {name}`",
+                "{}: queue {name} has no consumer: messages stay in it. Export a `queue` handler, or look with `aerostack queue peek --queue {name}`",
                 paint.paint(Role::Warning, "note"),
             ));
         }
@@ -114,7 +142,7 @@ impl Background {
         driver: &Lazy<dyn QueueDriver>,
     ) -> Result<(), Error> {
         let handlers = worker.handlers();
-        let events = WorkerEvents::new(worker.clone(), self.terminal.clone());
+        let events = WorkerEvents::new(worker.clone(), self.terminal.output());
         let target: Arc<dyn EventTarget> = events.clone();
         let mut triggers: Vec<CronExpression> = config.triggers.crons.iter().map(|cron| cron.value.clone()).collect();
         if !triggers.is_empty() && !handlers.scheduled {
@@ -318,8 +346,9 @@ impl Triggers for Background {
         let ids: Vec<String> = deliveries.iter().map(|message| message.id.to_string()).collect();
         let batch = QueueBatch { queue: queue.into(), messages: deliveries, backlog: Backlog::default() };
         let (report, output) = events.run(Event::Queue(batch)).await;
+        let terminal = self.terminal.output();
         for line in output {
-            self.terminal.print(line);
+            terminal.print(line);
         }
         let mut result = QueueResult { outcome: "ok", explicit_acks: Vec::new(), retry_messages: Vec::new() };
         if outcome_of(&report) != HandlerOutcome::Ok {

@@ -229,6 +229,20 @@ impl Drivers {
         self.queues.get_or_insert_with(open).clone()
     }
 
+    /// The files and folders of the drivers that are open.
+    pub(crate) fn opened_state(&self) -> Vec<PathBuf> {
+        let file = |kind: &str, state: &str| self.state_folder.join(kind).join(format!("{state}.sqlite"));
+        let mut opened: Vec<PathBuf> = self.databases.keys().map(|state| file("database", state)).collect();
+        let caches = self.caches.iter().filter(|(_, driver)| driver.opened().is_some());
+        opened.extend(caches.map(|(state, _)| file("cache", state)));
+        let indexes = self.vector_indexes.iter().filter(|(_, index)| index.driver.opened().is_some());
+        opened.extend(indexes.map(|(state, _)| file("vectorize", state)));
+        let buckets = self.buckets.iter().filter(|(_, driver)| driver.opened().is_some());
+        opened.extend(buckets.map(|(state, _)| self.state_folder.join("storage").join(state)));
+        opened.extend(self.queues.iter().filter(|driver| driver.opened().is_some()).map(|_| self.queues_file()));
+        opened
+    }
+
     fn queues_file(&self) -> PathBuf {
         self.state_folder.join("queue").join("queues.sqlite")
     }

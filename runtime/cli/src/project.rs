@@ -13,10 +13,10 @@ use aerostack_config::{Config, DatabaseBinding, Outbound, Private, VariableValue
 use aerostack_database::migrations::{MigrationError, Migrations};
 use aerostack_database::ops::{Databases, NamedDatabase};
 use aerostack_isolate::{
-    Breach, Breaches, EnvEntry, EnvValue, InvocationLimits, Limits, OpState, OutboundPolicy, PrivateAddresses,
-    WebOptions, WorkerParts, WorkerVersion,
+    Breach, Breaches, EnvEntry, EnvValue, InstallBindings, InvocationLimits, Limits, OpState, OutboundPolicy,
+    PrivateAddresses, WebOptions, WorkerParts, WorkerVersion,
 };
-use aerostack_modules::{DiskReader, FrameStyle, Loader, ModuleErrors};
+use aerostack_modules::{DiskReader, FrameStyle, Graph, Loader, ModuleErrors};
 use aerostack_queue::ops::Queues;
 use aerostack_queue::{BacklogLimit, NamedQueue, QueueDriver};
 use aerostack_storage::ops::Storages;
@@ -93,6 +93,15 @@ pub(crate) struct Built {
     pub(crate) warnings: Vec<String>,
 }
 
+/// What is on a worker's `env`.
+struct Bound {
+    env: Vec<EnvEntry>,
+    install: InstallBindings,
+    bindings: Vec<BindingInfo>,
+    migrated: Vec<String>,
+    warnings: Vec<String>,
+}
+
 impl Project {
     pub(crate) fn new(state_folder: &Path, observed: &Observed, sent: ToldOfSends, face: Face) -> Self {
         // The convention of OpenSSL and everything built on it.
@@ -117,12 +126,57 @@ impl Project {
         self.drivers.queues()
     }
 
-    /// Opens what the worker needs and loads its modules.
-    pub(crate) fn build(&mut self, worker: &WorkerConfig) -> Result<Built, BuildError> {
+    /// Forgets the open drivers: what is built from now on opens its state anew.
+    pub(crate) fn forget_state(&mut self) {
+        self.drivers = Drivers::new(&self.state_folder);
+    }
+
+    /// The files and folders of the drivers that are open.
+    pub(crate) fn opened_state(&self) -> Vec<PathBuf> {
+        self.drivers.opened_state()
+    }
+
+    /// Opens what the worker needs and loads its modules. All that is wrong comes back at once.
+    pub(crate) fn build(&mut self, worker: &WorkerConfig) -> Result<Built, Vec<BuildError>> {
         let breaches = self.breaches.entry(worker.name.clone()).or_default().clone();
         let metrics = self.metrics.worker(&worker.name);
         let counted = breaches.clone();
         metrics.count_breaches_by(Box::new(move || counted.counts()));
+        let (bound, graph) = match (self.bind(worker, &breaches), self.graph(worker)) {
+            (Ok(bound), Ok(graph)) => (bound, graph),
+            (bound, graph) => return Err(bound.err().into_iter().chain(graph.err()).collect()),
+        };
+        let Bound { env, install, bindings, migrated, warnings } = bound;
+        let log = WorkerLines::new(&worker.name, Arc::new(self.terminal.output()), self.terminal.output());
+        let version = WorkerVersion::new(WorkerParts {
+            name: worker.name.clone(),
+            root: worker.root.clone(),
+            graph: Arc::new(graph),
+            env,
+            install,
+            limits: limits(worker),
+            log: log.clone(),
+            web: self.web.with_outbound(self.outbound(worker)),
+            breaches,
+            metrics,
+            calls: self.metrics.calls().clone(),
+            tracer: self.tracer.clone(),
+        });
+        log.belongs_to(&version);
+        Ok(Built { version, bindings, migrated, warnings })
+    }
+
+    /// Loads the worker's modules.
+    fn graph(&mut self, worker: &WorkerConfig) -> Result<Graph, BuildError> {
+        let loader = self.loaders.entry(worker.root.clone()).or_insert_with(|| {
+            let folder = self.state_folder.join("cache").join("modules");
+            Loader::new(worker.root.clone(), DiskReader).with_disk_cache(folder)
+        });
+        loader.load_graph(&worker.main).map_err(BuildError::Modules)
+    }
+
+    /// Opens what is on the worker's `env`, and applies migrations or refuses those that are pending.
+    fn bind(&mut self, worker: &WorkerConfig, breaches: &Arc<Breaches>) -> Result<Bound, BuildError> {
         let mut env = Vec::new();
         for variable in &worker.variables {
             let value = match &variable.value {
@@ -163,7 +217,7 @@ impl Project {
         }
         let mut queues = Vec::new();
         for binding in &worker.bindings.queues {
-            let backlog = backlog_limit(worker, &breaches);
+            let backlog = backlog_limit(worker, breaches);
             let (queue, info) = self.drivers.queue(binding, backlog).map_err(BuildError::Binding)?;
             env.push(bound(&binding.binding, queue_kind(worker), queues.len()));
             bindings.push(info);
@@ -196,7 +250,7 @@ impl Project {
         let (databases, caches, storages) = (Databases(databases), Caches(caches), Storages(storages));
         let vector_indexes = VectorIndexes(vector_indexes);
         let named_from = paths_are_named_from(&self.state_folder, worker);
-        let install = Arc::new(move |state: &mut OpState| {
+        let install: InstallBindings = Arc::new(move |state: &mut OpState| {
             let calls = state.take::<Calls>().naming_paths_from(named_from.clone());
             state.put(calls);
             state.put(databases.clone());
@@ -207,28 +261,7 @@ impl Project {
             state.put(ai.clone());
         });
 
-        let loader = self.loaders.entry(worker.root.clone()).or_insert_with(|| {
-            let folder = self.state_folder.join("cache").join("modules");
-            Loader::new(worker.root.clone(), DiskReader).with_disk_cache(folder)
-        });
-        let graph = loader.load_graph(&worker.main).map_err(BuildError::Modules)?;
-        let log = WorkerLines::new(&worker.name, Arc::new(self.terminal.clone()), self.terminal.clone());
-        let version = WorkerVersion::new(WorkerParts {
-            name: worker.name.clone(),
-            root: worker.root.clone(),
-            graph: Arc::new(graph),
-            env,
-            install,
-            limits: limits(worker),
-            log: log.clone(),
-            web: self.web.with_outbound(self.outbound(worker)),
-            breaches,
-            metrics,
-            calls: self.metrics.calls().clone(),
-            tracer: self.tracer.clone(),
-        });
-        log.belongs_to(&version);
-        Ok(Built { version, bindings, migrated, warnings })
+        Ok(Bound { env, install, bindings, migrated, warnings })
     }
 
     fn outbound(&self, worker: &WorkerConfig) -> OutboundPolicy {
@@ -315,11 +348,12 @@ fn refuse_pending(binding: &DatabaseBinding, migrations: &Migrations) -> anyhow:
     let [first, rest @ ..] = pending.as_slice() else { return Ok(()) };
     let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
     bail!(
-        "database {} ({}) has not seen migration {first}{more} in {}\n\
-         hint: run `aerostack db migrate apply`; serve changes no schema by itself",
+        "database {} ({}): migration {first}{more} in {} {} pending\n\
+         hint: run `aerostack db migrate apply`; serve never applies migrations itself",
         binding.binding,
         binding.database.name,
         shown(&binding.migrations_dir),
+        if rest.is_empty() { "is" } else { "are" },
     )
 }
 

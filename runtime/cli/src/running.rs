@@ -1,6 +1,6 @@
 //! A project that runs: its workers loaded, their triggers and consumers turning. `dev` and `serve` are two faces of it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +8,13 @@ use std::time::Duration;
 use aerostack_bindings::BindingInfo;
 use aerostack_config::{Colour, Config, Limits, ResourceName, Secret, WorkerRole};
 use aerostack_isolate::{Breaches, ErrorReport, LoadError, Worker, WorkerVersion};
-use aerostack_modules::{CodeFrame, render_code_frame};
+use aerostack_modules::{CodeFrame, FrameStyle, render_code_frame};
 use aerostack_queue::NamedQueue;
-use aerostack_server::{ClientLimits, Route, RouteReach, Server, TrustedProxies};
-use aerostack_telemetry::{Level, Terminal};
+use aerostack_server::{BrokenMount, ClientLimits, Route, RouteReach, Server, TrustedProxies};
+use aerostack_telemetry::metrics::Metrics;
+use aerostack_telemetry::{Level, Paint, Role, Terminal};
 
-use crate::background::{Background, ConsumedQueues, ConsumerDefaults};
+use crate::background::{Background, ConsumedQueues, ConsumerDefaults, CurrentBackground};
 use crate::commands::AlreadyPrinted;
 use crate::descriptors;
 use crate::logs::{exception_entry, exception_text};
@@ -37,22 +38,26 @@ pub(crate) struct Face {
 /// The running project.
 pub(crate) struct Running {
     pub(crate) project: Project,
-    pub(crate) background: Arc<Background>,
+    pub(crate) background: Arc<CurrentBackground>,
     pub(crate) workers: HashMap<String, Arc<Worker>>,
+    /// What is on the `env` of the version of a worker that was loaded last.
+    pub(crate) bindings: HashMap<String, Vec<BindingInfo>>,
+    /// Why the last version of a worker could not be loaded, in plain text.
+    broken: BTreeMap<String, String>,
     pub(crate) config: Config,
     pub(crate) terminal: Terminal,
     /// What the admin routes tell.
     pub(crate) status: Arc<ProcessStatus>,
     /// How often clients met the limits of the server itself.
     pub(crate) breaches: Arc<Breaches>,
-    /// Files of versions that could not be loaded: a change of one may mend it.
+    /// Files of versions that could not be loaded: a change of one may fix it.
     pub(crate) broken_files: Vec<PathBuf>,
     warned: HashSet<String>,
+    consumed: Arc<ConsumedQueues>,
+    metrics: Arc<Metrics>,
+    state_folder: PathBuf,
     face: Face,
 }
-
-/// What the start table says of one worker: its name and its bindings.
-pub(crate) type StartedWorker = (String, Vec<BindingInfo>);
 
 /// How long work that was begun may go on after the first signal to stop.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -89,42 +94,54 @@ impl Running {
         let (asked, asking) = (consumed.clone(), terminal.clone());
         let sent = Arc::new(move |queue: &NamedQueue| asked.sent(queue, &asking));
         let mut project = Project::new(state_folder, observed, sent, face);
+        let background = Background::new(terminal, metrics.clone(), state_folder, consumed.clone(), face.consumers);
         Self {
             status: ProcessStatus::new(metrics.clone(), project.queues()),
             project,
-            background: Background::new(terminal, metrics.clone(), state_folder, consumed, face.consumers),
+            background: CurrentBackground::new(background),
             workers: HashMap::new(),
+            bindings: HashMap::new(),
+            broken: BTreeMap::new(),
             config,
             terminal: terminal.clone(),
             breaches,
             broken_files: Vec::new(),
             warned: HashSet::new(),
+            consumed,
+            metrics: metrics.clone(),
+            state_folder: state_folder.to_owned(),
             face,
         }
     }
 
-    /// Loads every worker. What fails is printed; the bindings of each worker come back.
-    pub(crate) async fn start_all(&mut self) -> Result<Vec<StartedWorker>, AlreadyPrinted> {
+    /// Loads every worker. What fails is printed, of each worker; the others run.
+    pub(crate) async fn start_all(&mut self) -> Result<(), AlreadyPrinted> {
         for section in unserved_sections(&self.config) {
-            self.terminal.warn(&format!("{section} is in the config, and not served by this version yet"));
+            self.terminal.warn(&format!("{section} is in the config, but not supported yet"));
         }
-        let mut all = Vec::new();
+        let mut outcome = Ok(());
         for worker in self.config.workers.clone() {
-            let Built { version, bindings, migrated, warnings } = match self.project.build(&worker) {
-                Ok(built) => built,
-                Err(error) => return Err(self.print_build_error(&error)),
-            };
-            self.print_migrated(&migrated);
-            self.warn_once(warnings);
-            match Worker::start(version.clone(), self.face.isolates).await {
-                Ok(started) => self.workers.insert(worker.name.clone(), Arc::new(started)),
-                Err(error) => return Err(self.print_load_error(&error, &version)),
-            };
-            self.take_over(&worker)?;
-            all.push((worker.name, bindings));
+            outcome = self.load_version(&worker).await.and(outcome);
         }
         self.note_served();
-        Ok(all)
+        outcome
+    }
+
+    /// Opens all state anew, and loads every worker with it: what was there was removed.
+    pub(crate) async fn start_afresh(&mut self) -> Result<(), AlreadyPrinted> {
+        self.project.forget_state();
+        let consumers = self.face.consumers;
+        let background =
+            Background::new(&self.terminal, self.metrics.clone(), &self.state_folder, self.consumed.clone(), consumers);
+        // The old one ends where nobody has it any more: it works on queues that are gone.
+        self.background.replace(background);
+        self.status.reads_queues(self.project.queues());
+        let mut outcome = Ok(());
+        for worker in self.config.workers.clone() {
+            outcome = self.load_version(&worker).await.and(outcome);
+        }
+        self.note_served();
+        outcome
     }
 
     /// Lets the admin routes tell of the workers of the config, and of what runs of them.
@@ -134,48 +151,54 @@ impl Running {
         self.status.serves(served.collect());
     }
 
-    /// Of what aerostack-config renders.
-    pub(crate) fn colour(&self) -> Colour {
-        if self.terminal.paint().is_coloured() { Colour::Always } else { Colour::Never }
+    /// Loads a version of a worker in place of the one that runs, if any. What fails is printed.
+    pub(crate) async fn load_version(&mut self, worker: &aerostack_config::Worker) -> Result<(), AlreadyPrinted> {
+        let loaded = self.load(worker).await;
+        match loaded {
+            Ok(()) => {
+                self.broken.remove(&worker.name);
+                Ok(())
+            }
+            Err(reason) => {
+                self.broken.insert(worker.name.clone(), reason);
+                Err(AlreadyPrinted)
+            }
+        }
     }
 
-    /// Loads a version of a worker in place of the one that runs, if any. What fails is printed.
-    pub(crate) async fn load_version(
-        &mut self,
-        worker: &aerostack_config::Worker,
-        running: Option<Arc<Worker>>,
-    ) -> Result<(), AlreadyPrinted> {
-        let built = match self.project.build(worker) {
+    /// What fails is printed, and comes back as plain text.
+    async fn load(&mut self, worker: &aerostack_config::Worker) -> Result<(), String> {
+        let Built { version, bindings, migrated, warnings } = match self.project.build(worker) {
             Ok(built) => built,
-            Err(error) => {
-                self.broken_files.extend(error.files());
-                return Err(self.print_build_error(&error));
+            Err(errors) => {
+                self.broken_files.extend(errors.iter().flat_map(BuildError::files));
+                return Err(self.print_build_errors(&errors));
             }
         };
-        self.print_migrated(&built.migrated);
-        self.warn_once(built.warnings);
-        let version = built.version.clone();
-        let loaded = match running {
-            Some(running) => running.replace(built.version, self.face.isolates).await,
-            None => Worker::start(built.version, self.face.isolates).await.map(|started| {
+        self.print_migrated(&migrated);
+        self.warn_once(warnings);
+        let loaded = match self.workers.get(&worker.name).cloned() {
+            Some(running) => running.replace(version.clone(), self.face.isolates).await,
+            None => Worker::start(version.clone(), self.face.isolates).await.map(|started| {
                 self.workers.insert(worker.name.clone(), Arc::new(started));
             }),
         };
-        loaded.map_err(|error| {
+        if let Err(error) = loaded {
             self.broken_files.extend(version.graph.files().map(Path::to_path_buf));
-            self.print_load_error(&error, &version)
-        })?;
+            return Err(self.print_load_error(&error, &version));
+        }
+        self.bindings.insert(worker.name.clone(), bindings);
         self.take_over(worker)
     }
 
     /// Lets the worker's triggers fire and its queues be consumed, as its config now says.
-    fn take_over(&mut self, config: &aerostack_config::Worker) -> Result<(), AlreadyPrinted> {
+    fn take_over(&mut self, config: &aerostack_config::Worker) -> Result<(), String> {
         let Some(worker) = self.workers.get(&config.name) else { return Ok(()) };
         let queues = self.project.queues();
         let consumers = self.config.workers.iter().flat_map(|worker| &worker.consumers);
         let configured: Vec<ResourceName> = consumers.map(|consumer| consumer.queue.clone()).collect();
-        let taken = self.background.loaded(config, worker, &configured, &queues);
-        taken.map_err(|error| self.print_build_error(&BuildError::Binding(error.into())))
+        let taken = self.background.current().loaded(config, worker, &configured, &queues);
+        taken.map_err(|error| self.print_build_errors(&[BuildError::Binding(error.into())]))
     }
 
     /// Uses another config from now on; nothing is loaded yet.
@@ -188,32 +211,24 @@ impl Running {
     pub(crate) fn keep_configured(&mut self) {
         let names: HashSet<&str> = self.config.workers.iter().map(|worker| worker.name.as_str()).collect();
         self.workers.retain(|name, _| names.contains(name.as_str()));
-        self.background.keep_only(|name| names.contains(name));
+        self.bindings.retain(|name, _| names.contains(name.as_str()));
+        self.broken.retain(|name, _| names.contains(name.as_str()));
+        self.background.current().keep_only(|name| names.contains(name));
+    }
+
+    /// How many workers of the config run in no version.
+    pub(crate) fn unloaded(&self) -> usize {
+        self.config.workers.iter().filter(|worker| !self.workers.contains_key(&worker.name)).count()
     }
 
     /// Where the workers are mounted.
     pub(crate) fn routes(&self) -> Vec<Route> {
-        let mut routes = Vec::new();
-        for config in &self.config.workers {
-            let Some(worker) = self.workers.get(&config.name).cloned() else { continue };
-            match &config.route {
-                Some(route) => routes.push(Route {
-                    prefix: route.prefix.clone(),
-                    reach: match route.reach {
-                        aerostack_config::RouteReach::Exact => RouteReach::Exact,
-                        aerostack_config::RouteReach::Below => RouteReach::Tree,
-                    },
-                    replacement: route.replacement.clone(),
-                    worker,
-                }),
-                None if config.role == WorkerRole::Main => {
-                    let (prefix, replacement) = (String::new(), String::new());
-                    routes.push(Route { prefix, reach: RouteReach::Tree, replacement, worker });
-                }
-                None => {}
-            }
-        }
-        routes
+        let mounted = self.config.workers.iter().filter_map(|config| {
+            let worker = self.workers.get(&config.name).cloned()?;
+            let Mount { prefix, reach, replacement } = mount(config)?;
+            Some(Route { prefix, reach, replacement, worker })
+        });
+        mounted.collect()
     }
 
     /// Whose word about the client counts.
@@ -221,16 +236,24 @@ impl Running {
         self.config.server.trusted_proxies.clone().map(TrustedProxies::listed).unwrap_or_default()
     }
 
-    /// What clients may do where the process may open so many files: of several workers' limits the largest.
+    /// Where those would be mounted of which no version could be loaded.
+    pub(crate) fn broken_mounts(&self) -> Vec<BrokenMount> {
+        let unloaded = self.config.workers.iter().filter(|config| !self.workers.contains_key(&config.name));
+        let broken = unloaded.filter_map(|config| {
+            let reason = self.broken.get(&config.name)?.clone();
+            let Mount { prefix, reach, .. } = mount(config)?;
+            Some(BrokenMount { prefix, reach, reason })
+        });
+        broken.collect()
+    }
+
+    /// What clients may do where the process may open so many files.
     pub(crate) fn client_limits(&self, descriptors: u64) -> ClientLimits {
-        let limits = || self.config.workers.iter().map(|worker| &worker.limits);
-        let defaults = Limits::default();
-        let body_mb = limits().map(|limits| limits.request_body_mb).max().unwrap_or(defaults.request_body_mb);
-        let wanted = limits().map(|limits| limits.connections).max().unwrap_or(defaults.connections);
+        let ConnectionLimits { request_body_mb: body_mb, connections: wanted } = connection_limits(&self.config);
         let connections = descriptors::connections(wanted, descriptors);
         if connections < wanted {
             self.terminal.line(format!(
-                "only {connections} connections at once, not {wanted}: the process may open {descriptors} files (`ulimit -Hn`)"
+                "{connections} connections at once instead of {wanted}: the process may open {descriptors} files (`ulimit -Hn`)"
             ));
         }
         ClientLimits {
@@ -243,7 +266,8 @@ impl Running {
     /// Lets begun work end, counting down in sight; a second signal stops at once.
     pub(crate) async fn drain(&self, server: &Server) {
         let drained = async {
-            tokio::join!(server.shut_down(), self.background.stop(DRAIN));
+            let background = self.background.current();
+            tokio::join!(server.shut_down(), background.stop(DRAIN));
             for worker in self.workers.values() {
                 worker.drain().await;
             }
@@ -265,7 +289,7 @@ impl Running {
             () = stop_requested() => {
                 self.terminal.line("stopped before everything was done");
                 // Gives leased messages back, so that the next start need not wait for their leases to run out.
-                self.background.stop(Duration::ZERO).await;
+                self.background.current().stop(Duration::ZERO).await;
             }
             () = tokio::time::sleep(DRAIN + Duration::from_secs(3)) => {
                 self.terminal.line(format!("stopped after {} s of draining", DRAIN.as_secs()));
@@ -288,30 +312,87 @@ impl Running {
         }
     }
 
-    fn print_build_error(&self, error: &BuildError) -> AlreadyPrinted {
-        self.terminal.say(Level::Error, error.render(frame_style(&self.terminal)));
-        AlreadyPrinted
+    /// Prints errors and returns them in plain text.
+    fn print_build_errors(&self, errors: &[BuildError]) -> String {
+        let rendered =
+            |style: FrameStyle| errors.iter().map(|error| error.render(style)).collect::<Vec<_>>().join("\n\n");
+        self.terminal.say(Level::Error, rendered(frame_style(&self.terminal)));
+        rendered(FrameStyle::Plain)
     }
 
-    fn print_load_error(&self, error: &LoadError, version: &WorkerVersion) -> AlreadyPrinted {
+    /// Prints an error and returns it in plain text.
+    fn print_load_error(&self, error: &LoadError, version: &WorkerVersion) -> String {
         match error {
-            LoadError::Exception(exception) => {
-                let report = ErrorReport::new(exception, version);
-                if report.frames.is_empty() {
-                    // Nothing of the worker's own threw: the module as a whole is wrong, for example empty.
-                    let file = version.display_path(&version.graph.main).unwrap_or_default();
-                    let frame = CodeFrame { message: &report.message, file: &file, place: None, hint: report.hint() };
-                    self.terminal.say(Level::Error, render_code_frame(&frame, frame_style(&self.terminal)));
-                } else {
-                    self.terminal.print(self.terminal.formatted(
-                        |paint| exception_text(paint, None, exception, version),
-                        || exception_entry(None, exception, &version.name, Some(version)),
-                    ));
-                }
-            }
+            LoadError::Exception(exception) => self.terminal.print(self.terminal.formatted(
+                |paint| load_error_text(error, version, paint),
+                || exception_entry(None, exception, &version.name, Some(version)),
+            )),
             _ => self.terminal.error(&error.to_string()),
         }
-        AlreadyPrinted
+        load_error_text(error, version, Paint::Plain)
+    }
+}
+
+/// Why a version cannot be loaded, with a code frame where a line of the worker's own is to blame.
+pub(crate) fn load_error_text(error: &LoadError, version: &WorkerVersion, paint: Paint) -> String {
+    let LoadError::Exception(exception) = error else {
+        return format!("{}: {error}", paint.paint(Role::Bad, "error"));
+    };
+    let report = ErrorReport::new(exception, version);
+    if !report.frames.is_empty() {
+        return exception_text(paint, None, exception, version);
+    }
+    // Nothing of the worker's own threw: the module as a whole is wrong, for example empty.
+    let file = version.display_path(&version.graph.main).unwrap_or_default();
+    let frame = CodeFrame { message: &report.message, file: &file, place: None, hint: report.hint() };
+    let style = if paint.is_coloured() { FrameStyle::Coloured } else { FrameStyle::Plain };
+    render_code_frame(&frame, style)
+}
+
+/// Limits that are not a worker's but the process's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ConnectionLimits {
+    pub(crate) request_body_mb: u64,
+    pub(crate) connections: u64,
+}
+
+/// Of several workers' limits the largest.
+pub(crate) fn connection_limits(config: &Config) -> ConnectionLimits {
+    let limits = || config.workers.iter().map(|worker| &worker.limits);
+    let defaults = Limits::default();
+    ConnectionLimits {
+        request_body_mb: limits().map(|limits| limits.request_body_mb).max().unwrap_or(defaults.request_body_mb),
+        connections: limits().map(|limits| limits.connections).max().unwrap_or(defaults.connections),
+    }
+}
+
+/// How what aerostack-config renders is coloured.
+pub(crate) fn colour_of(terminal: &Terminal) -> Colour {
+    if terminal.paint().is_coloured() { Colour::Always } else { Colour::Never }
+}
+
+/// Where a worker belongs.
+struct Mount {
+    prefix: String,
+    reach: RouteReach,
+    replacement: String,
+}
+
+/// None for a worker that only service bindings reach.
+fn mount(config: &aerostack_config::Worker) -> Option<Mount> {
+    match &config.route {
+        Some(route) => Some(Mount {
+            prefix: route.prefix.clone(),
+            reach: match route.reach {
+                aerostack_config::RouteReach::Exact => RouteReach::Exact,
+                aerostack_config::RouteReach::Below => RouteReach::Tree,
+            },
+            replacement: route.replacement.clone(),
+        }),
+        None if config.role == WorkerRole::Main => {
+            Some(Mount { prefix: String::new(), reach: RouteReach::Tree, replacement: String::new() })
+        }
+        None => None,
     }
 }
 

@@ -16,13 +16,13 @@ const QUEUES_TIMEOUT: Duration = Duration::from_secs(1);
 /// The process as the admin routes see it.
 pub(crate) struct ProcessStatus {
     metrics: Arc<Metrics>,
-    queues: Arc<Lazy<dyn QueueDriver>>,
+    queues: Mutex<Arc<Lazy<dyn QueueDriver>>>,
     workers: Mutex<Vec<(String, Option<Arc<Worker>>)>>,
 }
 
 impl ProcessStatus {
     pub(crate) fn new(metrics: Arc<Metrics>, queues: Arc<Lazy<dyn QueueDriver>>) -> Arc<Self> {
-        Arc::new(Self { metrics, queues, workers: Mutex::default() })
+        Arc::new(Self { metrics, queues: Mutex::new(queues), workers: Mutex::default() })
     }
 
     /// The workers of the config from now on; `None` for one that was never loaded.
@@ -30,9 +30,15 @@ impl ProcessStatus {
         *self.workers() = workers;
     }
 
+    /// The queues of the process from now on.
+    pub(crate) fn reads_queues(&self, queues: Arc<Lazy<dyn QueueDriver>>) {
+        *self.queues.lock().unwrap_or_else(PoisonError::into_inner) = queues;
+    }
+
     /// A queues' file that nothing has opened yet is left alone: looking must not make one.
     async fn queues(&self) -> Queues {
-        let Some(driver) = self.queues.opened() else { return Queues::Known(Vec::new()) };
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(driver) = queues.opened() else { return Queues::Known(Vec::new()) };
         match tokio::time::timeout(QUEUES_TIMEOUT, driver.queues()).await {
             Ok(Ok(queues)) => {
                 let now_ms = SystemClock.now_ms();

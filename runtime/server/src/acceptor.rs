@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +22,7 @@ use crate::lifecycle::{Arrived, Lifecycle, Patience, State};
 use crate::location::routed_path;
 use crate::open_socket::{HttpVersion, OpenSocket};
 use crate::proxies::TrustedProxies;
-use crate::routes::{Route, Routes};
+use crate::routes::{BrokenMount, Route, Routes};
 use crate::socket;
 use crate::status::Status;
 use crate::triggers::{self, Triggers};
@@ -32,6 +33,8 @@ use crate::{ClientLimits, ErrorDetail, Phase, RequestLog, Shared, stopped};
 pub struct ServerOptions {
     /// Where workers are mounted.
     pub routes: Vec<Route>,
+    /// Where workers would be mounted if they could be loaded.
+    pub broken: Vec<BrokenMount>,
     /// What clients may send.
     pub limits: ClientLimits,
     /// Is told of every request.
@@ -122,7 +125,7 @@ impl Server {
     pub fn start(listener: TcpListener, options: ServerOptions) -> Self {
         let (phase, phase_seen) = watch::channel(Phase::Serving);
         let shared = Arc::new(Shared {
-            routes: Routes::new(options.routes),
+            routes: Routes::new(options.routes, options.broken),
             limits: options.limits,
             log: options.log,
             admin: admin::router(options.triggers, options.status, phase_seen.clone(), options.admin_hosts),
@@ -151,8 +154,8 @@ impl Server {
     }
 
     /// Mounts other workers from now on. Requests in flight end where they are.
-    pub fn set_routes(&self, routes: Vec<Route>) {
-        self.shared.routes.replace(routes);
+    pub fn set_routes(&self, routes: Vec<Route>, broken: Vec<BrokenMount>) {
+        self.shared.routes.replace(routes, broken);
     }
 
     /// Believes other proxies from now on, on connections that come from now on.
@@ -181,6 +184,39 @@ impl Server {
         // It may have taken one just before it heard of the shutdown.
         self.open.all_closed().await;
     }
+}
+
+/// Answers every connection of `listener` with `text` and a status of 500, whatever it asks, for as long as the future is polled. For a
+/// process that has nothing to serve yet and wants to say why.
+pub async fn refuse_all(listener: &TcpListener, text: &str) -> Infallible {
+    let text: Arc<str> = text.into();
+    let refusing = Arc::new(Semaphore::new(REFUSED_AT_ONCE));
+    loop {
+        // It is never closed.
+        let Ok(permit) = refusing.clone().acquire_owned().await else { return std::future::pending().await };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let text = text.clone();
+                tokio::spawn(async move {
+                    refuse(stream, Refusal::Broken, &text).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// Why a connection is refused.
+#[derive(Debug, Clone, Copy)]
+enum Refusal {
+    /// There are too many; it may come again.
+    Overloaded,
+    /// There is nothing to serve.
+    Broken,
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, open: Arc<OpenConnections>, handing_over: Arc<Notify>) {
@@ -215,7 +251,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, open: Arc<OpenConnec
                 if let Ok(permit) = refusing.clone().try_acquire_owned() {
                     let text = too_many_connections(shared.limits.connections);
                     tokio::spawn(async move {
-                        refuse(stream, &text).await;
+                        refuse(stream, Refusal::Overloaded, &text).await;
                         drop(permit);
                     });
                 }
@@ -256,12 +292,15 @@ fn too_many_connections(limit: usize) -> String {
     format!("the server is overloaded: {limit} connections are open: raise limits.connections")
 }
 
-/// Answers with 503 without looking at the request.
-async fn refuse(mut stream: TcpStream, text: &str) {
+/// Answers without looking at the request.
+async fn refuse(mut stream: TcpStream, refusal: Refusal, text: &str) {
     let length = text.len() + 1;
+    let status = match refusal {
+        Refusal::Overloaded => format!("503 Service Unavailable\r\nretry-after: {RETRY_AFTER_SECONDS}"),
+        Refusal::Broken => "500 Internal Server Error".to_owned(),
+    };
     let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nretry-after: {RETRY_AFTER_SECONDS}\r\ncontent-type: text/plain; charset=utf-8\r\n\
-         content-length: {length}\r\nconnection: close\r\n\r\n{text}\n"
+        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}\n"
     );
     let answered = async {
         stream.write_all(answer.as_bytes()).await?;

@@ -297,13 +297,15 @@ async fn answer_from_afar(request: Request<Incoming>, peer: Peer, shared: &Share
         let Ok(response) = shared.admin.clone().oneshot(triggered(request, reserved)).await;
         return response;
     }
-    let mut response = Response::new(Body::from(if shared.routes.find(path).is_some() {
-        "a connection that began with an admin request serves admin requests only\n".to_owned()
+    let (status, text) = if shared.routes.find(path).is_some() {
+        (StatusCode::NOT_FOUND, "a connection that began with an admin request serves admin requests only".to_owned())
     } else {
         shared.metrics.request_unrouted();
-        shared.nothing_at(path) + "\n"
-    }));
-    *response.status_mut() = StatusCode::NOT_FOUND;
+        shared.unanswered(path)
+    };
+    let mut response = Response::new(Body::from(text + "\n"));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     // The next request may be for a worker: let it come on a connection of its own.
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response

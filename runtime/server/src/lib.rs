@@ -25,9 +25,9 @@ mod status;
 mod triggers;
 mod wire;
 
-pub use acceptor::{Server, ServerOptions};
+pub use acceptor::{Server, ServerOptions, refuse_all};
 pub use proxies::TrustedProxies;
-pub use routes::{Route, RouteReach};
+pub use routes::{BrokenMount, Route, RouteReach};
 pub use status::{Status, WorkerStatus};
 pub use triggers::{
     QueueResult, QueueTrigger, RetriedMessage, ScheduledResult, ScheduledTrigger, TriggerRefused, TriggeredMessage,
@@ -141,11 +141,14 @@ impl Shared {
         self.proxies.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What to tell a client that asks for a path nothing is mounted at.
-    fn nothing_at(&self, path: &str) -> String {
-        match self.errors {
-            ErrorDetail::Shown(_) => self.routes.nothing_at(path),
-            ErrorDetail::Hidden => "Not Found".to_owned(),
+    /// What to tell a client that asks for a path no worker answers for, and with which status.
+    fn unanswered(&self, path: &str) -> (StatusCode, String) {
+        match &self.errors {
+            ErrorDetail::Shown(redaction) => match self.routes.broken_at(path) {
+                Some(reason) => (StatusCode::INTERNAL_SERVER_ERROR, redaction.redacted(&reason).into_owned()),
+                None => (StatusCode::NOT_FOUND, self.routes.nothing_at(path)),
+            },
+            ErrorDetail::Hidden => (StatusCode::NOT_FOUND, "Not Found".to_owned()),
         }
     }
 }

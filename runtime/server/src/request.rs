@@ -141,7 +141,8 @@ impl Connection {
         }
         let Some(route) = self.shared.routes.find(&path) else {
             self.shared.metrics.request_unrouted();
-            let response = plain(StatusCode::NOT_FOUND, &self.shared.nothing_at(&path));
+            let (status, text) = self.shared.unanswered(&path);
+            let response = plain(status, &text);
             return self.at_once(asked, response);
         };
         let in_flight = route.worker.metrics().request_began(self.host.thread_index());

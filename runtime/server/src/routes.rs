@@ -27,23 +27,53 @@ pub enum RouteReach {
     Tree,
 }
 
-/// All mounted workers. The longest prefix wins.
-pub(crate) struct Routes(RwLock<Arc<[Arc<Route>]>>);
+/// Where a worker would be mounted if a version of it could be loaded. Only a server that shows its errors has such mounts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokenMount {
+    /// As in [`Route::prefix`].
+    pub prefix: String,
+    /// As in [`Route::reach`].
+    pub reach: RouteReach,
+    /// Why there is no version: the answer to every request.
+    pub reason: String,
+}
+
+/// All mounts. The longest prefix wins.
+pub(crate) struct Routes(RwLock<Mounts>);
+
+struct Mounts {
+    /// Longest prefix first.
+    routes: Arc<[Arc<Route>]>,
+    broken: Vec<BrokenMount>,
+}
 
 impl Routes {
-    pub(crate) fn new(routes: Vec<Route>) -> Self {
-        Self(RwLock::new(sorted(routes)))
+    pub(crate) fn new(routes: Vec<Route>, broken: Vec<BrokenMount>) -> Self {
+        Self(RwLock::new(Mounts::new(routes, broken)))
     }
 
     /// Mounts other workers from now on.
-    pub(crate) fn replace(&self, routes: Vec<Route>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = sorted(routes);
+    pub(crate) fn replace(&self, routes: Vec<Route>, broken: Vec<BrokenMount>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Mounts::new(routes, broken);
     }
 
-    /// The route for a path in its normal form, see [`crate::location`].
+    /// The route for a path in its normal form, see [`crate::location`]; none where a broken mount is closer to it.
     pub(crate) fn find(&self, path: &str) -> Option<Arc<Route>> {
-        let routes = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        routes.iter().find(|route| route.covers(path)).cloned()
+        let mounts = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let route = mounts.routes.iter().find(|route| route.covers(path))?;
+        if !mounts.broken.is_empty() {
+            let closest = mounts.broken_at(path).map(|broken| closeness(&broken.prefix, broken.reach));
+            if closest > Some(closeness(&route.prefix, route.reach)) {
+                return None;
+            }
+        }
+        Some(route.clone())
+    }
+
+    /// Why the worker that would answer for a path cannot.
+    pub(crate) fn broken_at(&self, path: &str) -> Option<String> {
+        let mounts = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        mounts.broken_at(path).map(|broken| broken.reason.clone())
     }
 
     /// What to tell a client that asks for a path nothing is mounted at.
@@ -54,31 +84,45 @@ impl Routes {
 
     /// All routes, longest prefix first.
     pub(crate) fn all(&self) -> Arc<[Arc<Route>]> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).routes.clone()
     }
 }
 
-/// So that the first match is the longest; of two for one path, the exact one.
-fn sorted(mut routes: Vec<Route>) -> Arc<[Arc<Route>]> {
-    for route in &mut routes {
+impl Mounts {
+    /// Sorts so that the first match is the longest; of two for one path, the exact one.
+    fn new(mut routes: Vec<Route>, mut broken: Vec<BrokenMount>) -> Self {
+        let of_routes = routes.iter_mut().flat_map(|route| [&mut route.prefix, &mut route.replacement]);
+        let of_broken = broken.iter_mut().map(|broken| &mut broken.prefix);
         // Paths are compared in their normal form: a request for `/é` says `/%C3%A9`.
-        for path in [&mut route.prefix, &mut route.replacement] {
-            if !path.is_empty() {
-                *path = routed_path(path).into_owned();
-            }
+        for path in of_routes.chain(of_broken).filter(|path| !path.is_empty()) {
+            *path = routed_path(path).into_owned();
         }
+        routes.sort_by_key(|route| Reverse(closeness(&route.prefix, route.reach)));
+        Self { routes: routes.into_iter().map(Arc::new).collect(), broken }
     }
-    routes.sort_by_key(|route| Reverse((route.prefix.len(), route.reach == RouteReach::Exact)));
-    routes.into_iter().map(Arc::new).collect()
+
+    fn broken_at(&self, path: &str) -> Option<&BrokenMount> {
+        let covering = self.broken.iter().filter(|broken| covers(&broken.prefix, broken.reach, path));
+        covering.max_by_key(|broken| closeness(&broken.prefix, broken.reach))
+    }
+}
+
+/// Of several mounts that cover a path, the one with the largest answers.
+fn closeness(prefix: &str, reach: RouteReach) -> (usize, bool) {
+    (prefix.len(), reach == RouteReach::Exact)
+}
+
+fn covers(prefix: &str, reach: RouteReach, path: &str) -> bool {
+    if prefix.is_empty() && reach == RouteReach::Tree {
+        return path.is_empty() || path.starts_with('/');
+    }
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || (reach == RouteReach::Tree && rest.starts_with('/')))
 }
 
 impl Route {
     fn covers(&self, path: &str) -> bool {
-        if self.prefix.is_empty() && self.reach == RouteReach::Tree {
-            return path.is_empty() || path.starts_with('/');
-        }
-        path.strip_prefix(self.prefix.as_str())
-            .is_some_and(|rest| rest.is_empty() || (self.reach == RouteReach::Tree && rest.starts_with('/')))
+        covers(&self.prefix, self.reach, path)
     }
 
     /// The paths that it answers for, as the config writes them: `/api/*`.

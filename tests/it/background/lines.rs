@@ -101,7 +101,7 @@ pub(super) fn trials(trials: &mut Vec<Trial>) {
         for _ in 0..3 {
             assert_eq!(get(served.address, "/").await.text(), "one");
         }
-        let note = "note: queue local-queue has no consumer: messages stay in it. Export a `queue` handler, or look with `aerostack queue peek local-queue`";
+        let note = "note: queue local-queue has no consumer: messages stay in it. Export a `queue` handler, or look with `aerostack queue peek --queue local-queue`";
         assert_eq!(served.wait_for("has no consumer"), note);
         project.write("src/index.ts", &source("two"));
         served.wait_for("reloaded in");
@@ -137,7 +137,7 @@ pub(super) fn trials(trials: &mut Vec<Trial>) {
             async move || {
                 let config = format!("name = \"shop\"\n\n[triggers]\ncrons = [\n  \"0 * * * *\",\n  \"{cron}\",\n]\n");
                 let project = TestProject::new(&[("aerostack.toml", &config), ("src/index.ts", WORKER)]);
-                let run = project.run(&["dev", "--port", "0"]);
+                let run = project.run(&["check"]);
                 assert!(!run.succeeded && run.stdout.is_empty(), "{run:?}");
                 assert!(run.stderr.contains("aerostack.toml:6:") && run.stderr.contains(text), "{}", run.stderr);
             },

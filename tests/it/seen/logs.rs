@@ -35,7 +35,7 @@ pub(super) fn trials(trials: &mut Vec<Trial>) {
         served.wait_for("\"queue local-queue 0/1 acked\"");
         served.wait_for("later");
         project.write("src/index.ts", "export default { fetch( => };");
-        served.wait_for("not reloaded, the last good version goes on");
+        served.wait_for("not reloaded, still serving the last good version");
         project.write("src/index.ts", SHOP);
         served.wait_for("reloaded in");
         served.signal("TERM");
