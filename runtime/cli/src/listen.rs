@@ -21,6 +21,12 @@ pub(crate) enum Port {
     FirstFreeFrom(u16),
 }
 
+/// The address that an argument names.
+pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
+    aerostack_config::listen_address(text)
+        .ok_or_else(|| "not an IP address, localhost, or * for all addresses of this machine".to_owned())
+}
+
 /// A bound listener, and whether it is where it was meant to be.
 pub(crate) struct Bound {
     pub(crate) listener: TcpListener,
@@ -35,6 +41,11 @@ pub(crate) fn bind(ip: IpAddr, port: Port) -> anyhow::Result<Bound> {
         let address = listener.local_addr().context("the listener has no address")?;
         return Ok(Bound { listener, address, taken: None });
     }
+    bind_anew(ip, port)
+}
+
+/// The same for a process that has asked for the listener it was handed already.
+pub(crate) fn bind_anew(ip: IpAddr, port: Port) -> anyhow::Result<Bound> {
     let (first, tries) = match port {
         Port::Exactly(port) => (port, 1),
         Port::FirstFreeFrom(port) => (port, PORTS_TRIED),

@@ -37,6 +37,7 @@ pub use self::model::{
     SecretPresence, ServiceBinding, Triggers, Variable, VariableValue, VectorIndexBinding, VectorMetric, Worker,
     WorkerRole,
 };
+pub use self::read::listen_address;
 pub use self::routes::{Route, RouteReach};
 pub use self::secret::Secret;
 pub use self::source::{Located, Span};

@@ -1,6 +1,7 @@
 //! One file a verb; the folder mirrors the command line.
 
 pub(crate) mod cache;
+pub(crate) mod check;
 mod choice;
 pub(crate) mod cron;
 pub(crate) mod db;
@@ -8,41 +9,85 @@ pub(crate) mod dev;
 pub(crate) mod models;
 pub(crate) mod queue;
 pub(crate) mod serve;
+mod source;
 mod table;
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use aerostack_config::{Colour, Config, ConfigErrors, LoadOptions, Loaded, ProcessEnvironment, ValueSources};
-use aerostack_telemetry::{Paint, Role};
+use aerostack_config::{Colour, Config, ConfigErrors, Loaded, ValueSources};
+use aerostack_telemetry::{ColourChoice, Paint, Paints, Role};
 use anyhow::Context as _;
 
-/// The arguments that say which project, and where its state is.
+pub(crate) use self::source::{ConfigSource, LoadFailure};
+
+/// The arguments that say which project, and in which environment.
+#[derive(clap::Args)]
+pub(crate) struct ConfigArguments {
+    /// Config file, or the folder that holds it [default: the nearest one in this folder and those above it]
+    #[arg(long, short, value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Environment to use: the section [env.NAME] of the config, and .dev.vars.NAME [default: the top level]
+    #[arg(long, short, value_name = "NAME")]
+    env: Option<String>,
+}
+
+/// The same, and where the project's state is.
 #[derive(clap::Args)]
 pub(crate) struct ProjectArguments {
-    /// The config file, or the folder that holds it
-    #[arg(long, short, value_name = "PATH")]
-    pub(crate) config: Option<PathBuf>,
-    /// Folder for local state (databases, caches); `.aerostack` beside the config by default
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+    /// Folder for local state such as databases and caches [default: .aerostack beside the config]
     #[arg(long, value_name = "FOLDER")]
-    persist_to: Option<PathBuf>,
+    pub(crate) persist_to: Option<PathBuf>,
+}
+
+impl ConfigArguments {
+    /// Finds the config. Where there is none, the errors come back.
+    pub(crate) fn locate(&self, values: ValueSources) -> anyhow::Result<Result<ConfigSource, ConfigErrors>> {
+        ConfigSource::locate(self.config.as_deref(), self.env.as_deref(), values)
+    }
+
+    /// Finds the config. That there is none is printed here.
+    pub(crate) fn source(&self, values: ValueSources) -> anyhow::Result<ConfigSource> {
+        Ok(self.locate(values)?.map_err(|errors| print_config_errors(&errors))?)
+    }
+
+    /// Whether the command names a config.
+    pub(crate) fn is_explicit(&self) -> bool {
+        self.config.is_some()
+    }
 }
 
 impl ProjectArguments {
-    /// Reads the config as [`load_config`] does, and says where the state is.
+    /// Reads the config, and says where the state is. Errors of the config are printed here, all at once; warnings too.
     pub(crate) fn open(&self) -> anyhow::Result<(Config, PathBuf)> {
         self.open_with(ValueSources::default())
     }
 
     /// The same with other sources for the values of secrets.
     pub(crate) fn open_with(&self, values: ValueSources) -> anyhow::Result<(Config, PathBuf)> {
-        let config = load_config(self.config.as_deref(), values)?.config;
-        let state_folder = match &self.persist_to {
-            Some(folder) => std::path::absolute(folder).with_context(|| format!("{} is no path", folder.display()))?,
-            None => config.dev.persist_to.clone(),
-        };
+        let source = self.config.source(values)?;
+        let Loaded { config, warnings } = source.load().map_err(|failure| print_config_errors(&failure.errors))?;
+        for warning in &warnings {
+            say(&warning.render(colour()));
+        }
+        let state_folder = self.state_folder(&config)?;
         Ok((config, state_folder))
     }
+
+    /// Where the state of a project is.
+    pub(crate) fn state_folder(&self, config: &Config) -> anyhow::Result<PathBuf> {
+        match &self.persist_to {
+            Some(folder) => std::path::absolute(folder).with_context(|| format!("not a path: {}", folder.display())),
+            None => Ok(config.dev.persist_to.clone()),
+        }
+    }
+}
+
+pub(crate) fn print_config_errors(errors: &ConfigErrors) -> AlreadyPrinted {
+    say(&errors.render(colour()));
+    AlreadyPrinted
 }
 
 /// An error that has been printed with all it has to say; only the exit code is left.
@@ -115,29 +160,15 @@ pub(crate) fn shown(path: &Path) -> String {
     path.strip_prefix(current).unwrap_or(path).display().to_string()
 }
 
+/// Colour or not, on each stream.
+pub(crate) fn paints() -> Paints {
+    let choice = ColourChoice::read(|name| std::env::var_os(name));
+    Paints { output: choice.paint(&std::io::stdout()), error: choice.paint(&std::io::stderr()) }
+}
+
 /// Colour or not, on standard error.
 pub(crate) fn paint() -> Paint {
-    Paint::for_stderr(std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()))
-}
-
-/// Finds and reads the config. Its errors are printed here, all at once; warnings too.
-fn load_config(explicit: Option<&Path>, values: ValueSources) -> anyhow::Result<Loaded> {
-    let environment = ProcessEnvironment::new()?;
-    let options = LoadOptions { target: None, values };
-    let loaded = locate(explicit, &environment)
-        .and_then(|path| aerostack_config::load_with(&path, &options, &environment))
-        .map_err(|errors: ConfigErrors| {
-            say(&errors.render(colour()));
-            AlreadyPrinted
-        })?;
-    for warning in &loaded.warnings {
-        say(&warning.render(colour()));
-    }
-    Ok(loaded)
-}
-
-fn locate(explicit: Option<&Path>, environment: &ProcessEnvironment) -> Result<PathBuf, ConfigErrors> {
-    aerostack_config::locate(Path::new("."), explicit, environment)
+    paints().error
 }
 
 pub(crate) fn colour() -> Colour {

@@ -272,6 +272,11 @@ impl DriverChoice {
 }
 
 impl Bindings {
+    /// Whether a section of the config names this binding; the others are there by default.
+    pub fn is_configured(&self, name: &str) -> bool {
+        self.names().iter().any(|(known, _, span)| *known == name && span.is_some())
+    }
+
     /// Every name on `env` that a binding takes, with its kind and place (none for defaults); aliases included.
     pub fn names(&self) -> Vec<(&str, BindingKind, Option<&Span>)> {
         let mut names = Vec::new();

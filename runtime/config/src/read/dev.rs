@@ -18,6 +18,19 @@ pub(super) fn read_dev(root: &Section<'_>, place: &Place, dialect: Dialect) -> D
     }
 }
 
+/// The address that `text` names for listening: an IP address (an IPv6 one may stand in brackets), `localhost`, or `*` for all of the
+/// machine.
+pub fn listen_address(text: &str) -> Option<IpAddr> {
+    match text {
+        "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        "*" => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        other => {
+            let bracketed = other.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+            bracketed.map_or_else(|| other.parse().ok(), |inner| inner.parse().ok().map(IpAddr::V6))
+        }
+    }
+}
+
 /// `ip`, or `host` in an aerostack.toml; wrangler's `host` is the name of the site to pretend to be, not an address.
 fn read_ip(section: &Section<'_>, dialect: Dialect) -> Option<IpAddr> {
     let key = match dialect {
@@ -25,11 +38,7 @@ fn read_ip(section: &Section<'_>, dialect: Dialect) -> Option<IpAddr> {
         _ => "ip",
     };
     let text = section.string(key)?;
-    let ip = match text.value.as_str() {
-        "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        "*" => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        other => other.parse().ok(),
-    };
+    let ip = listen_address(&text.value);
     if ip.is_none() {
         let diagnostic = Diagnostic::error(format!("`dev.{key}` is not an address: \"{}\"", text.value))
             .at(text.span, "an IP address, \"localhost\", or \"*\" for every address of the machine");

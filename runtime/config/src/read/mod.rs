@@ -20,5 +20,6 @@ mod triggers;
 mod variables;
 mod workers;
 
+pub use self::dev::listen_address;
 pub(crate) use self::project::{Project, ProjectReader};
 pub(crate) use self::project_file::ProjectFile;

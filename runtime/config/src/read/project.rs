@@ -142,6 +142,7 @@ impl ProjectReader<'_> {
                 workers.extend(mounted.workers);
                 watched_files.extend(mounted.watched_files);
                 secrets.extend(mounted.secrets);
+                required_secrets.extend(mounted.required_secrets);
             }
             let Content::Module(main) = &draft.content else {
                 continue;

@@ -38,10 +38,44 @@ fn an_explicit_path_is_a_file_or_a_folder() {
 }
 
 #[test]
+fn the_nearest_config_above_the_folder_is_found_unless_a_folder_is_named() {
+    let environment = MemoryEnvironment::new().file("aerostack.toml", "").file("apps/shop/wrangler.toml", "");
+    for (start, found) in [
+        (".", "aerostack.toml"),
+        ("src/deep", "aerostack.toml"),
+        ("apps", "aerostack.toml"),
+        ("apps/shop", "apps/shop/wrangler.toml"),
+        ("apps/shop/src", "apps/shop/wrangler.toml"),
+    ] {
+        let located = locate(Path::new(start), None, &environment).expect("the config is found");
+        assert_eq!(located, Path::new("/project").join(found), "{start}");
+    }
+    let errors = locate(Path::new("."), Some(Path::new("apps")), &environment).expect_err("it has none");
+    assert!(errors.to_string().starts_with("error: no aerostack.toml in apps\n"), "{errors}");
+}
+
+#[test]
+fn an_address_to_listen_on_is_a_number_or_one_of_two_names() {
+    for (text, address) in [
+        ("localhost", Some("127.0.0.1")),
+        ("*", Some("0.0.0.0")),
+        ("192.0.2.1", Some("192.0.2.1")),
+        ("::1", Some("::1")),
+        ("[::1]", Some("::1")),
+        ("[127.0.0.1]", None),
+        ("example.com", None),
+        ("", None),
+    ] {
+        let expected = address.map(|address| address.parse().expect("an address"));
+        assert_eq!(aerostack_config::listen_address(text), expected, "{text:?}");
+    }
+}
+
+#[test]
 fn a_folder_without_a_config_is_an_error_that_says_what_to_write() {
     let errors = locate(Path::new("app"), None, &MemoryEnvironment::new()).expect_err("nothing is there");
     insta::assert_snapshot!(errors, @r#"
-    error: no aerostack.toml in app
+    error: no aerostack.toml in app or any folder above it
      |
      = help: an aerostack.toml with one line is enough for a worker in src/index.ts: `name = "my-app"`
      = help: a wrangler.toml, wrangler.json or wrangler.jsonc works too
