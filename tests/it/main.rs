@@ -6,6 +6,7 @@ mod bad_input;
 mod binary_dev;
 mod bodies;
 mod config_errors;
+mod day;
 mod enforcement;
 mod events;
 mod faults;
@@ -59,6 +60,7 @@ fn main() {
     config_errors::trials(&mut trials);
     binary_dev::trials(&mut trials);
     bodies::trials(&mut trials);
+    day::trials(&mut trials);
     serve::trials(&mut trials);
     small_memory::trials(&mut trials);
     secrets::trials(&mut trials);

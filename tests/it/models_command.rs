@@ -69,7 +69,7 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
             let project = project();
             let folder = added.to_str().expect("a path of this machine is UTF-8");
             let run = project.run(&["models", "add", "mine", folder]);
-            assert!(run.succeeded && run.stderr.contains(&format!("mine is {folder}")), "{run:?}");
+            assert!(run.succeeded && run.stderr.contains(&format!("registered mine for {folder}")), "{run:?}");
             let served = project.dev();
             let answer = get(served.address, "/?model=mine").await;
             assert_eq!((answer.status, answer.text()), (200, "[1,384]".to_owned()));
@@ -89,9 +89,9 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
         assert!(!run.succeeded && run.stderr.contains(&format!("cannot get {MODEL}")), "{run:?}");
         assert!(run.stderr.contains("404"), "{run:?}");
         let run = project.run(&["models", "pull", "@cf/nobody/knows"]);
-        assert!(!run.succeeded && run.stderr.contains("`aerostack models list` shows it"), "{run:?}");
+        assert!(!run.succeeded && run.stderr.contains("run `aerostack models list` to see it"), "{run:?}");
         let run = project.run(&["models", "add", "mine", "nothing"]);
-        assert!(!run.succeeded && run.stderr.contains("is no GGUF file"), "{run:?}");
+        assert!(!run.succeeded && run.stderr.contains("is not a GGUF file"), "{run:?}");
     }));
 }
 

@@ -62,8 +62,8 @@ fn starting(trials: &mut Vec<Trial>) {
         assert!(!refused.succeeded);
         assert!(
             refused.stderr.contains(
-                "database DB (local-db) has not seen migration 0001_a.sql and 1 more in migrations\n\
-                 hint: run `aerostack db migrate apply`; serve changes no schema by itself"
+                "database DB (local-db): migration 0001_a.sql and 1 more in migrations are pending\n\
+                 hint: run `aerostack db migrate apply`; serve never applies migrations itself"
             ),
             "{}",
             refused.stderr

@@ -1,20 +1,32 @@
-//! The limits of a worker, in one line of the start table.
+//! The changed limits of a worker, in one line of the start table.
 
 use aerostack_config::Limits;
 
-/// The limits that a handler may meet, the most often met first.
-pub(crate) fn limits_line(limits: &Limits) -> String {
-    let mut parts = vec![format!("cpu {}", duration(limits.cpu_ms))];
-    parts.extend(limits.wall_ms.map(|wall| format!("wall {}", duration(wall))));
-    parts.push(format!("memory {}+{} MB", limits.memory_mb, limits.array_buffer_mb));
-    parts.push(match limits.response_body_mb {
-        Some(response) => format!("bodies {}/{response} MB", limits.request_body_mb),
-        None => format!("request body {} MB", limits.request_body_mb),
-    });
-    parts.push(format!("{}+{} requests", limits.concurrent_requests, limits.queued_requests));
-    parts.push(format!("{} subrequests", limits.subrequests));
-    parts.push(format!("log {} KB", limits.log_kb));
-    parts.join(", ")
+/// The limits that the config sets to something else than their default, the most often met first.
+pub(crate) fn changed_limits(limits: &Limits) -> Option<String> {
+    let defaults = Limits::default();
+    let wall =
+        |limits: &Limits| limits.wall_ms.map_or("wall none".to_owned(), |wall| format!("wall {}", duration(wall)));
+    let response = |limits: &Limits| {
+        limits.response_body_mb.map_or("response body none".to_owned(), |size| format!("response body {size} MB"))
+    };
+    let shown: [&dyn Fn(&Limits) -> String; 12] = [
+        &|limits| format!("cpu {}", duration(limits.cpu_ms)),
+        &wall,
+        &|limits| format!("event wall {}", duration(limits.event_wall_ms)),
+        &|limits| format!("waitUntil {}", duration(limits.wait_until_ms)),
+        &|limits| format!("memory {}+{} MB", limits.memory_mb, limits.array_buffer_mb),
+        &|limits| format!("request body {} MB", limits.request_body_mb),
+        &response,
+        &|limits| format!("{}+{} requests", limits.concurrent_requests, limits.queued_requests),
+        &|limits| format!("{} subrequests", limits.subrequests),
+        &|limits| format!("log {} KB", limits.log_kb),
+        &|limits| format!("queue {} MB", limits.queue_backlog_mb),
+        &|limits| format!("{} connections", limits.connections),
+    ];
+    let texts = shown.iter().map(|shown| (shown(limits), shown(&defaults)));
+    let changed: Vec<String> = texts.filter(|(text, default)| text != default).map(|(text, _)| text).collect();
+    if changed.is_empty() { None } else { Some(changed.join(", ")) }
 }
 
 fn duration(milliseconds: u64) -> String {
@@ -25,18 +37,14 @@ fn duration(milliseconds: u64) -> String {
 mod tests {
     use aerostack_config::Limits;
 
-    use super::limits_line;
+    use super::changed_limits;
 
     #[test]
-    fn the_line_has_every_limit_that_a_handler_may_meet() {
-        assert_eq!(
-            limits_line(&Limits::default()),
-            "cpu 30 s, wall 120 s, memory 128+128 MB, request body 100 MB, 1000+1000 requests, 1000 subrequests, log 256 KB"
-        );
-        let limits = Limits { cpu_ms: 50, wall_ms: None, response_body_mb: Some(5), ..Limits::default() };
-        assert_eq!(
-            limits_line(&limits),
-            "cpu 50 ms, memory 128+128 MB, bodies 100/5 MB, 1000+1000 requests, 1000 subrequests, log 256 KB"
-        );
+    fn only_limits_that_were_changed_are_shown() {
+        assert_eq!(changed_limits(&Limits::default()), None);
+        let limits =
+            Limits { cpu_ms: 50, wall_ms: None, response_body_mb: Some(5), memory_mb: 64, ..Limits::default() };
+        let shown = changed_limits(&limits).expect("some were changed");
+        assert_eq!(shown, "cpu 50 ms, wall none, memory 64+128 MB, response body 5 MB");
     }
 }

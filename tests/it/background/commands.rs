@@ -56,7 +56,7 @@ fn queues(trials: &mut Vec<Trial>) {
         let served = project.dev();
         let run = project.run(&["queue", "send", r#"{"type":"mail","to":["ada"]}"#]);
         assert!(run.succeeded && run.stdout.is_empty(), "{run:?}");
-        assert!(run.stderr.ends_with("sent to jobs, 1 message in it\n"), "{run:?}");
+        assert!(run.stderr.ends_with("sent to jobs, which has 1 message now\n"), "{run:?}");
         served.wait_for(r#"log queue jobs got jobs 1 {"type":"mail","to":["ada"]}"#);
         served.wait_for("queue jobs 1/1 acked ");
         assert!(project.run(&["queue", "send", "--text", "not JSON", "--queue", "QUEUE"]).succeeded);
@@ -69,12 +69,12 @@ fn queues(trials: &mut Vec<Trial>) {
     trials.push(test("queue send, list, peek and purge work without a running dev", async || {
         let project = TestProject::new(&[("aerostack.toml", &config("")), ("src/index.ts", SILENT)]);
         for (arguments, said) in [
-            (&["queue", "send", "1", "--queue", "jobs"][..], "sent to jobs, 1 message in it\n"),
+            (&["queue", "send", "1", "--queue", "jobs"][..], "sent to jobs, which has 1 message now\n"),
             (
                 &["queue", "send", "--text", "two", "--delay", "60", "--queue", "QUEUE"],
-                "sent to jobs, 2 messages in it\n",
+                "sent to jobs, which has 2 messages now\n",
             ),
-            (&["queue", "send", "-3", "--queue", "SLOW"], "sent to slow-jobs, 1 message in it\n"),
+            (&["queue", "send", "-3", "--queue", "SLOW"], "sent to slow-jobs, which has 1 message now\n"),
         ] {
             let run = project.run(arguments);
             assert!(run.succeeded && run.stderr == said, "{arguments:?}: {run:?}");
@@ -108,16 +108,16 @@ fn queues(trials: &mut Vec<Trial>) {
         );
         let delay = peeked[1]["dueAt"].as_u64().expect("a time") - peeked[1]["timestamp"].as_u64().expect("a time");
         assert_eq!(delay, 60_000);
-        let table = project.run(&["queue", "peek", "jobs", "--limit", "1"]);
+        let table = project.run(&["queue", "peek", "--queue", "jobs", "--limit", "1"]);
         assert!(table.succeeded && table.stdout.lines().count() == 3, "{table:?}");
         assert_eq!(project.queued("SLOW").len(), 1);
 
-        let refused = project.run(&["queue", "purge", "jobs"]);
+        let refused = project.run(&["queue", "purge", "--queue", "jobs"]);
         assert!(!refused.succeeded && refused.stderr.contains("--yes"), "{refused:?}");
         assert_eq!(project.queued("jobs").len(), 2);
-        let purged = project.run(&["queue", "purge", "jobs", "--yes"]);
+        let purged = project.run(&["queue", "purge", "--queue", "jobs", "--yes"]);
         assert!(purged.succeeded && purged.stderr == "deleted 2 messages from jobs\n", "{purged:?}");
-        let empty = project.run(&["queue", "peek", "jobs"]);
+        let empty = project.run(&["queue", "peek", "--queue", "jobs"]);
         assert!(empty.succeeded && empty.stdout.is_empty() && empty.stderr == "jobs is empty\n", "{empty:?}");
         assert_eq!(project.queued("slow-jobs").len(), 1);
     }));
@@ -125,15 +125,18 @@ fn queues(trials: &mut Vec<Trial>) {
     trials.push(test("wrong arguments of the queue commands are errors that say what is right", async || {
         let project = TestProject::new(&[("aerostack.toml", &config("")), ("src/index.ts", SILENT)]);
         for (arguments, texts) in [
-            (&["queue", "send", "{not json"][..], &["the body is not JSON; --text sends it as it is"][..]),
+            (&["queue", "send", "{not json"][..], &["the body is not JSON; use --text to send plain text"][..]),
             (&["queue", "send"], &["BODY"]),
             (&["queue", "send", "1", "--delay", "86401"], &["message delay 86401 is invalid", "from 0 to 86400"]),
             (&["queue", "send", "1", "--delay", "-1"], &["message delay -1 is invalid"]),
             (&["queue", "send", "1", "--queue", "nothing"], &["nothing"]),
-            (&["queue", "peek", "nothing"], &["there is no queue \"nothing\"; there is: graveyard, jobs, slow-jobs"]),
-            (&["queue", "purge", "--yes", "nothing"], &["there is no queue \"nothing\""]),
-            (&["queue", "redrive", "nothing"], &["there is no queue \"nothing\""]),
-            (&["queue", "redrive", "jobs", "--to", "QUEUE"], &["jobs cannot be moved to itself"]),
+            (
+                &["queue", "peek", "--queue", "nothing"],
+                &["no queue \"nothing\"; the project has: graveyard, jobs, slow-jobs"],
+            ),
+            (&["queue", "purge", "--yes", "--queue", "nothing"], &["no queue \"nothing\""]),
+            (&["queue", "redrive", "--queue", "nothing"], &["no queue \"nothing\""]),
+            (&["queue", "redrive", "--queue", "jobs", "--to", "QUEUE"], &["jobs cannot be moved to itself"]),
         ] {
             let run = project.run(arguments);
             assert!(!run.succeeded && run.stdout.is_empty(), "{arguments:?}: {run:?}");
@@ -173,8 +176,8 @@ fn dead_letters(trials: &mut Vec<Trial>) {
             let before = served.line_count();
             project.write("aerostack.toml", &config(""));
             served.wait_for_after(before, "reloaded in");
-            let run = project.run(&["queue", "redrive", "graveyard"]);
-            assert!(run.succeeded && run.stderr == "moved 1 message from graveyard where they came from\n", "{run:?}");
+            let run = project.run(&["queue", "redrive", "--queue", "graveyard"]);
+            assert!(run.succeeded && run.stderr == "moved 1 message from graveyard back to their queues\n", "{run:?}");
             served.wait_for_after(before, r#"got jobs 1 {"order":7}"#);
             served.wait_for_after(before, "queue jobs 1/1 acked ");
             assert_eq!((project.queued("graveyard").len(), project.queued("jobs").len()), (0, 0));
@@ -201,7 +204,7 @@ fn dead_letters(trials: &mut Vec<Trial>) {
         for body in ["1", "2"] {
             assert!(project.run(&["queue", "send", body]).succeeded);
         }
-        let run = project.run(&["queue", "redrive", "jobs", "--to", "SLOW"]);
+        let run = project.run(&["queue", "redrive", "--queue", "jobs", "--to", "SLOW"]);
         assert!(run.succeeded && run.stderr == "moved 2 messages from jobs to slow-jobs\n", "{run:?}");
         assert_eq!((project.queued("jobs").len(), project.queued("slow-jobs").len()), (0, 2));
     }));
@@ -211,16 +214,16 @@ fn cron(trials: &mut Vec<Trial>) {
     trials.push(test("cron trigger runs the handler once, and its exit code says how that went", async || {
         let project = TestProject::new(&[("aerostack.toml", &config("")), ("src/index.ts", WORKER)]);
         let run = project.run(&["cron", "trigger", "--time", "1700000000000"]);
-        assert!(run.succeeded && run.stdout.is_empty(), "{run:?}");
-        let lines: Vec<&str> = run.stderr.lines().collect();
+        assert!(run.succeeded && run.stderr.is_empty(), "{run:?}");
+        let lines: Vec<&str> = run.stdout.lines().collect();
         assert!(lines[0].starts_with("cron 0 9 * * mon ok ") && lines[0].ends_with(" ms"), "{run:?}");
         assert_eq!(lines[1], r#"  log cron 0 9 * * mon fired ["0 9 * * mon",1700000000000]"#);
         let other = project.run(&["cron", "trigger", "*/5 * * * *"]);
-        assert!(other.succeeded && other.stderr.contains(r#"fired ["*/5 * * * *","#), "{other:?}");
+        assert!(other.succeeded && other.stdout.contains(r#"fired ["*/5 * * * *","#), "{other:?}");
         let failed = project.run(&["cron", "trigger", "fail"]);
-        assert!(!failed.succeeded && failed.stdout.is_empty(), "{failed:?}");
+        assert!(!failed.succeeded && failed.stderr.is_empty(), "{failed:?}");
         for text in ["cron fail failed ", "Error: on purpose", "--> src/index.ts:6:"] {
-            assert!(failed.stderr.contains(text), "{}", failed.stderr);
+            assert!(failed.stdout.contains(text), "{}", failed.stdout);
         }
         assert_eq!(project.rows("SELECT count(*) AS n FROM fired"), json!([{ "n": 0 }]));
     }));
@@ -254,7 +257,7 @@ fn cron(trials: &mut Vec<Trial>) {
         let none = TestProject::new(&[("aerostack.toml", "name = \"shop\"\n"), ("src/index.ts", SILENT)]);
         let run = none.run(&["cron", "list"]);
         assert!(
-            run.succeeded && run.stdout.is_empty() && run.stderr.contains("no worker has cron triggers"),
+            run.succeeded && run.stdout.is_empty() && run.stderr.contains("no cron triggers; add [triggers]"),
             "{run:?}"
         );
     }));

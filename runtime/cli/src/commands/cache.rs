@@ -22,11 +22,11 @@ use crate::drivers::Drivers;
 /// `aerostack cache`
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// Print the value under a key, byte for byte
+    /// Print the value of a key, byte for byte
     Get(GetArguments),
     /// Store a value under a key
     Put(PutArguments),
-    /// Remove a key
+    /// Delete a key
     Delete(DeleteArguments),
     /// List the keys
     List(ListArguments),
@@ -35,7 +35,7 @@ pub(crate) enum Command {
 /// `aerostack cache get`
 #[derive(clap::Args)]
 #[command(after_help = "\
-A key that does not exist is an error (exit code 1).
+Exits with 1 if there is no such key.
 
 Example:
   aerostack cache get stats:daily > stats.json")]
@@ -43,6 +43,9 @@ pub(crate) struct GetArguments {
     /// The key
     #[arg(value_parser = key)]
     key: String,
+    /// Print JSON: { key, value, metadata }; the value is text, or a list of bytes where it is not UTF-8
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     cache: CacheArguments,
 }
@@ -61,12 +64,15 @@ pub(crate) struct PutArguments {
     key: String,
     #[command(flatten)]
     value: ValueArguments,
-    /// Forget it after so many seconds, 60 at least; without it, it stays until it is deleted
+    /// Expire after this many seconds (minimum 60) [default: never]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     ttl: Option<i32>,
-    /// JSON to keep beside the value; listings show it
+    /// JSON to keep beside the value; `aerostack cache list` shows it
     #[arg(long, value_name = "JSON", value_parser = json_text, allow_negative_numbers = true)]
     metadata: Option<Arc<str>>,
+    /// Print JSON: { key, bytes }
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     cache: CacheArguments,
 }
@@ -74,7 +80,7 @@ pub(crate) struct PutArguments {
 /// `aerostack cache delete`
 #[derive(clap::Args)]
 #[command(after_help = "\
-That the key was not there is no error.
+Deleting a missing key is not an error.
 
 Example:
   aerostack cache delete greeting")]
@@ -82,6 +88,9 @@ pub(crate) struct DeleteArguments {
     /// The key
     #[arg(value_parser = key)]
     key: String,
+    /// Print JSON: { key, deleted }
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     cache: CacheArguments,
 }
@@ -95,10 +104,10 @@ pub(crate) struct ListArguments {
     /// Only keys that begin with this
     #[arg(long, default_value = "", hide_default_value = true)]
     prefix: String,
-    /// So many keys at most, 1000 at most and by default
+    /// Maximum number of keys (default and limit: 1000)
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, allow_negative_numbers = true)]
     limit: i32,
-    /// Go on where the list before ended: it said with which cursor
+    /// Continue from the cursor that the previous list printed
     #[arg(long, default_value = "", hide_default_value = true)]
     cursor: String,
     /// Print JSON instead of a table: { keys: [{ name, expiration, metadata }], list_complete, cursor }
@@ -110,7 +119,7 @@ pub(crate) struct ListArguments {
 
 #[derive(clap::Args)]
 struct CacheArguments {
-    /// The cache: its binding (CACHE) or its id; without it, the project's first
+    /// Cache: its binding, for example CACHE, or its id [default: the first of the project]
     #[arg(long = "cache", value_name = "NAME")]
     name: Option<String>,
     #[command(flatten)]
@@ -123,7 +132,7 @@ struct ValueArguments {
     /// The value
     #[arg(value_name = "VALUE", allow_negative_numbers = true)]
     text: Option<String>,
-    /// A file that holds the value; `-` is standard input
+    /// File that holds the value, or - for standard input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
@@ -143,8 +152,18 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
 async fn get(arguments: &GetArguments) -> anyhow::Result<()> {
     let cache = arguments.cache.open()?;
     let Some(entry) = cache.get(&arguments.key).await? else {
-        bail!("there is no key {:?} in {}", arguments.key, cache.name);
+        bail!("no key {:?} in {}", arguments.key, cache.name);
     };
+    if arguments.json {
+        let value = match std::str::from_utf8(&entry.value) {
+            Ok(text) => Value::from(text),
+            Err(_) => Value::from(entry.value.to_vec()),
+        };
+        let metadata = entry.metadata.as_deref().map(serde_json::from_str::<Value>).transpose();
+        let metadata = metadata.with_context(|| format!("the metadata of the key {:?} is not JSON", arguments.key))?;
+        output(&json!({ "key": arguments.key, "value": value, "metadata": metadata }).to_string());
+        return Ok(());
+    }
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(&entry.value).and_then(|()| stdout.flush()) {
         // A reader that left (`| head`) is no error.
@@ -158,19 +177,31 @@ async fn put(arguments: &PutArguments) -> anyhow::Result<()> {
     let value = match (&arguments.value.text, &arguments.value.file) {
         (Some(text), _) => text.clone().into_bytes(),
         (None, Some(file)) => read_input(file)?,
-        (None, None) => bail!("one of VALUE and --file is needed"),
+        (None, None) => bail!("give the value as VALUE or with --file"),
     };
     let expiry = arguments.ttl.map_or(Expiry::Never, Expiry::After);
-    let length = counted(value.len() as u64, "byte");
+    let bytes = value.len();
     cache.put(&arguments.key, Bytes::from(value), expiry, arguments.metadata.clone()).await?;
-    say(&format!("stored {length} under {:?} in {}", arguments.key, cache.name));
+    if arguments.json {
+        output(&json!({ "key": arguments.key, "bytes": bytes }).to_string());
+    } else {
+        say(&format!("stored {} under {:?} in {}", counted(bytes as u64, "byte"), arguments.key, cache.name));
+    }
     Ok(())
 }
 
 async fn delete(arguments: &DeleteArguments) -> anyhow::Result<()> {
     let cache = arguments.cache.open()?;
-    cache.delete(&arguments.key).await?;
-    say(&format!("there is no {:?} in {} any more", arguments.key, cache.name));
+    let key = &arguments.key;
+    let was_there = cache.get(key).await?.is_some();
+    cache.delete(key).await?;
+    if arguments.json {
+        output(&json!({ "key": key, "deleted": was_there }).to_string());
+    } else if was_there {
+        say(&format!("deleted {key:?} from {}", cache.name));
+    } else {
+        say(&format!("no key {key:?} in {}", cache.name));
+    }
     Ok(())
 }
 
@@ -187,7 +218,7 @@ async fn list(arguments: &ListArguments) -> anyhow::Result<()> {
         return Ok(());
     }
     if page.keys.is_empty() {
-        say(&format!("no keys found in {}", cache.name));
+        say(&format!("no keys in {}", cache.name));
         return Ok(());
     }
     let now = cache.clock.now_ms() / 1000;
@@ -202,7 +233,7 @@ async fn list(arguments: &ListArguments) -> anyhow::Result<()> {
         .collect();
     output(&table::render(&["key", "expires", "metadata"], &rows));
     if let Some(cursor) = page.cursor {
-        say(&format!("there are more keys: add --cursor {cursor}"));
+        say(&format!("more keys: add --cursor {cursor}"));
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::commands::{ProjectArguments, say, shown};
 pub(crate) struct ResourceArguments {
     #[command(flatten)]
     project: ProjectArguments,
-    /// Only what belongs to this worker: in a project that mounts others, several may have the same name
+    /// Limit to this worker (mounted projects may use the same names)
     #[arg(long, value_name = "NAME")]
     worker: Option<String>,
 }
@@ -103,7 +103,7 @@ impl Opened<'_> {
         let others: Vec<&str> = chosen.iter().filter(is_another).map(|other| other.resource().state.as_str()).collect();
         if !others.is_empty() {
             let (kind, name) = (R::KIND, &first.resource().state);
-            say(&format!("using the {kind} {name}, the first; there is also: {}", others.join(", ")));
+            say(&format!("using {kind} {name}, the first of the project; others: {}", others.join(", ")));
         }
         Ok(first)
     }
@@ -125,10 +125,10 @@ impl Opened<'_> {
         }
         let kind = R::KIND;
         let Some(first) = chosen.first() else {
-            bail!("there is no {kind} {name:?}; there is:\n{}", list(&offers));
+            bail!("no {kind} {name:?}; the project has:\n{}", list(&offers));
         };
         if chosen.iter().any(|other| other.resource.resource() != first.resource.resource()) {
-            bail!("{name:?} means more than one {kind}, say which with --worker:\n{}", list(chosen));
+            bail!("{name:?} is ambiguous, choose with --worker:\n{}", list(chosen));
         }
         Ok(chosen.into_iter().map(|offer| offer.resource).collect())
     }
@@ -139,7 +139,7 @@ impl Opened<'_> {
         let Some(wanted) = self.worker else { return Ok(workers.iter().collect()) };
         let Some(worker) = self.config.worker(wanted) else {
             let names: Vec<&str> = workers.iter().map(|worker| worker.name.as_str()).collect();
-            bail!("there is no worker {wanted:?}; there is: {}", names.join(", "));
+            bail!("no worker {wanted:?}; the project has: {}", names.join(", "));
         };
         Ok(vec![worker])
     }
@@ -156,7 +156,7 @@ impl Opened<'_> {
             }
         }
         if offers.is_empty() {
-            bail!("there is no {} in {}", R::KIND, shown(&self.config.file));
+            bail!("no {} in {}", R::KIND, shown(&self.config.file));
         }
         Ok(offers)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -10,33 +10,33 @@ use aerostack_ai::catalogue::{self, CatalogueModel};
 use aerostack_ai::drivers::candle::{CandleDriver, CandleOptions, Engine, EngineOptions};
 use aerostack_ai::hub::{Hub, PullProgress};
 use aerostack_ai::{AiDriver, ModelInfo, ModelState, ModelsFolder, Task};
-use aerostack_config::ProcessEnvironment;
+use aerostack_config::ValueSources;
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use crate::commands::table::{self, Cell};
-use crate::commands::{AlreadyPrinted, colour, output, say};
+use crate::commands::{ConfigArguments, output, print_config_errors, say};
 use crate::drivers::models_folder;
 
 /// `aerostack models`
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// List the models that `env.AI.run` knows here, and whether their files are there
+    /// List the models that `env.AI.run` knows, and whether their files are present
     List(ListArguments),
-    /// Get the files of a model; what was cut off goes on where it ended
+    /// Download a model; interrupted downloads resume
     Pull(PullArguments),
-    /// Give a file or a folder of yours a name
+    /// Register a local model file or folder under a name
     Add(AddArguments),
-    /// Remove the files of a model, or a name that was added
+    /// Delete the files of a model, or unregister a name
     Remove(RemoveArguments),
-    /// Print the folder of models, or where the files of a model are
+    /// Print the models folder, or where the files of a model are
     Where(WhereArguments),
 }
 
 /// `aerostack models list`
 #[derive(clap::Args)]
 pub(crate) struct ListArguments {
-    /// Only models whose files are there
+    /// Only models whose files are present
     #[arg(long)]
     present: bool,
     /// Print JSON instead of a table: [{ name, task, megabytes, state, location }]
@@ -49,14 +49,17 @@ pub(crate) struct ListArguments {
 /// `aerostack models pull`
 #[derive(clap::Args)]
 #[command(after_help = "\
-HF_ENDPOINT names another hub, HF_TOKEN is your token where a model asks who you are.
+Set HF_ENDPOINT to use another hub, HF_TOKEN for gated models.
 
 Example:
   aerostack models pull @cf/baai/bge-base-en-v1.5")]
 pub(crate) struct PullArguments {
-    /// The models, as `aerostack models list` shows them
+    /// Models to download, as `aerostack models list` shows them
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
+    /// Print JSON: [{ name, location }]
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     folder: FolderArguments,
 }
@@ -64,16 +67,19 @@ pub(crate) struct PullArguments {
 /// `aerostack models add`
 #[derive(clap::Args)]
 #[command(after_help = "\
-The files stay where they are. A name of the built-in table means these files from then on. A running `aerostack dev` that has used
-a model already sees the name when it is started again.
+The files stay where they are. A name of the built-in table stands for these
+files from then on. Restart a running aerostack dev that has used a model.
 
 Example:
   aerostack models add my-model ~/Downloads/SmolLM2-135M-Instruct-Q4_K_M.gguf")]
 pub(crate) struct AddArguments {
-    /// What `env.AI.run` is to call it
+    /// Name to pass to `env.AI.run`
     name: String,
     /// A GGUF file, a folder with one, or the folder of a sentence-transformers model
     path: PathBuf,
+    /// Print JSON: { name, location }
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     folder: FolderArguments,
 }
@@ -81,10 +87,13 @@ pub(crate) struct AddArguments {
 /// `aerostack models remove`
 #[derive(clap::Args)]
 #[command(after_help = "\
-Files of a name that was added stay where they are.")]
+Files registered with `aerostack models add` are not deleted.")]
 pub(crate) struct RemoveArguments {
     /// The model
     name: String,
+    /// Print JSON: { name, deleted }, the latter false for a name that was unregistered
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     folder: FolderArguments,
 }
@@ -92,17 +101,19 @@ pub(crate) struct RemoveArguments {
 /// `aerostack models where`
 #[derive(clap::Args)]
 pub(crate) struct WhereArguments {
-    /// The model; without it, the folder of all
+    /// The model [default: the folder of all models]
     name: Option<String>,
+    /// Print JSON: { name, location, state }, or { location } for the folder
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     folder: FolderArguments,
 }
 
 #[derive(clap::Args)]
 struct FolderArguments {
-    /// The project whose `[ai] models_dir` is meant: its config file, or the folder that holds it
-    #[arg(long, short, value_name = "PATH")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArguments,
 }
 
 pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
@@ -118,17 +129,12 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
 impl FolderArguments {
     /// The folder of the project in the current folder, or of this user where there is none.
     fn open(&self) -> anyhow::Result<ModelsFolder> {
-        let environment = ProcessEnvironment::new()?;
-        let errors = |errors: aerostack_config::ConfigErrors| {
-            say(&errors.render(colour()));
-            AlreadyPrinted
+        let source = match self.config.locate(ValueSources::default())? {
+            Ok(source) => source,
+            Err(_) if !self.config.is_explicit() => return models_folder(None),
+            Err(errors) => return Err(print_config_errors(&errors).into()),
         };
-        let file = match aerostack_config::locate(Path::new("."), self.config.as_deref(), &environment) {
-            Ok(file) => file,
-            Err(_) if self.config.is_none() => return models_folder(None),
-            Err(found) => return Err(errors(found).into()),
-        };
-        let config = aerostack_config::load(&file, None, &environment).map_err(errors)?.config;
+        let config = source.load().map_err(|failure| print_config_errors(&failure.errors))?.config;
         let mut bindings = config.workers.iter().filter_map(|worker| worker.bindings.ai.as_ref());
         models_folder(bindings.find_map(|binding| binding.models_dir.as_deref()))
     }
@@ -163,54 +169,78 @@ fn pull(arguments: &PullArguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(async {
         let hub = Hub::from_environment()?;
+        let mut pulled = Vec::new();
         for model in models {
             let shown = Shown::new(model.name);
             let place = hub.pull(model, folder.path(), &|progress| shown.tell(progress)).await;
             shown.end();
-            output(&place?.display().to_string());
+            let location = place?.display().to_string();
+            if arguments.json {
+                pulled.push(json!({ "name": model.name, "location": location }));
+            } else {
+                output(&location);
+            }
+        }
+        if arguments.json {
+            output(&Value::from(pulled).to_string());
         }
         Ok(())
     })
 }
 
 fn add(arguments: &AddArguments) -> anyhow::Result<()> {
-    let AddArguments { name, path, folder } = arguments;
-    let path = std::fs::canonicalize(path).with_context(|| format!("there is nothing at {}", path.display()))?;
+    let AddArguments { name, path, json, folder } = arguments;
+    let path = std::fs::canonicalize(path).with_context(|| format!("nothing at {}", path.display()))?;
     let folder = folder.open()?;
     // The driver is the judge of what a model is.
     let named = BTreeMap::from([(name.clone(), path.clone())]);
     if !driver(&folder, named)?.models().iter().any(|model| model.name == *name && is_there(model)) {
-        bail!("{} is no GGUF file, and no folder with one or with an embedding model", path.display());
+        bail!("{} is not a GGUF file, nor a folder with one or with an embedding model", path.display());
     }
     folder.add(name, &path)?;
-    say(&format!("{name} is {}", path.display()));
+    if *json {
+        output(&json!({ "name": name, "location": path.display().to_string() }).to_string());
+    } else {
+        say(&format!("registered {name} for {}", path.display()));
+    }
     Ok(())
 }
 
 fn remove(arguments: &RemoveArguments) -> anyhow::Result<()> {
     let name = &arguments.name;
     let folder = arguments.folder.open()?;
-    if folder.forget(name)? {
-        say(&format!("{name} is forgotten; its files stay"));
-        return Ok(());
+    let was_registered = folder.forget(name)?;
+    if !was_registered {
+        let row = in_catalogue(name)?;
+        if !folder.remove(row.folder())? {
+            bail!("the files of {name} are not in {}", folder.path().join(row.folder()).display());
+        }
     }
-    let row = in_catalogue(name)?;
-    if !folder.remove(row.folder())? {
-        bail!("the files of {name} are not in {}", folder.path().join(row.folder()).display());
+    if arguments.json {
+        output(&json!({ "name": name, "deleted": !was_registered }).to_string());
+    } else if was_registered {
+        say(&format!("unregistered {name}; its files stay"));
+    } else {
+        say(&format!("deleted the files of {name}"));
     }
-    say(&format!("the files of {name} are removed"));
     Ok(())
 }
 
 fn locate(arguments: &WhereArguments) -> anyhow::Result<()> {
     let folder = arguments.folder.open()?;
     let Some(name) = &arguments.name else {
-        output(&folder.path().display().to_string());
+        let location = folder.path().display().to_string();
+        output(&if arguments.json { json!({ "location": location }).to_string() } else { location });
         return Ok(());
     };
     let models = known(&folder)?;
     let Some(model) = models.iter().find(|model| model.name == *name) else { return in_catalogue(name).map(|_| ()) };
-    output(&model.location);
+    if arguments.json {
+        let state = if is_there(model) { "present" } else { "missing" };
+        output(&json!({ "name": name, "location": model.location, "state": state }).to_string());
+    } else {
+        output(&model.location);
+    }
     match &model.state {
         ModelState::Missing(why) => bail!("{name}: {why}"),
         ModelState::Loaded | ModelState::Present => Ok(()),
@@ -235,8 +265,8 @@ fn driver(folder: &ModelsFolder, models: BTreeMap<String, PathBuf>) -> anyhow::R
 fn in_catalogue(name: &str) -> anyhow::Result<&'static CatalogueModel> {
     let Some(model) = catalogue::find(name) else {
         bail!(
-            "there is no model {name:?} in the built-in table: `aerostack models list` shows it, \
-             `aerostack models add {name} PATH` gives files of yours that name"
+            "no model {name:?} in the built-in table: run `aerostack models list` to see it, \
+             `aerostack models add {name} PATH` to use your own files"
         );
     };
     Ok(model)

@@ -22,13 +22,13 @@ use crate::drivers::Drivers;
 pub(crate) enum Command {
     /// Send a message to a queue
     Send(SendArguments),
-    /// List the queues and what waits in them
+    /// List queues and their backlogs
     List(ListArguments),
-    /// Show the next messages of a queue, without taking them
+    /// Show the next messages of a queue without receiving them
     Peek(PeekArguments),
-    /// Delete every message of a queue
+    /// Delete all messages of a queue
     Purge(PurgeArguments),
-    /// Move the messages of a dead-letter queue back to where they came from
+    /// Move the messages of a dead-letter queue back to their queues
     Redrive(RedriveArguments),
 }
 
@@ -38,17 +38,20 @@ pub(crate) enum Command {
     override_usage = "aerostack queue send [OPTIONS] <BODY|--file <FILE>>",
     after_help = "\
 Example:
-  aerostack queue send '{\"type\":\"send-notification\",\"payload\":{}}' --delay 60"
+  aerostack queue send '{\"type\":\"email\",\"to\":\"ada@example.com\"}' --delay 60"
 )]
 pub(crate) struct SendArguments {
     #[command(flatten)]
     body: BodyArguments,
-    /// Send the body as text instead of JSON
+    /// Send the body as plain text instead of JSON
     #[arg(long)]
     text: bool,
-    /// Deliver it after so many seconds, 86400 at most
+    /// Deliver after this many seconds (maximum 86400)
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     delay: Option<i32>,
+    /// Print JSON: { queue, messages }, the backlog after the message
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     queue: QueueArguments,
 }
@@ -56,7 +59,7 @@ pub(crate) struct SendArguments {
 /// `aerostack queue list`
 #[derive(clap::Args)]
 pub(crate) struct ListArguments {
-    /// Print JSON instead of a table
+    /// Print JSON instead of a table: [{ name, messages, bytes, delayed, leased, oldestMessageTimestamp }]
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -65,11 +68,14 @@ pub(crate) struct ListArguments {
 
 /// `aerostack queue peek`
 #[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  aerostack queue peek --queue dead-letters --limit 1")]
 pub(crate) struct PeekArguments {
-    /// So many messages at most
+    /// Maximum number of messages
     #[arg(long, value_name = "N", default_value_t = 10)]
     limit: usize,
-    /// Print JSON instead of a table: [{ id, timestamp, attempts, dueAt, leased, contentType, body }]
+    /// Print JSON instead of a table: [{ id, timestamp, attempts, dueAt, leased, deadLetteredFrom, contentType, body }]
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -79,11 +85,17 @@ pub(crate) struct PeekArguments {
 /// `aerostack queue purge`
 #[derive(clap::Args)]
 #[command(after_help = "\
-Messages that a handler works on are deleted too; what it decides about them has no effect.")]
+In-flight messages are deleted too; later acks and retries are ignored.
+
+Example:
+  aerostack queue purge --queue dead-letters --yes")]
 pub(crate) struct PurgeArguments {
-    /// Delete without asking back; needed, because nothing brings the messages back
+    /// Required: confirms that the messages are deleted for good
     #[arg(long, required = true)]
     yes: bool,
+    /// Print JSON: { queue, deleted }
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     queue: NamedQueueArguments,
 }
@@ -91,44 +103,49 @@ pub(crate) struct PurgeArguments {
 /// `aerostack queue redrive`
 #[derive(clap::Args)]
 #[command(after_help = "\
-Moved messages are due at once and their attempts count from the start. A message that was sent to the queue directly stays,
-unless --to says where it goes.
+Moved messages are due immediately and their attempts restart at 1. Messages
+sent here directly stay unless --to is given.
 
 Example:
-  aerostack queue redrive dead-letters")]
+  aerostack queue redrive --queue dead-letters")]
 pub(crate) struct RedriveArguments {
-    /// Move them to this queue instead
-    #[arg(long, value_name = "QUEUE")]
+    /// Move the messages to this queue instead
+    #[arg(long, value_name = "NAME")]
     to: Option<String>,
+    /// Print JSON: { queue, to, moved }
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     queue: NamedQueueArguments,
 }
 
+/// The queue of the config that a command works on.
 #[derive(clap::Args)]
 struct QueueArguments {
-    /// The queue: its binding (QUEUE) or its name; without it, the project's first
+    /// Queue: its binding, for example QUEUE, or its name [default: the first of the project]
     #[arg(long = "queue", value_name = "NAME")]
     name: Option<String>,
     #[command(flatten)]
     resources: ResourceArguments,
 }
 
+/// The queue that a command works on: one of the config, or any that has had messages.
 #[derive(clap::Args)]
 struct NamedQueueArguments {
-    /// The queue: its binding (QUEUE) or its name; without it, the project's first
-    #[arg(value_name = "QUEUE")]
-    name: Option<String>,
     #[command(flatten)]
-    resources: ResourceArguments,
+    queue: QueueArguments,
+    /// What --queue names, as earlier versions took it.
+    #[arg(value_name = "QUEUE", hide = true, conflicts_with = "name")]
+    positional: Option<String>,
 }
 
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
 struct BodyArguments {
-    /// The body: JSON
+    /// Body of the message: JSON
     #[arg(value_name = "BODY", allow_negative_numbers = true)]
     inline: Option<String>,
-    /// A file that holds the body; `-` is standard input
+    /// File that holds the body, or - for standard input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
@@ -153,17 +170,22 @@ async fn send(arguments: &SendArguments) -> anyhow::Result<()> {
     let body = match (&arguments.body.inline, &arguments.body.file) {
         (Some(text), _) => text.clone().into_bytes(),
         (None, Some(file)) => read_input(file)?,
-        (None, None) => bail!("one of BODY and --file is needed"),
+        (None, None) => bail!("give the body as BODY or with --file"),
     };
     let (content_type, body) = if arguments.text {
         (ContentType::Text, String::from_utf8(body).context("the body is not UTF-8")?)
     } else {
-        let json: Value = serde_json::from_slice(&body).context("the body is not JSON; --text sends it as it is")?;
+        let json: Value =
+            serde_json::from_slice(&body).context("the body is not JSON; use --text to send plain text")?;
         (ContentType::Json, json.to_string())
     };
     let message = Message { content_type, body: body.into(), delay_seconds: arguments.delay };
     let backlog = queue.send(message).await?;
-    say(&format!("sent to {}, {} in it", queue.queue, counted(backlog.messages, "message")));
+    if arguments.json {
+        output(&json!({ "queue": queue.queue, "messages": backlog.messages }).to_string());
+    } else {
+        say(&format!("sent to {}, which has {} now", queue.queue, counted(backlog.messages, "message")));
+    }
     Ok(())
 }
 
@@ -236,7 +258,11 @@ async fn peek(arguments: &PeekArguments) -> anyhow::Result<()> {
 async fn purge(arguments: &PurgeArguments) -> anyhow::Result<()> {
     let (driver, queue) = arguments.queue.open().await?;
     let purged = driver.purge(&queue).await?;
-    say(&format!("deleted {} from {queue}", counted(purged, "message")));
+    if arguments.json {
+        output(&json!({ "queue": queue, "deleted": purged }).to_string());
+    } else {
+        say(&format!("deleted {} from {queue}", counted(purged, "message")));
+    }
     Ok(())
 }
 
@@ -250,17 +276,22 @@ async fn redrive(arguments: &RedriveArguments) -> anyhow::Result<()> {
         bail!("{queue} cannot be moved to itself");
     }
     let moved = driver.redrive(&queue, target.as_deref()).await?;
-    let to = target.map_or_else(|| "where they came from".to_owned(), |target| format!("to {target}"));
-    say(&format!("moved {} from {queue} {to}", counted(moved, "message")));
+    if arguments.json {
+        output(&json!({ "queue": queue, "to": target, "moved": moved }).to_string());
+        return Ok(());
+    }
+    let to = target.as_deref().unwrap_or("their queues");
+    let back = if target.is_none() { "back " } else { "" };
+    say(&format!("moved {} from {queue} {back}to {to}", counted(moved, "message")));
     Ok(())
 }
 
 impl NamedQueueArguments {
     /// The driver, and the queue as it knows it.
     async fn open(&self) -> anyhow::Result<(Arc<dyn QueueDriver>, String)> {
-        let project = self.resources.open()?;
+        let project = self.queue.resources.open()?;
         let driver = Drivers::new(&project.state_folder).queues().get()?.clone();
-        let queue = match &self.name {
+        let queue = match self.queue.name.as_deref().or(self.positional.as_deref()) {
             None => project.one::<QueueBinding>(None)?.queue.state.clone(),
             Some(name) => self.named(&driver, name).await?,
         };
@@ -269,7 +300,7 @@ impl NamedQueueArguments {
 
     /// The queue that `name` means: one of the config by binding or name, or one that has had messages.
     async fn named(&self, driver: &Arc<dyn QueueDriver>, name: &str) -> anyhow::Result<String> {
-        let project = self.resources.open()?;
+        let project = self.queue.resources.open()?;
         let bound = project.config.workers.iter().flat_map(|worker| &worker.bindings.queues);
         let bound = bound.filter(|queue| queue.binding == name).map(|queue| &queue.queue);
         let named = configured(&project.config).filter(|queue| queue.name == name || queue.state == name);
@@ -285,9 +316,9 @@ impl NamedQueueArguments {
                 all.extend(known.iter().map(|queue| queue.name.as_str()));
                 all.sort_unstable();
                 all.dedup();
-                bail!("there is no queue {name:?}; there is: {}", all.join(", "))
+                bail!("no queue {name:?}; the project has: {}", all.join(", "))
             }
-            several => bail!("{name:?} means more than one queue, say which: {}", several.join(", ")),
+            several => bail!("{name:?} is ambiguous, choose one of: {}", several.join(", ")),
         }
     }
 }

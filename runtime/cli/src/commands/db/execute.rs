@@ -9,8 +9,7 @@ use aerostack_database::{Cell, StatementResult};
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Map, Value, json};
 
-use super::only_sqlite;
-use crate::commands::choice::ResourceArguments;
+use super::{DatabaseArguments, only_sqlite};
 use crate::commands::{counted, output, read_input, say, table};
 use crate::drivers;
 use crate::logs::milliseconds;
@@ -19,22 +18,23 @@ use crate::logs::milliseconds;
 #[derive(clap::Args)]
 #[command(override_usage = USAGE, after_help = EXAMPLE)]
 pub(crate) struct Arguments {
-    /// The database: its binding (DB) or its name; without it, the project's first
-    #[arg(value_name = "DB")]
-    database: Option<String>,
     #[command(flatten)]
     source: Source,
-    /// Print JSON instead of tables: a list of { results, success, meta }, one a statement, with nothing cut short
+    /// Print JSON instead of tables: [{ results, success, meta }], one per statement, never truncated
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    resources: ResourceArguments,
+    database: DatabaseArguments,
+    /// What --database names, as earlier versions took it.
+    #[arg(value_name = "DB", hide = true, conflicts_with = "name")]
+    positional: Option<String>,
 }
 
-const USAGE: &str = "aerostack db execute [OPTIONS] [DB] <--command <SQL>|--file <FILE>>";
+const USAGE: &str = "aerostack db execute [OPTIONS] <--command <SQL>|--file <FILE>>";
 
 const EXAMPLE: &str = "\
-All statements run in one transaction: when one fails, nothing has happened. A running `aerostack dev` sees the result.
+All statements run in one transaction: if one fails, none takes effect. A
+running aerostack dev sees the result.
 
 Example:
   aerostack db execute --command \"SELECT name, type FROM sqlite_schema\"";
@@ -42,25 +42,26 @@ Example:
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
 struct Source {
-    /// The SQL to run; several statements are parted by semicolons
+    /// SQL to run; separate statements with semicolons
     #[arg(long, value_name = "SQL", allow_hyphen_values = true)]
     command: Option<String>,
-    /// A file of SQL to run; `-` is standard input
+    /// File of SQL to run, or - for standard input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let project = arguments.resources.open()?;
-    let binding = project.one::<DatabaseBinding>(arguments.database.as_deref())?;
+    let project = arguments.database.resources.open()?;
+    let name = arguments.database.name.as_deref().or(arguments.positional.as_deref());
+    let binding = project.one::<DatabaseBinding>(name)?;
     only_sqlite(binding)?;
     let file = arguments.source.file.as_deref();
     let sql = match (&arguments.source.command, file) {
         (Some(sql), _) => sql.clone(),
         (None, Some(file)) => {
-            String::from_utf8(read_input(file)?).with_context(|| format!("{} is not text in UTF-8", named(file)))?
+            String::from_utf8(read_input(file)?).with_context(|| format!("{} is not UTF-8 text", named(file)))?
         }
-        (None, None) => bail!("one of --command and --file is needed"),
+        (None, None) => bail!("give the SQL with --command or --file"),
     };
     let database = drivers::database_file(&project.state_folder, binding);
     let results = script::execute(&database, &sql).map_err(|error| {
@@ -70,7 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         explained(error, &sql, file, pending)
     })?;
     if results.is_empty() {
-        bail!("there is no SQL statement in {}", file.map_or("--command".to_owned(), named));
+        bail!("no SQL statement in {}", file.map_or("--command".to_owned(), named));
     }
     if arguments.json {
         let results: Vec<Value> = results.iter().map(as_json).collect();
@@ -93,9 +94,7 @@ fn explained(error: ScriptError, sql: &str, file: Option<&Path>, pending: usize)
         None => String::new(),
     };
     let help = if pending > 0 && message.starts_with("no such ") {
-        let are = if pending == 1 { "is" } else { "are" };
-        let migrations = counted(pending as u64, "migration");
-        format!("\n  help: {migrations} {are} still to come: `aerostack db migrate apply`")
+        format!("\n  help: {} pending: run `aerostack db migrate apply`", counted(pending as u64, "migration"))
     } else {
         String::new()
     };

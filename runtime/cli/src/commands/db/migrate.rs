@@ -1,4 +1,6 @@
-//! `aerostack db migrate`: numbered files of SQL that make the tables.
+//! `aerostack db migrate`: numbered files of SQL that define the tables.
+
+use std::path::Path;
 
 use aerostack_config::DatabaseBinding;
 use aerostack_database::migrations::MigrationError;
@@ -6,8 +8,8 @@ use aerostack_modules::FrameStyle;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use super::only_sqlite;
-use crate::commands::choice::{Opened, ResourceArguments};
+use super::{DatabaseArguments, DatabasesArguments, only_sqlite};
+use crate::commands::choice::Opened;
 use crate::commands::table::{self, Cell};
 use crate::commands::{AlreadyPrinted, counted, output, paint, say, shown};
 use crate::drivers;
@@ -16,9 +18,9 @@ use crate::migrations::{edited_too_late, render_failure};
 /// `aerostack db migrate`
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// Make the next migration: an empty numbered file to write SQL into
+    /// Create the next migration: an empty numbered file to write SQL into
     New(NewArguments),
-    /// Run the migrations that the database has not seen yet. `aerostack dev` does so by itself
+    /// Apply pending migrations; aerostack dev does this automatically
     Apply(ApplyArguments),
     /// List the migrations, and when each was applied
     List(ListArguments),
@@ -30,31 +32,33 @@ pub(crate) enum Command {
 Prints the path of the new file.
 
 Example:
-  aerostack db migrate new add_users")]
+  aerostack db migrate new add users")]
 pub(crate) struct NewArguments {
-    /// What it does, in a word or two: it becomes part of the file's name
-    name: String,
-    /// The database: its binding (DB) or its name; without it, the project's first
-    #[arg(long, value_name = "NAME")]
-    database: Option<String>,
+    /// Short name such as add_users, or a few words; becomes part of the file name
+    #[arg(required = true, value_name = "NAME")]
+    words: Vec<String>,
+    /// Print JSON: { path }
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
-    resources: ResourceArguments,
+    database: DatabaseArguments,
 }
 
 /// `aerostack db migrate apply`
 #[derive(clap::Args)]
 #[command(after_help = "\
-Files run in the order of their names, each in one transaction: one that fails is undone whole, and those after it do not \
-run. Prints the database and the name of each migration that was applied.
+Files run in the order of their names, each in a transaction of its own: a
+migration that fails is rolled back, and later ones are not run. Prints the
+database and the name of each migration that was applied.
 
 Example:
   aerostack db migrate apply")]
 pub(crate) struct ApplyArguments {
-    /// The database: its binding (DB) or its name; without it, all of the project
-    #[arg(long, value_name = "NAME")]
-    database: Option<String>,
+    /// Print JSON: [{ database, binding, name }], one per applied migration
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
-    resources: ResourceArguments,
+    databases: DatabasesArguments,
 }
 
 /// `aerostack db migrate list`
@@ -63,14 +67,11 @@ pub(crate) struct ApplyArguments {
 Example:
   aerostack db migrate list --json")]
 pub(crate) struct ListArguments {
-    /// The database: its binding (DB) or its name; without it, all of the project
-    #[arg(long, value_name = "NAME")]
-    database: Option<String>,
-    /// Print JSON instead of a table: a list of { database, binding, name, applied, applied_at }
+    /// Print JSON instead of a table: [{ database, binding, name, applied, applied_at }]
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    resources: ResourceArguments,
+    databases: DatabasesArguments,
 }
 
 pub(super) fn run(command: &Command) -> anyhow::Result<()> {
@@ -82,42 +83,63 @@ pub(super) fn run(command: &Command) -> anyhow::Result<()> {
 }
 
 fn create(arguments: &NewArguments) -> anyhow::Result<()> {
-    let project = arguments.resources.open()?;
-    let binding = project.one::<DatabaseBinding>(arguments.database.as_deref())?;
+    let project = arguments.database.resources.open()?;
+    let binding = project.one::<DatabaseBinding>(arguments.database.name.as_deref())?;
     only_sqlite(binding)?;
-    let path = drivers::migrations(&project.state_folder, binding).create(&arguments.name).map_err(explained)?;
-    output(&shown(&path));
+    let name = arguments.words.join("_");
+    let path = shown(&drivers::migrations(&project.state_folder, binding).create(&name).map_err(explained)?);
+    output(&if arguments.json { json!({ "path": path }).to_string() } else { path });
     Ok(())
 }
 
 fn apply(arguments: &ApplyArguments) -> anyhow::Result<()> {
-    let project = arguments.resources.open()?;
-    for binding in migrated_databases(&project, arguments.database.as_deref())? {
-        let migrations = drivers::migrations(&project.state_folder, binding);
-        let database = &binding.database.state;
-        let applied = migrations.apply().map_err(explained)?;
-        for name in migrations.edited().map_err(explained)? {
-            say(&format!("warning: {}", edited_too_late(binding, &name)));
-        }
-        for name in &applied {
-            output(&format!("{database}  {name}"));
-        }
-        let count = applied.len() as u64;
-        if count > 0 {
-            say(&format!("applied {} to {database}", counted(count, "migration")));
-        } else if migrations.list().map_err(explained)?.is_empty() {
-            say_there_are_none(binding);
-        } else {
-            say(&format!("nothing to do: {database} has seen all migrations in {}", shown(&binding.migrations_dir)));
+    let project = arguments.databases.resources.open()?;
+    let mut all = Vec::new();
+    let mut outcome = Ok(());
+    for binding in migrated_databases(&project, arguments.databases.name.as_deref())? {
+        outcome = apply_to(binding, &project.state_folder, &mut all);
+        if outcome.is_err() {
+            break;
         }
     }
+    if arguments.json {
+        let list = all.iter().map(
+            |(binding, name)| json!({ "database": binding.database.state, "binding": binding.binding, "name": name }),
+        );
+        output(&list.collect::<Value>().to_string());
+    } else {
+        all.iter().for_each(|(binding, name)| output(&format!("{}  {name}", binding.database.state)));
+    }
+    outcome
+}
+
+/// Adds what was applied to `all`, and says how it went.
+fn apply_to<'a>(
+    binding: &'a DatabaseBinding,
+    state_folder: &Path,
+    all: &mut Vec<(&'a DatabaseBinding, String)>,
+) -> anyhow::Result<()> {
+    let migrations = drivers::migrations(state_folder, binding);
+    let database = &binding.database.state;
+    let applied = migrations.apply().map_err(explained)?;
+    for name in migrations.edited().map_err(explained)? {
+        say(&format!("warning: {}", edited_too_late(binding, &name)));
+    }
+    if !applied.is_empty() {
+        say(&format!("applied {} to {database}", counted(applied.len() as u64, "migration")));
+    } else if migrations.list().map_err(explained)?.is_empty() {
+        say_there_are_none(binding);
+    } else {
+        say(&format!("{database} is up to date"));
+    }
+    all.extend(applied.into_iter().map(|name| (binding, name)));
     Ok(())
 }
 
 fn list(arguments: &ListArguments) -> anyhow::Result<()> {
-    let project = arguments.resources.open()?;
+    let project = arguments.databases.resources.open()?;
     let mut listed = Vec::new();
-    for binding in migrated_databases(&project, arguments.database.as_deref())? {
+    for binding in migrated_databases(&project, arguments.databases.name.as_deref())? {
         let migrations = drivers::migrations(&project.state_folder, binding).list().map_err(explained)?;
         if migrations.is_empty() {
             say_there_are_none(binding);
@@ -168,7 +190,7 @@ fn migrated_databases<'a>(project: &'a Opened<'_>, name: Option<&str>) -> anyhow
 
 fn say_there_are_none(binding: &DatabaseBinding) {
     let (database, folder) = (&binding.database.state, shown(&binding.migrations_dir));
-    say(&format!("no migrations for {database} in {folder}; `aerostack db migrate new <name>` makes one"));
+    say(&format!("no migrations for {database} in {folder}; create one with `aerostack db migrate new NAME`"));
 }
 
 /// The error on its own: its text holds that of its cause. A statement that failed is shown in its file.

@@ -8,14 +8,36 @@ mod migrate;
 use aerostack_config::DatabaseBinding;
 use anyhow::bail;
 
+use crate::commands::choice::ResourceArguments;
+
 /// `aerostack db`
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// Make, run and list migrations: the numbered SQL files that make the tables
+    /// Create, apply and list migrations, the numbered SQL files that define your tables
     #[command(subcommand)]
     Migrate(migrate::Command),
     /// Run SQL and print the rows
     Execute(execute::Arguments),
+}
+
+/// The one database that a command works on.
+#[derive(clap::Args)]
+struct DatabaseArguments {
+    /// Database: its binding, for example DB, or its name [default: the first of the project]
+    #[arg(long = "database", value_name = "NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    resources: ResourceArguments,
+}
+
+/// The databases that a command works on.
+#[derive(clap::Args)]
+struct DatabasesArguments {
+    /// Database: its binding, for example DB, or its name [default: all of the project]
+    #[arg(long = "database", value_name = "NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    resources: ResourceArguments,
 }
 
 pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
