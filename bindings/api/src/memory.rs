@@ -41,6 +41,7 @@ impl Memory {
     }
 
     /// Where the bytes of temporary files count, which have a bound of their own: 1 GB.
+    #[must_use]
     pub fn files(&self) -> Self {
         self.0.as_ref().map_or(Self(None), |ledger| ledger.files.clone())
     }
