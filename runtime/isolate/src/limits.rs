@@ -102,6 +102,10 @@ impl Limits {
 /// grow on. One that needs still more takes its thread with it, and nothing else.
 const MOST_HEADROOM_BYTES: usize = 1024 * 1024 * 1024;
 
+/// Heap granted where a buffer was refused and not the heap was full, and how often.
+const GRANT_FOR_BUFFERS_BYTES: usize = 4 * 1024 * 1024;
+const MOST_GRANTS_FOR_BUFFERS: usize = 256;
+
 /// Growth of the process past an isolate's limits that is put down to its neighbours and to what it is about to give back.
 const UNCLEAR_GROWTH_BYTES: usize = 256 * 1024 * 1024;
 
@@ -116,8 +120,9 @@ pub(crate) struct Guard {
     seen_turn: AtomicU64,
     /// Whether V8 was asked to call [`Guard::take_seen_cpu`]'s caller and has not yet.
     asked: AtomicBool,
-    /// Whether V8 has got headroom.
+    /// Whether V8 has got headroom, and how often it has got a little because a buffer was refused.
     granted_headroom: AtomicBool,
+    granted_for_buffers: AtomicUsize,
     /// The CPU clock of the isolate's thread. Reading it after the thread ended is an error, not undefined.
     cpu_clock: libc::clockid_t,
     thread_id: libc::pid_t,
@@ -149,6 +154,7 @@ impl Guard {
             seen_turn: AtomicU64::new(0),
             asked: AtomicBool::new(false),
             granted_headroom: AtomicBool::new(false),
+            granted_for_buffers: AtomicUsize::new(0),
             cpu_clock,
             // SAFETY: gettid has no preconditions.
             thread_id: unsafe { libc::gettid() },
@@ -233,6 +239,10 @@ impl Guard {
         // V8 also comes here when an ArrayBuffer finds no room, because buffers count as part of the heap's size.
         let refused = buffers.refused.load(Ordering::Relaxed);
         self.stop(if refused { StopReason::ArrayBuffers } else { StopReason::Heap });
+        // The heap may be small then. Each request that was about to begin may come here once.
+        if refused && self.granted_for_buffers.fetch_add(1, Ordering::Relaxed) < MOST_GRANTS_FOR_BUFFERS {
+            return current + GRANT_FOR_BUFFERS_BYTES;
+        }
         let headroom = if self.granted_headroom.swap(true, Ordering::Relaxed) { 0 } else { headroom() };
         if headroom > 0 {
             return current + headroom;
