@@ -125,6 +125,16 @@ fn row_counts_as_asserted(place: &Place) -> Outcome {
     equal("select by key", &one.rows_read, &1)?;
     let count = place.run("SELECT count(*) FROM movies")?.meta;
     equal("count(*)", &count.rows_read, &3)?;
+    let several = place.run("INSERT INTO movies VALUES (7, 'a', 1), (8, 'b', 1), (9, 'c', 1)")?.meta;
+    equal("three rows of one insert", &(several.rows_read, several.rows_written), &(3, 3))?;
+    place.run("CREATE INDEX movies_year ON movies (year)")?;
+    equal("a value that is not there", &place.run("SELECT * FROM movies WHERE year = 3")?.meta.rows_read, &0)?;
+    equal("a value that is there", &place.run("SELECT * FROM movies WHERE year = 1985")?.meta.rows_read, &1)?;
+    equal("rows of a function", &place.run("SELECT * FROM json_each('[1, 2, 3]')")?.meta.rows_read, &3)?;
+    equal("rows of a pragma", &place.run("SELECT * FROM pragma_table_info('movies')")?.meta.rows_read, &3)?;
+    place.run("CREATE TABLE casts (movie INTEGER REFERENCES movies)")?;
+    let parents = place.run("INSERT INTO movies VALUES (11, 'd', 1), (12, 'e', 1)")?.meta;
+    equal("rows that others may refer to", &parents.rows_read, &2)?;
     let picked = place.run("SELECT * FROM movies WHERE title IN ('Jaws', 'Heat')")?.meta;
     equal("select with IN writes nothing", &picked.rows_written, &0)
 }
@@ -135,6 +145,8 @@ fn index_counts(place: &Place) -> Outcome {
     place.run("CREATE INDEX t_b ON t (b)")?;
     let insert = place.run("INSERT INTO t VALUES (1, 1, 1), (2, 2, 2)")?.meta;
     equal("insert into a table with two indexes", &(insert.changes, insert.rows_written), &(2, 6))?;
+    equal("an index of two rows", &place.run("CREATE INDEX t_a_b ON t (a, b)")?.meta.rows_written, &3)?;
+    equal("an index that goes", &place.run("DROP INDEX t_a_b")?.meta.rows_written, &0)?;
     let update = place.run("UPDATE t SET a = 5 WHERE id = 1")?.meta;
     equal("update of one indexed column", &(update.changes, update.rows_written), &(1, 2))?;
     let delete = place.run("DELETE FROM t WHERE id = 1")?.meta;

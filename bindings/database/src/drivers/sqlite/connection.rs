@@ -12,7 +12,7 @@ use rusqlite::{OpenFlags, ffi};
 
 use super::Durability;
 use super::authorizer::{OWNER_TRANSACTION_REFUSED, TRANSACTION_REFUSED, judge_owner, set_limits};
-use super::counts::{Met, Profile};
+use super::counts::{Profile, Run};
 use super::errors::Failure;
 use super::functions::add_functions;
 use super::guard::{Guard, Patience, Seen};
@@ -532,8 +532,13 @@ impl Connection {
         }
         let changes = self.inner.total_changes() - before.all_changes;
         let direct = if changes == 0 { 0 } else { self.inner.changes().min(changes) };
-        let counted = output.cells.only_integer();
-        let met = if changes == 0 && output.cells.is_empty() { Met::Nothing } else { Met::Rows };
+        let run = Run {
+            steps: output.steps,
+            counted: output.cells.only_integer(),
+            rows: output.cells.len().checked_div(output.columns.len()).unwrap_or(0) as u64,
+            direct,
+            changes,
+        };
         let last_row_id = self.inner.last_insert_rowid();
         let meta = Meta {
             duration_ms: before.started.elapsed().as_secs_f64() * 1000.0,
@@ -541,8 +546,8 @@ impl Connection {
             last_row_id,
             changed_db: changes != 0 || last_row_id != before.last_row_id || self.size != size_before,
             size_after: self.size,
-            rows_read: output.profile.rows_read(&output.steps, counted, met),
-            rows_written: output.profile.rows_written(direct, changes),
+            rows_read: output.profile.rows_read(&run),
+            rows_written: output.profile.rows_written(&run),
             version: 0,
         };
         StatementResult { columns: output.columns, cells: output.cells, meta }

@@ -7,6 +7,7 @@
 //! * the seeks and rewinds, read off the compiled program (`EXPLAIN`, once a cached statement). Outside a loop each counts
 //!   one; inside a loop it counts once for each step of that loop. This is exact for statements with one loop or none, and
 //!   an estimate for joins;
+//! * the rows returned or changed, for what SQLite counts no steps of: virtual tables, and rows that a coroutine hands over;
 //! * the changed rows (`sqlite3_total_changes64`), each with one more write for every index that the program inserts into.
 //!   Rows changed by triggers and foreign keys count one each.
 
@@ -27,10 +28,16 @@ pub(super) struct Profile {
     reads_per_step: [u64; COUNTERS.len()],
     /// Loops by the counter that their steps go to.
     loops: [u64; COUNTERS.len()],
+    /// Looks for the row that an insert may meet, of inserts that get their rows from a coroutine (several `VALUES`, a `SELECT`).
+    reads_per_change: u64,
+    /// Reads for each row of a virtual table, whose steps SQLite does not count.
+    reads_per_virtual_row: u64,
     /// Indexes that get an entry for each changed row.
     indexes_written: u64,
     /// Rows written that are not counted as changes: those of the schema and of `sqlite_sequence`.
     uncounted_writes: u64,
+    /// It makes an index of the rows that a table has.
+    fills_index: bool,
     /// The number of rows of a table is read without visiting the rows (`SELECT COUNT(*)`).
     counts_table: bool,
     /// A conflict ends it and keeps the rows before (`INSERT OR FAIL`, `RAISE(FAIL)`).
@@ -57,11 +64,17 @@ const FAILS: i64 = 3;
 /// The bit of an insert or delete that makes it count as a changed row.
 const COUNTS_AS_CHANGE: i64 = 1;
 
-/// Whether a run returned or changed rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Met {
-    Nothing,
-    Rows,
+/// What a run did, as far as SQLite tells.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    pub(super) steps: Steps,
+    /// The first value of the result when it is an integer.
+    pub(super) counted: Option<i64>,
+    /// The rows it returned.
+    pub(super) rows: u64,
+    /// The rows it changed itself, and with those of triggers and foreign keys.
+    pub(super) direct: u64,
+    pub(super) changes: u64,
 }
 
 impl Profile {
@@ -91,17 +104,29 @@ impl Profile {
     fn from_program(program: &[Instruction]) -> Self {
         let mut profile = Self::default();
         let mut loops = Vec::new();
+        let mut virtual_loops = Vec::new();
+        let mut skipped = Vec::new();
         for (address, instruction) in program.iter().enumerate() {
-            let is_step = matches!(instruction.name.as_str(), "Next" | "Prev" | "SorterNext" | "VNext");
+            let is_step = matches!(instruction.name.as_str(), "Next" | "Prev" | "SorterNext");
+            let target = usize::try_from(instruction.p2).unwrap_or(usize::MAX);
+            match instruction.name.as_str() {
+                "VNext" => virtual_loops.push(target..=address),
+                // Nearly always, no foreign key is violated that a new row may mend.
+                "FkIfZero" => skipped.push(address..target),
+                _ => {}
+            }
             let Some(counter) = COUNTERS.iter().position(|counter| i64::from(*counter) == instruction.p5) else {
                 continue;
             };
-            let start = usize::try_from(instruction.p2).unwrap_or(usize::MAX);
-            if is_step && start <= address {
+            if is_step && target <= address {
                 profile.loops[counter] += 1;
-                loops.push((start, address, counter));
+                loops.push((target, address, counter));
             }
         }
+        profile.reads_per_virtual_row = virtual_loops.len() as u64;
+        let names = |name: &str| program.iter().any(|instruction| instruction.name == name);
+        let (is_fed, destroys) = (names("InitCoroutine"), names("Destroy"));
+        profile.fills_index = names("CreateBtree") && names("SorterInsert");
         let persistent: Vec<i64> =
             program.iter().filter(|i| i.name == "OpenWrite").map(|instruction| instruction.p1).collect();
         let seeks_equal = |cursor: i64| {
@@ -114,12 +139,19 @@ impl Profile {
             match instruction.name.as_str() {
                 "Rewind" | "Sort" | "SorterSort" | "Last" | "SeekGE" | "SeekGT" | "SeekLE" | "SeekLT" | "SeekRowid"
                 | "NotExists" => {
+                    if skipped.iter().any(|range| range.contains(&address)) {
+                        continue;
+                    }
                     let innermost = loops
                         .iter()
                         .filter(|(start, end, _)| (*start..=*end).contains(&address))
                         .min_by_key(|(start, end, _)| end - start);
                     match innermost {
                         Some((_, _, counter)) => profile.reads_per_step[*counter] += 1,
+                        None if virtual_loops.iter().any(|range| range.contains(&address)) => {
+                            profile.reads_per_virtual_row += 1;
+                        }
+                        None if is_fed && instruction.name == "NotExists" => profile.reads_per_change += 1,
                         None => {
                             profile.reads_once += 1;
                             let is_seek = matches!(instruction.name.as_str(), "SeekGE" | "SeekLE");
@@ -128,7 +160,9 @@ impl Profile {
                     }
                 }
                 "Count" => profile.counts_table = true,
-                "Insert" if persistent.contains(&instruction.p1) && instruction.p5 & COUNTS_AS_CHANGE == 0 => {
+                "Insert"
+                    if persistent.contains(&instruction.p1) && instruction.p5 & COUNTS_AS_CHANGE == 0 && !destroys =>
+                {
                     profile.uncounted_writes += 1;
                 }
                 "IdxInsert"
@@ -145,28 +179,33 @@ impl Profile {
         profile
     }
 
-    /// Rows read by a run that took `steps`. `counted` is the first value of the result when it is an integer.
-    pub(super) fn rows_read(&self, steps: &Steps, counted: Option<i64>, met: Met) -> u64 {
-        let stepped = steps.iter().sum::<u64>();
+    /// Rows read by a run.
+    pub(super) fn rows_read(&self, run: &Run) -> u64 {
+        let stepped = run.steps.iter().sum::<u64>();
         let mut reads = self.reads_once + stepped;
-        if met == Met::Nothing && stepped == 0 {
+        if stepped == 0 && run.rows == 0 && run.changes == 0 {
             reads -= self.equal_seeks_once;
         }
-        for ((steps, loops), per_step) in steps.iter().zip(self.loops).zip(self.reads_per_step) {
+        reads += self.reads_per_change * run.direct.max(1) + self.reads_per_virtual_row * run.rows.max(run.direct);
+        for ((steps, loops), per_step) in run.steps.iter().zip(self.loops).zip(self.reads_per_step) {
             // The body of a loop runs once more than its cursor steps.
             reads += steps.checked_div(loops).map_or(0, |steps_of_one| per_step * (steps_of_one + 1));
         }
         if self.counts_table {
-            reads += counted.and_then(|rows| u64::try_from(rows).ok()).unwrap_or(0);
+            reads += run.counted.and_then(|rows| u64::try_from(rows).ok()).unwrap_or(0);
         }
         reads
     }
 
-    /// Rows written by a run that changed `direct` rows itself and `all` rows with those of triggers and foreign keys.
-    pub(super) fn rows_written(&self, direct: u64, all: u64) -> u64 {
-        // Those of a virtual table itself are in `all`, and D1 does not count them.
-        let rows = if self.writes_virtual_table { direct * (1 + self.virtual_writes_of_triggers) } else { all };
-        direct * self.indexes_written + rows + self.uncounted_writes
+    /// Rows written by a run.
+    pub(super) fn rows_written(&self, run: &Run) -> u64 {
+        // Those of a virtual table itself are among the changes, and D1 does not count them.
+        let rows =
+            if self.writes_virtual_table { run.direct * (1 + self.virtual_writes_of_triggers) } else { run.changes };
+        // An entry for each row, which is stepped to in the table and again when the entries are in order.
+        let stepped = run.steps.iter().sum::<u64>();
+        let entries = if self.fills_index && stepped > 0 { stepped / 2 + 1 } else { 0 };
+        run.direct * self.indexes_written + rows + self.uncounted_writes + entries
     }
 }
 
