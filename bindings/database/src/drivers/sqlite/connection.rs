@@ -425,18 +425,23 @@ impl Connection {
 
     /// Compiles the first statement of a text.
     fn compile(&mut self, sql: &str) -> Result<(Option<Prepared>, usize), Failure> {
+        if self.role == Role::Reader {
+            // Others change the schema. What is read off the program would otherwise be of a program that SQLite soon replaces.
+            self.read_schema()?;
+        }
         let (prepared, consumed, seen) = self.compile_now(sql)?;
         let Some(mut prepared) = prepared else { return Ok((None, consumed)) };
         if self.role == Role::Reader && (prepared.effect() == Effect::Writes || seen.asks_for_the_writer) {
             return Err(Failure::NeedsWriter);
         }
-        if seen.is_pragma || prepared.is_explain() {
-            // SQLite answers it from the schema that it knows while it compiles, which may be that of a while ago.
+        let tells_of_schema = seen.is_pragma || prepared.is_explain();
+        if tells_of_schema && self.role != Role::Reader {
+            // SQLite answers it from the schema that it knows while it compiles, which another process may have changed.
             self.read_schema()?;
             let (Some(anew), ..) = self.compile_now(sql)? else { return Ok((None, consumed)) };
             prepared = anew;
-            prepared.tells_of_schema = true;
         }
+        prepared.tells_of_schema = tells_of_schema;
         prepared.sets_pragma = is_setting_pragma(sql);
         if !prepared.is_explain() && !prepared.sets_pragma && self.role != Role::Owner {
             prepared.profile = Profile::of(self.db(), &sql[..consumed]);
