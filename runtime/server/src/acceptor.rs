@@ -345,7 +345,7 @@ async fn hand_over(mut stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>,
     lifecycle.enter(State::Moving);
     // From here on the connection belongs to the thread: it does not end before the connection has.
     let Some((thread, permit)) = worker.admit().await else {
-        refuse(stream, "the worker was shut down").await;
+        refuse(stream, Refusal::Overloaded, "the worker was shut down").await;
         return;
     };
     let version = if is_http2(&first_line) { HttpVersion::Two } else { HttpVersion::One };
