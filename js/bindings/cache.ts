@@ -194,17 +194,19 @@ async function getManyWithMetadata(cache: number, keys: unknown[], options: unkn
 
 function streamOf(bytes: ArrayBuffer): ReadableStream {
   const { ReadableStream, readableByteStreamControllerClose, readableByteStreamControllerEnqueue } = streams;
+  // Before the stream takes the memory over.
+  const length = ArrayBufferPrototypeGetByteLength(bytes);
   const stream = new ReadableStream({
     __proto__: null,
     type: "bytes",
     start(controller: unknown) {
-      if (ArrayBufferPrototypeGetByteLength(bytes) > 0) {
+      if (length > 0) {
         readableByteStreamControllerEnqueue(controller, new Uint8Array(bytes));
       }
       readableByteStreamControllerClose(controller);
     },
   });
-  noteLength(stream, ArrayBufferPrototypeGetByteLength(bytes));
+  noteLength(stream, length);
   return stream;
 }
 

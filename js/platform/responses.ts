@@ -149,7 +149,23 @@ responses.fromInnerResponse = (inner: { status: number }, guard: string) => {
 };
 
 // What a body is made of piece by piece may give text, too.
-webidl.converters["async_sequence<Uint8Array>"] = webidl.createAsyncSequenceConverter(webidl.converters.any);
+const toSequence = webidl.createAsyncSequenceConverter(webidl.converters.any);
+
+webidl.converters["async_sequence<Uint8Array>"] = (value: unknown, prefix: string, context: string, options: unknown) => {
+  const sequence = toSequence(value, prefix, context, options);
+  const { open } = sequence;
+  sequence.open = (openContext: string | undefined = context) => {
+    const iterator = open(openContext);
+    const { return: close } = iterator;
+    // The stream that is made of this iterator wants an object of it, as of any.
+    iterator.return = async (reason: unknown) => {
+      await close(reason);
+      return { done: true, value: undefined };
+    };
+    return iterator;
+  };
+  return sequence;
+};
 
 // The methods that Workers know, in whatever case. deno_fetch itself changes the case of some, takes any other as it is, and refuses
 // TRACE.

@@ -18,7 +18,7 @@ export default {
       case "plain":
         return new Response(TEXT);
       case "part":
-        return new Response((await packed("gzip")).slice(0, 100), by("gzip", 206));
+        return new Response((await packed("gzip")).slice(0, 50), by("gzip", 206));
       case "no-gzip":
         return new Response(TEXT, by("gzip"));
       case "cut-gzip":
