@@ -149,8 +149,7 @@ impl OpenCall<'_> {
             }
         };
         outcome.map_err(|error| {
-            let Self { kind, binding, op, .. } = self;
-            tracing::debug!(kind, %binding, op, %error, "binding call failed");
+            self.log(&error);
             error.naming_paths_from(&self.calls.folders)
         })
     }
@@ -164,6 +163,19 @@ impl OpenCall<'_> {
         if !std::mem::replace(&mut self.is_reported, true) {
             let took = self.started.elapsed();
             self.calls.observer.finished(self.caller, self.kind, &self.binding, self.op, took, error);
+        }
+    }
+
+    /// Tells of a failure with all its causes, and with the paths as they are on this machine.
+    fn log(&self, error: &Error) {
+        let Self { kind, binding, op, .. } = self;
+        let text = error.with_causes();
+        match error.kind() {
+            // What only the operator can do something about; the rest is the worker's own affair.
+            ErrorKind::Unexpected | ErrorKind::Unavailable | ErrorKind::ConfigInvalid => {
+                tracing::warn!(kind, %binding, op, error = text, "binding call failed");
+            }
+            _ => tracing::debug!(kind, %binding, op, error = text, "binding call failed"),
         }
     }
 

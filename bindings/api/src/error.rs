@@ -100,6 +100,26 @@ impl Error {
     pub fn context(&self) -> &[(&'static str, String)] {
         &self.context
     }
+
+    /// All there is to say, on one line, for the log: the message, the facts in parentheses, then each cause behind a
+    /// colon.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.message.clone();
+        if !self.context.is_empty() {
+            let facts: Vec<String> = self.context.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+            text = format!("{text} ({})", facts.join(", "));
+        }
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let said = error.to_string();
+            // Some libraries repeat the cause in their own message.
+            if !text.ends_with(&said) {
+                text = format!("{text}: {said}");
+            }
+            cause = error.source();
+        }
+        text
+    }
 }
 
 impl fmt::Display for Error {
@@ -111,5 +131,23 @@ impl fmt::Display for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_gets_the_facts_and_every_cause_once_and_the_client_the_message_alone() {
+        let system = std::io::Error::other("disk on fire");
+        let driver = Error::new(ErrorKind::Unavailable, "the file cannot be read").with_source(system);
+        let error =
+            Error::new(ErrorKind::Unexpected, "the cache failed").with_context("key", "user:1").with_source(driver);
+        assert_eq!(error.with_causes(), "the cache failed (key: user:1): the file cannot be read: disk on fire");
+        assert_eq!(error.to_string(), "the cache failed");
+        let repeating =
+            Error::new(ErrorKind::Unexpected, "cannot open: no room").with_source(std::io::Error::other("no room"));
+        assert_eq!(repeating.with_causes(), "cannot open: no room");
     }
 }
