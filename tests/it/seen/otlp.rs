@@ -43,7 +43,9 @@ struct Collector {
 
 struct Received {
     head: String,
+    /// JSON; null for anything else.
     body: Value,
+    bytes: Vec<u8>,
 }
 
 /// A span as it was received.
@@ -161,6 +163,19 @@ pub(super) fn trials(trials: &mut Vec<Trial>) {
         },
     ));
 
+    trials.push(test("spans are sent as protobuf where the standard variables ask for it", async || {
+        let (collector, _project, served) = exported(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")]);
+        let traceparent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+        send(served.address, "GET", "/", &[("traceparent", traceparent.as_str())], b"").await;
+        collector.wait_for_requests(1).await;
+        let requests = collector.requests();
+        let head = requests[0].head.to_lowercase();
+        assert!(head.contains("content-type: application/x-protobuf\r\n"), "{head}");
+        let holds = |part: &[u8]| requests[0].bytes.windows(part.len()).any(|window| window == part);
+        let trace = u128::from_str_radix(TRACE, 16).expect("hexadecimal digits").to_be_bytes();
+        assert!(holds(&trace) && holds(b"GET /*") && holds(b"service.name"), "{:?}", requests[0].bytes);
+    }));
+
     trials.push(test("the last spans are sent before the process ends", async || {
         let (collector, _project, mut served) = exported(&[("OTEL_BSP_SCHEDULE_DELAY", "600000")]);
         get(served.address, "/").await;
@@ -206,7 +221,12 @@ fn exported(variables: &[(&str, &str)]) -> (Collector, TestProject, Binary) {
     let collector = Collector::start();
     let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", SHOP)]);
     let endpoint = format!("http://{}", collector.address);
-    let mut environment = vec![("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "20")];
+    let mut environment = vec![
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+        // The tests read it; that it says the same as protobuf is tested where both are written.
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+    ];
     environment.extend(variables);
     let served = project.dev_in(&environment, &[]);
     (collector, project, served)
@@ -275,9 +295,9 @@ fn take(mut stream: TcpStream, requests: &Mutex<Vec<Received>>, status: &Mutex<&
             let lower = head.to_lowercase();
             let length = lower.split("content-length: ").nth(1)?.split('\r').next()?.parse::<usize>().ok()?;
             let body = arrived.get(end + 4..end + 4 + length)?;
-            Some((head, serde_json::from_slice(body).expect("the body is JSON"), end + 4 + length))
+            Some((head, body.to_vec(), end + 4 + length))
         });
-        let Some((head, body, used)) = complete else {
+        let Some((head, bytes, used)) = complete else {
             let mut chunk = [0; 4096];
             if let Ok(read @ 1..) = stream.read(&mut chunk) {
                 arrived.extend_from_slice(&chunk[..read]);
@@ -286,7 +306,11 @@ fn take(mut stream: TcpStream, requests: &Mutex<Vec<Received>>, status: &Mutex<&
             return;
         };
         arrived.drain(..used);
-        requests.lock().unwrap_or_else(PoisonError::into_inner).push(Received { head, body });
+        requests.lock().unwrap_or_else(PoisonError::into_inner).push(Received {
+            body: serde_json::from_slice(&bytes).unwrap_or_default(),
+            head,
+            bytes,
+        });
         let status = *status.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}");
         if stream.write_all(answer.as_bytes()).is_err() {

@@ -12,8 +12,8 @@ use hyper_util::rt::TokioExecutor;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::encode;
-use super::settings::OtlpSettings;
+use super::settings::{OtlpSettings, Protocol};
+use super::{json, protobuf};
 use crate::metrics::{SpanLoss, SpanMetrics};
 
 /// Sends spans to a collector from a thread of its own. Whoever records a span never waits: one that finds the queue full is
@@ -157,7 +157,11 @@ impl Export {
     /// Sends a batch once. One that does not arrive is lost: spans are worth less than the memory of a collector's outage.
     async fn send(&mut self, batch: Vec<Span>) {
         let count = batch.len();
-        let body = encode::request(&batch, &self.settings.resource, self.version).to_string();
+        let resource = &self.settings.resource;
+        let body = match self.settings.protocol {
+            Protocol::Protobuf => protobuf::request(&batch, resource, self.version),
+            Protocol::Json => json::request(&batch, resource, self.version).to_string().into_bytes(),
+        };
         let outcome = match timeout(self.settings.timeout, self.post(body)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(format!("no answer within {} ms", self.settings.timeout.as_millis())),
@@ -181,14 +185,14 @@ impl Export {
         }
     }
 
-    async fn post(&self, body: String) -> Result<(), String> {
+    async fn post(&self, body: Vec<u8>) -> Result<(), String> {
         let mut request = Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.settings.endpoint.clone();
         let headers = request.headers_mut();
         headers.insert(header::USER_AGENT, header::HeaderValue::from_static("aerostack"));
         headers.extend(self.settings.headers.clone());
-        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(self.settings.protocol.content_type()));
         let response = self.client.request(request).await.map_err(|error| with_causes(&error))?;
         let status = response.status();
         // Read to its end, so that the connection can be used again.

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct OtlpSettings {
     /// Where the collector takes traces.
     pub(super) endpoint: http::Uri,
+    /// How a request to it is written.
+    pub(super) protocol: Protocol,
     /// Headers of every request to it: keys, mostly.
     pub(super) headers: http::HeaderMap,
     /// What the spans are of: `service.name` first.
@@ -19,6 +21,24 @@ pub struct OtlpSettings {
     pub(super) queue: usize,
     /// Spans in one request at most.
     pub(super) batch: usize,
+}
+
+/// How spans are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// `http/protobuf`, the default.
+    Protobuf,
+    /// `http/json`
+    Json,
+}
+
+impl Protocol {
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Self::Protobuf => "application/x-protobuf",
+            Self::Json => "application/json",
+        }
+    }
 }
 
 /// An environment variable that cannot be used.
@@ -58,11 +78,14 @@ impl OtlpSettings {
             given(&format!("OTEL_EXPORTER_OTLP_TRACES_{suffix}"))
                 .or_else(|| given(&format!("OTEL_EXPORTER_OTLP_{suffix}")))
         };
-        if let Some(protocol) = of_traces("PROTOCOL").filter(|protocol| protocol != "http/json") {
-            let problem =
-                format!("is {protocol:?}; only http/json is spoken here, which collectors take at the same address");
-            return Err(error("OTEL_EXPORTER_OTLP_PROTOCOL", problem));
-        }
+        let protocol = match of_traces("PROTOCOL").as_deref() {
+            None | Some("http/protobuf") => Protocol::Protobuf,
+            Some("http/json") => Protocol::Json,
+            Some(other) => {
+                let problem = format!("is {other:?}; only http/protobuf and http/json are supported");
+                return Err(error("OTEL_EXPORTER_OTLP_PROTOCOL", problem));
+            }
+        };
         let milliseconds = |name: &'static str, text: Option<String>, default: u64| {
             number(name, text.as_deref(), default).map(Duration::from_millis)
         };
@@ -73,6 +96,7 @@ impl OtlpSettings {
         let queue = size("OTEL_BSP_MAX_QUEUE_SIZE", 2048)?;
         Ok(Some(Self {
             endpoint,
+            protocol,
             headers: headers(&of_traces("HEADERS").unwrap_or_default())?,
             resource: resource(
                 given("OTEL_SERVICE_NAME"),
@@ -211,6 +235,16 @@ mod tests {
     }
 
     #[test]
+    fn spans_are_protobuf_unless_json_is_asked_for() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318");
+        let protocol = |name: &'static str, value: &'static str| settings(&[endpoint, (name, value)]).protocol;
+        assert_eq!(settings(&[endpoint]).protocol, Protocol::Protobuf);
+        assert_eq!(protocol("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"), Protocol::Protobuf);
+        assert_eq!(protocol("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"), Protocol::Json);
+        assert_eq!(protocol("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"), Protocol::Json);
+    }
+
+    #[test]
     fn a_wrong_value_is_an_error_that_names_its_variable_and_shows_no_secret() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318");
         for (name, value, expected) in [
@@ -219,7 +253,7 @@ mod tests {
                 "localhost:4318",
                 "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is \"localhost:4318\"",
             ),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "OTEL_EXPORTER_OTLP_PROTOCOL is \"grpc\"; only http/json"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "OTEL_EXPORTER_OTLP_PROTOCOL is \"grpc\"; only http/protobuf"),
             ("OTEL_BSP_SCHEDULE_DELAY", "soon", "OTEL_BSP_SCHEDULE_DELAY is \"soon\", not a whole number"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "secret", "OTEL_EXPORTER_OTLP_HEADERS is not a list of key=value"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=secret%zz", "OTEL_EXPORTER_OTLP_HEADERS is not a list of key=value"),

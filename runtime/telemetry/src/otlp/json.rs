@@ -1,12 +1,9 @@
 //! `ExportTraceServiceRequest` in the JSON mapping of OTLP: ids as hexadecimal digits, 64-bit numbers as strings.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use aerostack_trace::{Attribute, Span, SpanKind};
+use aerostack_trace::{Attribute, Span};
 use serde_json::{Value, json};
 
-/// `STATUS_CODE_ERROR`
-const FAILED: u32 = 2;
+use super::{FAILED, kind_number, nanoseconds};
 
 pub(super) fn request(spans: &[Span], resource: &[(String, String)], version: &str) -> Value {
     let attributes: Vec<Value> = resource.iter().map(|(key, value)| attribute(key, &value.as_str().into())).collect();
@@ -22,19 +19,13 @@ pub(super) fn request(spans: &[Span], resource: &[(String, String)], version: &s
 }
 
 fn span(span: &Span) -> Value {
-    let kind = match span.kind {
-        SpanKind::Internal => 1,
-        SpanKind::Server => 2,
-        SpanKind::Client => 3,
-        SpanKind::Consumer => 5,
-    };
     let mut encoded = json!({
         "traceId": span.context.trace.to_string(),
         "spanId": span.context.span.to_string(),
         "name": span.name,
-        "kind": kind,
-        "startTimeUnixNano": nanoseconds(span.started),
-        "endTimeUnixNano": nanoseconds(span.started + span.took),
+        "kind": kind_number(span.kind),
+        "startTimeUnixNano": nanoseconds(span.started).to_string(),
+        "endTimeUnixNano": nanoseconds(span.started + span.took).to_string(),
         "attributes": span.attributes.iter().map(|(key, value)| attribute(key, value)).collect::<Vec<_>>(),
     });
     if let Some(parent) = span.parent {
@@ -54,13 +45,11 @@ fn attribute(key: &str, value: &Attribute) -> Value {
     json!({ "key": key, "value": value })
 }
 
-fn nanoseconds(time: SystemTime) -> String {
-    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_nanos().to_string()
-}
-
 #[cfg(test)]
 mod tests {
-    use aerostack_trace::{Ids, SpanContext};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use aerostack_trace::{Ids, SpanContext, SpanKind};
 
     use super::*;
 
