@@ -50,10 +50,10 @@ pub enum BindingKind {
 /// What a binding is bound to: the name the config gives it, and the one its state is kept under.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceName {
-    /// As the config has it: letters, digits, `_`, `-`, `.`.
+    /// As the config has it. A queue's has letters, digits, `_`, `-` and `.` alone.
     pub name: String,
-    /// Unique in the process, safe as a file name: `name`, or `name@mount` in a mounted project. Bindings with the same
-    /// state share their data.
+    /// Unique in the process, safe as a file name: made from `name`, with `@mount` behind it in a mounted project.
+    /// Bindings with the same state share their data.
     pub state: String,
 }
 

@@ -28,7 +28,7 @@ pub(super) fn read_producers(root: &Section<'_>, place: &Place) -> Vec<QueueBind
             let driver = driver_choice(section);
             let binding = section.binding()?;
             Some(QueueBinding {
-                queue: place.resource_of(section, "queue", &binding.value, &DEFAULT_QUEUE)?,
+                queue: place.queue_of(section, &binding.value, &DEFAULT_QUEUE)?,
                 binding: binding.value,
                 delivery_delay: delivery_delay as u32,
                 driver,
@@ -83,7 +83,7 @@ fn read_consumer(section: &Section<'_>, place: &Place) -> Option<RequestedConsum
     let worker = section.string("worker");
     let dead_letter_queue = section.string("dead_letter_queue");
     let name = section.required("queue")?;
-    let queue = place.checked_resource(section, "queue", &name)?;
+    let queue = place.checked_queue(section, "queue", &name)?;
     if kind == ConsumerKind::HttpPull {
         let message =
             format!("pull consumers are not supported yet: the messages of \"{}\" stay in the queue", name.value);
@@ -97,7 +97,7 @@ fn read_consumer(section: &Section<'_>, place: &Place) -> Option<RequestedConsum
                 .help("a message that always fails would go round for ever");
             section.reader.problems.report(diagnostic);
         }
-        settings.dead_letter_queue = place.checked_resource(section, "dead_letter_queue", &dead_letters);
+        settings.dead_letter_queue = place.checked_queue(section, "dead_letter_queue", &dead_letters);
     }
     Some(RequestedConsumer { consumer: QueueConsumer { queue, kind, settings, span: Some(name.span) }, worker })
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::diagnostic::Diagnostic;
 use crate::document::{Kind, Value};
 use crate::model::{DriverChoice, DriverOption, OptionValue, ResourceName};
-use crate::names::{is_resource_name, resource_name_of_binding};
+use crate::names::{is_resource_name, resource_name_of_binding, state_name};
 use crate::paths::normalized;
 use crate::section::Section;
 use crate::source::Located;
@@ -31,11 +31,11 @@ impl Place {
     }
 
     pub(crate) fn resource(&self, name: &str) -> ResourceName {
-        ResourceName { name: name.to_owned(), state: format!("{name}{}", self.state_suffix) }
+        ResourceName { name: name.to_owned(), state: format!("{}{}", state_name(name), self.state_suffix) }
     }
 
-    /// Checks a name from the config: state is kept in a file of that name.
-    pub(crate) fn checked_resource(
+    /// Checks the name of a queue: handlers see it, and people type it.
+    pub(crate) fn checked_queue(
         &self,
         section: &Section<'_>,
         key: &str,
@@ -46,13 +46,13 @@ impl Place {
         }
         let diagnostic = Diagnostic::error(format!("`{key}` cannot be \"{}\"", name.value))
             .at(name.span.clone(), "letters, digits, `_`, `-` and `.`, no `.` first, at most 128")
-            .help("the local state is kept in a file of this name");
+            .help("handlers and commands know the queue by this name");
         section.reader.problems.report(diagnostic);
         None
     }
 
-    /// What `binding` is bound to: `key` of its section; without it the kind's default for the default binding, and for
-    /// any other its own name in lower case.
+    /// What `binding` is bound to: `key` of its section, whatever text that is; without it the kind's default for the
+    /// default binding, and for any other its own name in lower case.
     pub(crate) fn resource_of(
         &self,
         section: &Section<'_>,
@@ -61,13 +61,29 @@ impl Place {
         default: &DefaultBinding,
     ) -> Option<ResourceName> {
         if section.get(key).is_some() {
-            let name = section.required(key)?;
-            return self.checked_resource(section, key, &name);
+            return section.required(key).map(|name| self.resource(&name.value));
         }
+        Some(self.implied_resource(binding, default))
+    }
+
+    /// The queue that `binding` sends to, found as [`Place::resource_of`] does.
+    pub(crate) fn queue_of(
+        &self,
+        section: &Section<'_>,
+        binding: &str,
+        default: &DefaultBinding,
+    ) -> Option<ResourceName> {
+        if section.get("queue").is_some() {
+            return self.checked_queue(section, "queue", &section.required("queue")?);
+        }
+        Some(self.implied_resource(binding, default))
+    }
+
+    fn implied_resource(&self, binding: &str, default: &DefaultBinding) -> ResourceName {
         if binding == default.binding {
-            return Some(self.resource(default.resource));
+            return self.resource(default.resource);
         }
-        Some(self.resource(&resource_name_of_binding(binding)))
+        self.resource(&resource_name_of_binding(binding))
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Number, Value as Json};
 use super::project_file::Dialect;
 use crate::dev_vars::DevVars;
 use crate::diagnostic::Diagnostic;
-use crate::document::{Entry, Kind, Value};
+use crate::document::{Entry, Kind, Table, Value};
 use crate::model::{RequiredSecret, SecretPresence, Variable, VariableValue};
 use crate::references::Expanded;
 use crate::secret::Secret;
@@ -41,7 +41,8 @@ pub(super) fn read_variables(
     variables
 }
 
-/// `[secrets] NAME = "help text"`, wrangler's `[secrets] required = [...]`, and the list `env = [...]` of the top level.
+/// `[secrets] NAME = "help text"` or `NAME = { description = "help text" }`, wrangler's `[secrets] required = [...]`,
+/// and the list `env = [...]` of the top level.
 pub(super) fn read_required_secrets(root: &Section<'_>, env_list: Option<&Entry>) -> Vec<RequiredSecret> {
     let mut required = Vec::new();
     let secrets = root.section("secrets");
@@ -53,9 +54,13 @@ pub(super) fn read_required_secrets(root: &Section<'_>, env_list: Option<&Entry>
                 required.push(RequiredSecret { name: entry.key.clone(), help, presence: SecretPresence::Absent, span });
             }
             Kind::Array(names) if entry.key == "required" => add_names(root, names, &mut required),
+            Kind::Table(table) => required.extend(read_described(root, entry, table)),
             _ => {
                 let label = format!("expected a string, found {}", entry.value.described());
-                let message = format!("`secrets.{}` must be a text that says what the secret is for", entry.key);
+                let message = format!(
+                    "`secrets.{}` must say what the secret is for, as a text or as `{{ description = \"...\" }}`",
+                    entry.key
+                );
                 root.reader.error(&entry.value, message, label);
             }
         }
@@ -64,6 +69,27 @@ pub(super) fn read_required_secrets(root: &Section<'_>, env_list: Option<&Entry>
         add_names(root, names, &mut required);
     }
     required
+}
+
+/// `NAME = { description = "..." }`.
+fn read_described(root: &Section<'_>, entry: &Entry, table: &Table) -> Option<RequiredSecret> {
+    for other in table.entries.iter().filter(|other| other.key != "description") {
+        let diagnostic = Diagnostic::warning(format!("unknown key `{}` in `secrets.{}`", other.key, entry.key))
+            .at(root.reader.span(&other.key_range), "has no effect")
+            .help("a secret has a `description`");
+        root.reader.problems.report(diagnostic);
+    }
+    let help = match table.get("description") {
+        None => None,
+        Some(Entry { value: Value { kind: Kind::String(text), .. }, .. }) => (!text.is_empty()).then(|| text.clone()),
+        Some(wrong) => {
+            let message = format!("`secrets.{}.description` must be a string", entry.key);
+            root.reader.error(&wrong.value, message, format!("expected a string, found {}", wrong.value.described()));
+            return None;
+        }
+    };
+    let span = root.reader.span(&entry.key_range);
+    Some(RequiredSecret { name: entry.key.clone(), help, presence: SecretPresence::Absent, span })
 }
 
 /// Says which required secrets have no value, now that all variables are known.

@@ -97,17 +97,33 @@ fn two_bindings_of_one_database_must_agree_on_it() {
 }
 
 #[test]
-fn names_that_would_leave_the_state_folder_are_errors() {
-    for config in [
-        "[[d1_databases]]\nbinding = \"DB\"\ndatabase_name = \"../../etc/passwd\"\n",
-        "[[kv_namespaces]]\nbinding = \"KV\"\nid = \"a/b\"\n",
-        "[[r2_buckets]]\nbinding = \"B\"\nbucket_name = \".hidden\"\n",
-        "[[queues.producers]]\nbinding = \"Q\"\nqueue = \"a@b\"\n",
-        "[[vectorize]]\nbinding = \"V\"\nindex_name = \"a b\"\n",
-    ] {
-        let rendered = errors_of(config);
-        assert!(rendered.contains("the local state is kept in a file of this name"), "{rendered}");
+fn any_id_is_taken_and_its_state_stays_in_the_state_folder() {
+    let worker = worker_of(
+        "[[d1_databases]]\nbinding = \"DB\"\ndatabase_name = \"../../etc/passwd\"\n\
+         [[kv_namespaces]]\nbinding = \"KV\"\nid = \"<REPLACE_WITH_YOUR_ID>\"\n\
+         [[kv_namespaces]]\nbinding = \"OTHER\"\nid = \"replace with your id\"\n\
+         [[r2_buckets]]\nbinding = \"B\"\nbucket_name = \".hidden\"\n\
+         [[vectorize]]\nbinding = \"V\"\nindex_name = \"a b\"\n",
+    );
+    let bindings = &worker.bindings;
+    let resources = [
+        (&bindings.databases[0].database, "../../etc/passwd", "etc-passwd-"),
+        (&bindings.caches[0].namespace, "<REPLACE_WITH_YOUR_ID>", "replace-with-your-id-"),
+        (&bindings.caches[1].namespace, "replace with your id", "replace-with-your-id-"),
+        (&bindings.buckets[0].bucket, ".hidden", "hidden-"),
+        (&bindings.vector_indexes[0].index, "a b", "a-b-"),
+    ];
+    for (resource, name, state) in resources {
+        assert_eq!(resource.name, name);
+        assert!(resource.state.starts_with(state) && !resource.state.contains(['/', ' ', '<']), "{resource:?}");
     }
+    assert_ne!(bindings.caches[0].namespace.state, bindings.caches[1].namespace.state);
+}
+
+#[test]
+fn a_queue_has_a_name_that_handlers_and_commands_can_use() {
+    let rendered = errors_of("[[queues.producers]]\nbinding = \"Q\"\nqueue = \"a@b\"\n");
+    assert!(rendered.contains("handlers and commands know the queue by this name"), "{rendered}");
 }
 
 #[test]

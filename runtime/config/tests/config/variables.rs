@@ -1,7 +1,7 @@
 use aerostack_config::{SecretPresence, Variable, VariableValue, Worker};
 use serde_json::json;
 
-use crate::{errors_of, load_from, project, worker_of};
+use crate::{errors_of, load_from, project, warnings_of, worker_of};
 
 fn variable<'a>(worker: &'a Worker, name: &str) -> &'a Variable {
     worker.variables.iter().find(|variable| variable.name == name).expect("the variable exists")
@@ -132,4 +132,21 @@ fn a_variable_with_the_name_of_a_binding_is_an_error() {
 fn numbers_that_json_does_not_have_are_errors() {
     let rendered = errors_of("[vars]\nA = inf\nB = [nan]\nC = 99999999999999999999\n");
     assert_eq!(rendered.matches("has a number that JSON does not have").count(), 2, "{rendered}");
+}
+
+#[test]
+fn a_secret_is_described_by_a_text_or_by_a_table() {
+    let config = "[secrets]\nA = \"get one\"\nB = { description = \"Token: found in Settings\" }\nC = {}\n";
+    let help: Vec<(String, Option<String>)> = load_from(&project(config))
+        .config
+        .required_secrets
+        .into_iter()
+        .map(|secret| (secret.name, secret.help))
+        .collect();
+    let expected = [("A", Some("get one")), ("B", Some("Token: found in Settings")), ("C", None)];
+    assert_eq!(help, expected.map(|(name, help)| (name.to_owned(), help.map(str::to_owned))));
+    let warnings = warnings_of("[secrets]\nA = { description = \"x\", required = true }\n");
+    assert!(warnings.contains("unknown key `required` in `secrets.A`"), "{warnings}");
+    assert!(errors_of("[secrets]\nA = { description = 1 }\n").contains("`secrets.A.description` must be a string"));
+    assert!(errors_of("[secrets]\nA = 1\n").contains("`secrets.A` must say what the secret is for"));
 }
