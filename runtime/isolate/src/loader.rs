@@ -46,9 +46,16 @@ impl GraphLoader {
         let Some(module) = self.graph.module(specifier) else {
             return Err(JsErrorBox::type_error(format!("Cannot find module \"{specifier}\"")));
         };
-        if *requested == RequestedModuleType::Json {
-            let text = String::from_utf8_lossy(module.code.as_bytes()).into_owned();
-            return Ok(ModuleSource::new(ModuleType::Json, ModuleSourceCode::String(text.into()), specifier, None));
+        let of_type = match requested {
+            RequestedModuleType::Json => Some((ModuleType::Json, ModuleSourceCode::String(text_of(module).into()))),
+            RequestedModuleType::Text => Some((ModuleType::Text, ModuleSourceCode::String(text_of(module).into()))),
+            RequestedModuleType::Bytes => {
+                Some((ModuleType::Bytes, ModuleSourceCode::Bytes(bytes_of(module).to_vec().into_boxed_slice().into())))
+            }
+            RequestedModuleType::None | RequestedModuleType::Other(_) => None,
+        };
+        if let Some((kind, code)) = of_type {
+            return Ok(ModuleSource::new(kind, code, specifier, None));
         }
         let code = javascript_of(module);
         let hash = hash_of(&code);
@@ -64,6 +71,18 @@ fn hash_of(source: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     source.hash(&mut hasher);
     hasher.finish()
+}
+
+/// The file of a module as it lies in the project.
+fn bytes_of(module: &Module) -> &[u8] {
+    match module.kind {
+        ModuleKind::JavaScript => module.original.as_bytes(),
+        _ => module.code.as_bytes(),
+    }
+}
+
+fn text_of(module: &Module) -> String {
+    String::from_utf8_lossy(bytes_of(module)).into_owned()
 }
 
 /// The module as JavaScript; binary kinds carry their bytes as base64.

@@ -48,7 +48,7 @@ struct DiskCache {
 struct Key(String);
 
 /// Changes whenever the same text may compile to something else with the versions below unchanged.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Entries that so many loads did not ask for are forgotten. Several workers share a loader, each load asks for its own.
 const LOADS_KEPT: u64 = 32;

@@ -9,7 +9,7 @@ use crate::position::{Position, PositionRange};
 /// What a code frame shows. Borrowed, because a frame is drawn and thrown away.
 #[derive(Debug, Clone, Copy)]
 pub struct CodeFrame<'a> {
-    /// What went wrong, one line.
+    /// What went wrong, one line as a rule.
     pub message: &'a str,
     /// The file as it should be printed, usually relative to the project.
     pub file: &'a str,

@@ -51,6 +51,9 @@ pub struct OriginalPlace {
     pub position: Position,
 }
 
+/// Where the project lies for its own code, as on Workers.
+const BUNDLE: &str = "/bundle";
+
 impl Graph {
     /// What `specifier` means in the module `referrer`. Literal imports were resolved by the load; names that the worker makes
     /// up are resolved now by the same rules, and then may mean a file that is no module of this graph: load that one by
@@ -59,6 +62,8 @@ impl Graph {
         if let Some(known) = self.edges.get(referrer).and_then(|edges| edges.get(specifier)) {
             return Ok(known.clone());
         }
+        let of_bundle = self.path_of_bundle_url(specifier);
+        let specifier = of_bundle.as_deref().unwrap_or(specifier);
         let referrer = match self.modules.get(referrer) {
             Some(module) => module.path.clone(),
             // Code without a file, such as a built-in module, resolves as the main module does.
@@ -70,6 +75,28 @@ impl Graph {
     /// The module of a URL.
     pub fn module(&self, url: &Url) -> Option<&Arc<Module>> {
         self.modules.get(url)
+    }
+
+    /// A file's path as it is printed: relative to the project, absolute outside of it. `None` for what is no file.
+    pub fn display(&self, url: &Url) -> Option<String> {
+        Some(self.resolver.files.display(&url.to_file_path().ok()?))
+    }
+
+    /// The name that code gets to see of a file of the project: it tells nothing of the machine. `None` for all else.
+    pub fn bundle_url(&self, url: &Url) -> Option<Url> {
+        let path = url.to_file_path().ok()?;
+        let path = path.strip_prefix(self.resolver.files.root()).ok()?;
+        Url::from_file_path(Path::new(BUNDLE).join(path)).ok()
+    }
+
+    /// The absolute path behind a name that [`Graph::bundle_url`] gave, with what code has made of it.
+    fn path_of_bundle_url(&self, specifier: &str) -> Option<String> {
+        if !specifier.starts_with("file:") {
+            return None;
+        }
+        let path = Url::parse(specifier).ok()?.to_file_path().ok()?;
+        let path = self.resolver.files.root().join(path.strip_prefix(BUNDLE).ok()?);
+        Some(path.to_str()?.to_owned())
     }
 
     /// Why a module is not in the graph although it is imported: only ever for an `import()` whose failure the worker handles

@@ -1,6 +1,6 @@
 //! The few settings of `tsconfig.json` that change what code means: decorators, JSX, kept imports and path aliases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -212,7 +212,7 @@ impl RawOptions {
             Some(true) => UnusedImports::Keep,
             _ => UnusedImports::Drop,
         };
-        CompileOptions { decorators, jsx, unused_imports }
+        CompileOptions { decorators, jsx, unused_imports, type_names: BTreeSet::new() }
     }
 
     fn aliases(self) -> PathAliases {

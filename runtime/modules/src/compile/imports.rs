@@ -2,7 +2,8 @@
 
 use deno_ast::swc::ast::{
     AutoAccessor, CallExpr, Callee, Decorator, ExportAll, Expr, ImportDecl, JSXElement, JSXFragment, Lit, MemberExpr,
-    MemberProp, MetaPropExpr, ModuleDecl, NamedExport, Str, TryStmt, TsExportAssignment, TsImportEqualsDecl,
+    MemberProp, MetaPropExpr, ModuleDecl, NamedExport, ObjectLit, Prop, PropName, PropOrSpread, Str, TryStmt,
+    TsExportAssignment, TsImportEqualsDecl,
 };
 use deno_ast::swc::common::{Span, Spanned};
 use deno_ast::swc::ecma_visit::{Visit, VisitWith, noop_visit_type};
@@ -17,6 +18,8 @@ pub(crate) struct Import {
     /// Where the specifier stands, quotes included, in bytes of the original; `None` for the import that JSX adds.
     pub(crate) bytes: Option<(usize, usize)>,
     pub(crate) kind: ImportKind,
+    /// The `type` of its attributes: `with { type: "text" }`.
+    pub(crate) attribute: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,10 +53,11 @@ impl ModuleScan {
         ModuleFormat::EcmaScript
     }
 
-    fn push(&mut self, specifier: &Str, kind: ImportKind) {
+    fn push(&mut self, specifier: &Str, kind: ImportKind, attributes: Option<&ObjectLit>) {
         // A specifier with half a surrogate pair cannot name a file; the engine gets to say so.
         let Some(text) = specifier.value.as_str() else { return };
-        self.imports.push(Import { specifier: text.to_owned(), bytes: bytes(specifier.span), kind });
+        let attribute = attributes.and_then(type_of_attributes);
+        self.imports.push(Import { specifier: text.to_owned(), bytes: bytes(specifier.span), kind, attribute });
     }
 
     fn visit_guarded(&mut self, node: &impl VisitWith<Self>) {
@@ -73,19 +77,19 @@ impl Visit for ModuleScan {
 
     fn visit_import_decl(&mut self, node: &ImportDecl) {
         if !node.type_only {
-            self.push(&node.src, ImportKind::Static);
+            self.push(&node.src, ImportKind::Static, node.with.as_deref());
         }
     }
 
     fn visit_export_all(&mut self, node: &ExportAll) {
         if !node.type_only {
-            self.push(&node.src, ImportKind::Static);
+            self.push(&node.src, ImportKind::Static, node.with.as_deref());
         }
     }
 
     fn visit_named_export(&mut self, node: &NamedExport) {
         if let Some(source) = node.src.as_ref().filter(|_| !node.type_only) {
-            self.push(source, ImportKind::Static);
+            self.push(source, ImportKind::Static, node.with.as_deref());
         }
     }
 
@@ -115,13 +119,16 @@ impl Visit for ModuleScan {
         match &node.callee {
             Callee::Import(_) => {
                 let kind = if self.guards > 0 { ImportKind::Guarded } else { ImportKind::Dynamic };
+                let options = node.args.get(1).and_then(|options| options.expr.as_object());
+                let attributes = options.and_then(|options| property(options, "with")?.as_object());
                 match node.args.first().map(|argument| &*argument.expr) {
-                    Some(Expr::Lit(Lit::Str(specifier))) => self.push(specifier, kind),
+                    Some(Expr::Lit(Lit::Str(specifier))) => self.push(specifier, kind, attributes),
                     Some(Expr::Tpl(template)) if template.exprs.is_empty() => {
                         let cooked = template.quasis.first().and_then(|part| part.cooked.as_ref()?.as_str());
                         if let Some(specifier) = cooked {
                             let specifier = specifier.to_owned();
-                            self.imports.push(Import { specifier, bytes: bytes(template.span), kind });
+                            let attribute = attributes.and_then(type_of_attributes);
+                            self.imports.push(Import { specifier, bytes: bytes(template.span), kind, attribute });
                         }
                     }
                     _ => {}
@@ -170,6 +177,26 @@ impl Visit for ModuleScan {
         self.needs_transform = true;
         node.visit_children_with(self);
     }
+}
+
+fn type_of_attributes(attributes: &ObjectLit) -> Option<String> {
+    match property(attributes, "type")? {
+        Expr::Lit(Lit::Str(text)) => text.value.as_str().map(str::to_owned),
+        _ => None,
+    }
+}
+
+fn property<'o>(object: &'o ObjectLit, name: &str) -> Option<&'o Expr> {
+    object.props.iter().find_map(|property| {
+        let PropOrSpread::Prop(property) = property else { return None };
+        let Prop::KeyValue(pair) = &**property else { return None };
+        let is_named = match &pair.key {
+            PropName::Ident(key) => key.sym == name,
+            PropName::Str(key) => key.value.as_str() == Some(name),
+            _ => false,
+        };
+        is_named.then_some(&*pair.value)
+    })
 }
 
 /// Positions in swc begin at 1, so that 0 can mean "nowhere".

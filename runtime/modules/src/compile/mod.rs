@@ -1,7 +1,10 @@
 //! From the text of a script file to the JavaScript that runs, with its source map and the list of what it imports.
 
 mod imports;
+mod names;
+mod namespaces;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -20,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use imports::ModuleScan;
 pub(crate) use imports::{Import, ImportKind};
+pub(crate) use names::{Forwarded, ModuleNames, TypeName};
 
 use crate::module::Dialect;
 
@@ -29,6 +33,8 @@ pub(crate) struct CompileOptions {
     pub(crate) decorators: Decorators,
     pub(crate) jsx: JsxTransform,
     pub(crate) unused_imports: UnusedImports,
+    /// Names of other modules, by specifier, that the rest of the graph has found to be types only.
+    pub(crate) type_names: BTreeSet<TypeName>,
 }
 
 /// Which decorators TypeScript files use. JavaScript files always use the standard ones.
@@ -66,6 +72,7 @@ pub(crate) struct Compiled {
     /// What runs and how to map it back; `None` when the file runs as it is.
     pub(crate) output: Option<CompiledOutput>,
     pub(crate) imports: Vec<Import>,
+    pub(crate) names: ModuleNames,
     pub(crate) format: ModuleFormat,
 }
 
@@ -146,10 +153,11 @@ fn compile_on_large_stack(
         let mut scan = ModuleScan::default();
         parsed.program_ref().visit_with(&mut scan);
         if !scan.needs_transform {
-            return Ok(Compiled { output: None, format: scan.format(), imports: scan.imports });
+            let names = ModuleNames::of(&parsed.program());
+            return Ok(Compiled { output: None, format: scan.format(), imports: scan.imports, names });
         }
     }
-    transform(url, &parsed, &transpile_options(dialect, options))
+    transform(url, &parsed, dialect, options)
 }
 
 /// The fatal error, or the ones that the parser had met and recovered from before it: a string without its end is reported
@@ -198,16 +206,30 @@ fn message(error: &SyntaxError) -> String {
 fn transform(
     url: &ModuleSpecifier,
     parsed: &ParsedSource,
-    options: &TranspileOptions,
+    dialect: Dialect,
+    options: &CompileOptions,
 ) -> Result<Compiled, Vec<CompileProblem>> {
     let source_map = deno_ast::SourceMap::single(url.clone(), parsed.text().to_string());
     let comments = parsed.comments().as_single_threaded();
-    let program: Program = (*parsed.program()).clone();
+    let mut program: Program = (*parsed.program()).clone();
+    let names = ModuleNames::of(&program);
+    if !options.type_names.is_empty() {
+        names::drop_type_names(&mut program, &options.type_names);
+    }
+    if let Program::Module(module) = &mut program {
+        namespaces::connect_namespaces(&mut module.body);
+    }
+    let mut transpile = transpile_options(dialect, options);
+    if names_jsx_factory(parsed)
+        && let Some(JsxRuntime::Automatic(_)) = transpile.jsx
+    {
+        transpile.jsx = Some(JsxRuntime::Classic(JsxClassicOptions::default()));
+    }
     let program = parsed
         .globals()
         .with(|marks| {
             let diagnostics = Box::new(parsed.diagnostics().iter());
-            deno_ast::fold_program(program, options, &source_map, &comments, marks, diagnostics)
+            deno_ast::fold_program(program, &transpile, &source_map, &comments, marks, diagnostics)
         })
         .map_err(|error| match error {
             FoldProgramError::ParseDiagnostics(problems) => problems.0.iter().map(CompileProblem::from).collect(),
@@ -228,7 +250,24 @@ fn transform(
     let emitted = deno_ast::emit((&program).into(), &comments, &source_map, &emit_options)
         .map_err(|error| vec![CompileProblem { message: error.to_string(), bytes: None }])?;
     let output = CompiledOutput { code: emitted.text, source_map: emitted.source_map.unwrap_or_default() };
-    Ok(Compiled { output: Some(output), format: scan.format(), imports: scan.imports })
+    Ok(Compiled { output: Some(output), format: scan.format(), imports: scan.imports, names })
+}
+
+/// Whether a comment before the code says `@jsx h` or `@jsxFrag F`: the file then calls functions that it imports
+/// itself, whatever the project does.
+fn names_jsx_factory(parsed: &ParsedSource) -> bool {
+    let comments = parsed.get_leading_comments();
+    let words = comments.into_iter().flatten().flat_map(|comment| comment.text.split_whitespace());
+    let mut factory = false;
+    for word in words {
+        match word {
+            "@jsx" | "@jsxFrag" => factory = true,
+            // Says itself how it is meant.
+            "@jsxRuntime" | "@jsxImportSource" => return false,
+            _ => {}
+        }
+    }
+    factory
 }
 
 fn transpile_options(dialect: Dialect, options: &CompileOptions) -> TranspileOptions {

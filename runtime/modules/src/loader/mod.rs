@@ -1,6 +1,7 @@
 //! The walk from the main file through all imports.
 
 mod problems;
+mod types;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
@@ -54,6 +55,12 @@ impl Loader {
     /// specifiers, statically or not. Reports all problems at once. An `import()` whose failure is handled in place, or that
     /// stands in a package, fails when it runs and not here.
     pub fn load_graph(&self, main: &Path) -> Result<Graph, ModuleErrors> {
+        self.load_graph_with(main, &[])
+    }
+
+    /// The same with specifiers that mean others: each pair names what is imported and what is loaded in its place, a
+    /// specifier or a path relative to the project. Paths below the first are taken from below the second.
+    pub fn load_graph_with(&self, main: &Path, replacements: &[(String, String)]) -> Result<Graph, ModuleErrors> {
         self.cache.begin_load();
         let root = self.reader.real_path(&self.root).unwrap_or_else(|_| normalize(&self.root));
         let files = Files::recording(self.reader.clone(), root);
@@ -63,7 +70,8 @@ impl Loader {
             problems.push(*problem);
             TsConfig::default()
         });
-        let resolver = Resolver::new(files, self.builtins.clone(), config.aliases);
+        let resolver =
+            Resolver::new(files, self.builtins.clone(), config.aliases).with_replacements(replacements.to_vec());
         let mut walk = Walk {
             cache: &self.cache,
             options: config.compile,
@@ -73,14 +81,16 @@ impl Loader {
             deferred: Vec::new(),
             modules: HashMap::new(),
             edges: HashMap::new(),
+            scripts: HashMap::new(),
             problems,
             failures: HashMap::new(),
             counts: LoadCounts::default(),
         };
         let main = walk.find_main(main, &self.root);
         if let Some(main) = &main {
-            walk.queue.push_back(Wanted { path: main.clone(), site: None });
+            walk.queue.push_back(Wanted { path: main.clone(), site: None, kind: None });
             walk.run();
+            walk.drop_type_names();
         }
         walk.finish(main)
     }
@@ -106,6 +116,8 @@ struct Walk<'l> {
     deferred: Vec<Wanted>,
     modules: HashMap<Url, Arc<Module>>,
     edges: HashMap<Url, HashMap<String, Url>>,
+    /// What each script compiled to, and from which language.
+    scripts: HashMap<Url, (Arc<Compiled>, Dialect)>,
     problems: Vec<Diagnostic>,
     failures: HashMap<Url, Vec<Diagnostic>>,
     counts: LoadCounts,
@@ -114,6 +126,8 @@ struct Walk<'l> {
 struct Wanted {
     path: PathBuf,
     site: Option<ImportSite>,
+    /// What an attribute of the import makes of a file whose name says nothing.
+    kind: Option<ModuleKind>,
 }
 
 /// An import, for the problems that are shown where it stands.
@@ -177,6 +191,16 @@ impl Walk<'_> {
         let in_project = module.path.strip_prefix(self.resolver.files.root()).unwrap_or(&module.path);
         let is_in_package = in_project.components().any(|part| part.as_os_str() == "node_modules");
         for import in imports {
+            let kind = match import.attribute.as_deref() {
+                None | Some("json") => None,
+                Some("text") => Some(ModuleKind::Text),
+                Some("bytes") => Some(ModuleKind::Bytes),
+                Some(other) => {
+                    let problem = self.attribute_problem(module, import, other);
+                    self.problems.push(problem);
+                    continue;
+                }
+            };
             let is_optional = match import.kind {
                 ImportKind::Static => false,
                 ImportKind::Dynamic => is_in_package,
@@ -190,7 +214,7 @@ impl Walk<'_> {
                             bytes: import.bytes,
                             specifier: import.specifier.clone(),
                         };
-                        let wanted = Wanted { path: path.clone(), site: Some(site) };
+                        let wanted = Wanted { path: path.clone(), site: Some(site), kind };
                         if is_optional { self.deferred.push(wanted) } else { self.queue.push_back(wanted) }
                     }
                     let edges = self.edges.entry(module.url.clone()).or_default();
@@ -208,7 +232,7 @@ impl Walk<'_> {
 
     fn load(&mut self, url: &Url, wanted: &Wanted) -> Result<(Module, Vec<Import>), Vec<Diagnostic>> {
         let path = &wanted.path;
-        let file_type = match FileType::of(path) {
+        let file_type = match FileType::of(path).or(wanted.kind.map(FileType::Data)) {
             Some(FileType::CommonJs) => return Err(vec![self.commonjs_problem(wanted, None)]),
             Some(file_type) => file_type,
             None => return Err(vec![self.unknown_type_problem(wanted)]),
@@ -239,8 +263,23 @@ impl Walk<'_> {
         dialect: Dialect,
         text: &Arc<str>,
     ) -> Result<(Module, Vec<Import>), Vec<Diagnostic>> {
-        let path = &wanted.path;
-        let (compiled, origin) = self.cache.compile(url, text, dialect, &self.options).map_err(|problems| {
+        let compiled = self.compile(url, &wanted.path, dialect, text, &self.options.clone())?;
+        if compiled.format == ModuleFormat::CommonJs {
+            return Err(vec![self.commonjs_problem(wanted, Some(text))]);
+        }
+        self.scripts.insert(url.clone(), (compiled.clone(), dialect));
+        Ok((script_module(url, &wanted.path, text, &compiled), compiled.imports.clone()))
+    }
+
+    fn compile(
+        &mut self,
+        url: &Url,
+        path: &Path,
+        dialect: Dialect,
+        text: &Arc<str>,
+        options: &CompileOptions,
+    ) -> Result<Arc<Compiled>, Vec<Diagnostic>> {
+        let (compiled, origin) = self.cache.compile(url, text, dialect, options).map_err(|problems| {
             let place = |bytes: Range<usize>| PositionRange::of_bytes(text, bytes);
             problems
                 .into_iter()
@@ -254,23 +293,7 @@ impl Walk<'_> {
             Origin::Memory => self.counts.from_memory += 1,
             Origin::Disk => self.counts.from_disk += 1,
         }
-        let Compiled { output, imports, format } = &*compiled;
-        if *format == ModuleFormat::CommonJs {
-            return Err(vec![self.commonjs_problem(wanted, Some(text))]);
-        }
-        let (code, source_map) = match output {
-            Some(output) => (Arc::from(&*output.code), Some(SourceMap::new(Arc::from(&*output.source_map)))),
-            None => (text.clone(), None),
-        };
-        let module = Module {
-            url: url.clone(),
-            kind: ModuleKind::JavaScript,
-            code: ModuleCode::Text(code),
-            source_map,
-            original: text.clone(),
-            path: path.clone(),
-        };
-        Ok((module, imports.clone()))
+        Ok(compiled)
     }
 
     fn finish(mut self, main: Option<PathBuf>) -> Result<Graph, ModuleErrors> {
@@ -288,6 +311,21 @@ impl Walk<'_> {
             looked_at,
             counts: self.counts,
         })
+    }
+}
+
+fn script_module(url: &Url, path: &Path, text: &Arc<str>, compiled: &Compiled) -> Module {
+    let (code, source_map) = match &compiled.output {
+        Some(output) => (Arc::from(&*output.code), Some(SourceMap::new(Arc::from(&*output.source_map)))),
+        None => (text.clone(), None),
+    };
+    Module {
+        url: url.clone(),
+        kind: ModuleKind::JavaScript,
+        code: ModuleCode::Text(code),
+        source_map,
+        original: text.clone(),
+        path: path.to_path_buf(),
     }
 }
 

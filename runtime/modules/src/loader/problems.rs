@@ -45,6 +45,14 @@ impl Walk<'_> {
         }
     }
 
+    pub(super) fn attribute_problem(&self, module: &Module, import: &Import, attribute: &str) -> Diagnostic {
+        let message = format!("import attribute type \"{attribute}\" is not supported");
+        let range = import.bytes.map(|(start, end)| PositionRange::of_bytes(&module.original, start..end));
+        let mut problem = self.problem_in(&module.path, DiagnosticKind::Import, message, &module.original, range);
+        problem.hint = Some("the types are \"json\", \"text\" and \"bytes\"".to_owned());
+        problem
+    }
+
     pub(super) fn problem_in(
         &self,
         path: &Path,

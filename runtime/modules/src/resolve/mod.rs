@@ -24,6 +24,8 @@ pub(crate) struct Resolver {
     pub(crate) files: Files,
     builtins: Arc<BTreeSet<String>>,
     aliases: PathAliases,
+    /// `[alias]` of the config: what is imported in place of a specifier, or of its beginning up to a `/`.
+    replacements: Vec<(String, String)>,
     /// `package.json` files by their path; `None` where there is none.
     packages: Mutex<HashMap<PathBuf, Option<Arc<PackageJson>>>>,
 }
@@ -39,16 +41,36 @@ pub(crate) enum Target {
 
 impl Resolver {
     pub(crate) fn new(files: Files, builtins: Arc<BTreeSet<String>>, aliases: PathAliases) -> Self {
-        Self { files, builtins, aliases, packages: Mutex::default() }
+        Self { files, builtins, aliases, replacements: Vec::new(), packages: Mutex::default() }
+    }
+
+    pub(crate) fn with_replacements(self, replacements: Vec<(String, String)>) -> Self {
+        Self { replacements, ..self }
     }
 
     /// What `specifier` means in the file `referrer` (absolute, links followed).
     pub(crate) fn resolve(&self, specifier: &str, referrer: &Path) -> Result<Target, ResolveError> {
+        let folder = referrer.parent().unwrap_or(referrer);
+        let replaced = self.replaced(specifier);
+        let (specifier, folder) = match &replaced {
+            // A path in the config starts where the config lies.
+            Some(replacement) if is_relative(replacement) => (replacement.as_str(), self.files.root()),
+            Some(replacement) => (replacement.as_str(), folder),
+            None => (specifier, folder),
+        };
         if self.builtins.contains(specifier) {
             return Ok(Target::Builtin(builtin_url(specifier)));
         }
-        let folder = referrer.parent().unwrap_or(referrer);
         self.resolve_file(specifier, folder).map(Target::File)
+    }
+
+    fn replaced(&self, specifier: &str) -> Option<String> {
+        let replaced = |(from, to): &(String, String)| {
+            let rest = specifier.strip_prefix(from.as_str())?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| (from.len(), format!("{to}{rest}")))
+        };
+        let longest = self.replacements.iter().filter_map(replaced).max_by_key(|(length, _)| *length)?;
+        Some(longest.1)
     }
 
     fn resolve_file(&self, specifier: &str, folder: &Path) -> Result<PathBuf, ResolveError> {

@@ -217,3 +217,107 @@ fn a_byte_order_mark_is_no_part_of_the_source() {
     assert_eq!(&*module(&graph, "src/t.txt").original, "text");
     assert!(module(&graph, "src/index.ts").original.starts_with("import"));
 }
+
+#[test]
+fn a_jsx_comment_names_the_functions_of_its_file_without_tsconfig_and_against_it() {
+    let text = "/** @jsx h */\nconst h = 1;\nexport const a = <p/>;";
+    let alone =
+        code(&Project::new([("src/index.ts", "export * from './a.tsx';"), ("src/a.tsx", text)]).graph(), "src/a.tsx");
+    assert!(alone.contains("h(\"p\", null)"), "{alone}");
+    let against = compiled_as("a.tsx", "\"jsx\": \"react-jsx\", \"jsxImportSource\": \"hono/jsx\"", text);
+    assert!(against.contains("h(\"p\", null)") && !against.contains("jsx-runtime"), "{against}");
+}
+
+/// The types of the next tests, and a value.
+const TYPES: &str = "export interface User { name: string }\nexport type Id = string;\nexport enum Color { Red }\n\
+                     export default interface Settings { a: 1 }\nexport declare const Ambient: number;";
+
+#[test]
+fn names_that_are_types_in_another_module_are_not_exported_on() {
+    let project = Project::new([
+        (
+            "src/index.ts",
+            "export { User, Color } from './types';\nexport { User as Person, Id, Color as Colour } from './forward';",
+        ),
+        ("src/forward.ts", "import { User, Id, Color } from './types';\nexport { User, Id, Color };"),
+        ("src/types.ts", TYPES),
+    ]);
+    let graph = project.graph();
+    let main = code(&graph, "src/index.ts");
+    assert!(!main.contains("User") && !main.contains("Id") && main.contains("Color as Colour"), "{main}");
+    let forward = code(&graph, "src/forward.ts");
+    assert!(!forward.contains("User") && !forward.contains("Id") && forward.contains("Color"), "{forward}");
+}
+
+#[test]
+fn default_ambient_and_starred_types_are_not_exported_on_either() {
+    let project = Project::new([
+        (
+            "src/index.ts",
+            "import Settings, { Ambient } from './types';
+              export { Settings, Ambient };
+              export { User, Color } from './stars';",
+        ),
+        ("src/stars.ts", "export * from './types';"),
+        ("src/types.ts", TYPES),
+    ]);
+    let main = code(&project.graph(), "src/index.ts");
+    assert!(!main.contains("Settings") && !main.contains("Ambient") && !main.contains("User"), "{main}");
+    assert!(main.contains("Color"), "{main}");
+}
+
+#[test]
+fn imports_of_types_that_verbatim_module_syntax_keeps_are_dropped() {
+    let text = "import { User, Color } from './types';\nexport const red = (user: User) => Color.Red;";
+    let config = "{\"compilerOptions\": {\"verbatimModuleSyntax\": true}}";
+    let project = Project::new([("src/index.ts", text), ("src/types.ts", TYPES), ("tsconfig.json", config)]);
+    let main = code(&project.graph(), "src/index.ts");
+    assert!(!main.contains("User") && main.contains("Color"), "{main}");
+}
+
+#[test]
+fn a_name_that_nobody_declares_stays_for_the_engine_to_refuse() {
+    let project = Project::new([
+        (
+            "src/index.ts",
+            "export { Nobody } from './types';\nimport { Neither } from './types';\nexport const a = Neither;",
+        ),
+        ("src/types.ts", TYPES),
+    ]);
+    let main = code(&project.graph(), "src/index.ts");
+    assert!(main.contains("Nobody") && main.contains("Neither"), "{main}");
+}
+
+#[test]
+fn modules_that_export_each_other_on_in_a_circle_end() {
+    let project = Project::new([
+        ("src/index.ts", "export { User, Gone } from './a';"),
+        ("src/a.ts", "export * from './b';\nexport interface User {}"),
+        ("src/b.ts", "export * from './a';\nexport { Gone } from './a';"),
+    ]);
+    assert!(!code(&project.graph(), "src/index.ts").contains("User"));
+}
+
+#[test]
+fn a_dropped_type_keeps_the_places_of_the_lines_after_it() {
+    let text = "export { User, Color } from './types';\nexport function fail() { throw new Error('x'); }";
+    let project = Project::new([("src/index.ts", text), ("src/types.ts", TYPES)]);
+    let graph = project.graph();
+    let compiled = module(&graph, "src/index.ts").as_javascript().expect("code");
+    let line = compiled.lines().position(|line| line.contains("throw")).expect("it is there");
+    let generated = crate::Position { line: u32::try_from(line).expect("few lines") + 1, column: 5 };
+    let original = graph.original_position(&graph.main, generated).expect("it is mapped");
+    assert_eq!(original.position.line, 2);
+}
+
+#[test]
+fn a_later_block_of_a_namespace_sees_what_an_earlier_one_exports() {
+    let code = compiled(
+        "export namespace S { export const a = 1; export function f() { return 1 } export let changing = 1; }
+         export namespace S { export const b = a + f() + S.changing; export namespace T { export const x = 2 } }
+         export namespace S { const a = 5; export const d = a + T.x; }",
+    );
+    assert!(code.contains("S.a") && code.contains("S.f") && code.contains("S.T"), "{code}");
+    let third = code.rsplit("function").next().expect("three blocks");
+    assert!(!third.contains("= S.a"), "a block's own name comes first: {code}");
+}

@@ -232,3 +232,55 @@ fn the_main_file_may_be_named_without_its_extension_and_absolutely() {
         assert_eq!(graph.main.as_str(), "file:///app/src/index.ts");
     }
 }
+
+#[test]
+fn an_alias_of_the_config_stands_for_a_specifier_and_what_is_below_it() {
+    let project = Project::new([
+        ("src/index.ts", "import 'old'; import 'old/deep/part'; import 'older'; import './deep/user';"),
+        ("src/deep/user.ts", "import 'shim';"),
+        ("lib/new/index.ts", ""),
+        ("lib/new/deep/part.ts", ""),
+        ("lib/shim.ts", ""),
+        ("node_modules/older/index.js", ""),
+    ]);
+    let aliases = [("old", "./lib/new"), ("shim", "./lib/shim.ts")].map(|(from, to)| (from.to_owned(), to.to_owned()));
+    let graph = project.loader.load_graph_with(Path::new("src/index.ts"), &aliases).expect("it loads");
+    let expected = [
+        "lib/new/deep/part.ts",
+        "lib/new/index.ts",
+        "lib/shim.ts",
+        "node_modules/older/index.js",
+        "src/deep/user.ts",
+        "src/index.ts",
+    ];
+    assert_eq!(paths(&graph), expected);
+}
+
+#[test]
+fn a_module_is_known_to_code_by_a_url_that_tells_nothing_of_the_machine_and_leads_back() {
+    let graph = Project::new([("src/index.ts", "import './a b.ts';"), ("src/a b.ts", "")]).graph();
+    let url = module(&graph, "src/a b.ts").url.clone();
+    let shown = graph.bundle_url(&url).expect("it is of the project");
+    assert_eq!(shown.as_str(), "file:///bundle/src/a%20b.ts");
+    assert_eq!(graph.resolve(shown.as_str(), &graph.main).expect("it is found"), url);
+    assert!(graph.resolve("file:///bundle/../etc/passwd", &graph.main).is_err());
+}
+
+#[test]
+fn an_import_attribute_makes_text_or_bytes_of_any_file_and_an_unknown_one_is_refused() {
+    let text = "import a from './a.md' with { type: 'text' };
+                import b from './b.svg' with { type: 'bytes' };
+                export const c = () => [a, b, import('./c.md', { with: { type: 'text' } })];";
+    let project =
+        Project::new([("src/index.ts", text), ("src/a.md", "# a"), ("src/b.svg", "<svg/>"), ("src/c.md", "# c")]);
+    let graph = project.graph();
+    assert_eq!(module(&graph, "src/a.md").kind, ModuleKind::Text);
+    assert_eq!(module(&graph, "src/b.svg").kind, ModuleKind::Bytes);
+    assert_eq!(module(&graph, "src/c.md").code.as_bytes(), b"# c");
+    let project = Project::new([("src/index.ts", "import a from './a.css' with { type: 'css' };"), ("src/a.css", "")]);
+    let frame = project.frame();
+    assert!(
+        frame.contains("import attribute type \"css\" is not supported") && frame.contains("src/index.ts:1:15"),
+        "{frame}"
+    );
+}
