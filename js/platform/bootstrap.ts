@@ -57,7 +57,7 @@ const identity = core.loadExtScript("ext:aerostack/platform/identity_streams.ts"
 const request = core.loadExtScript("ext:deno_fetch/23_request.js");
 const { Response } = core.loadExtScript("ext:aerostack/platform/responses.ts");
 const { telemetry, telemetryUtil } = core.loadExtScript("ext:aerostack/platform/fetch_spans.ts");
-const { console, reportUncaught } = core.loadExtScript("ext:aerostack/platform/console.ts");
+const { console, formatThrown, reportUncaught } = core.loadExtScript("ext:aerostack/platform/console.ts");
 const { refuseClones } = core.loadExtScript("ext:aerostack/platform/clones.ts");
 core.loadExtScript("ext:aerostack/platform/web_corrections.ts");
 const { createHandlers, ExecutionContext } = core.loadExtScript("ext:aerostack/platform/handlers.ts");
@@ -303,6 +303,7 @@ function dispatchRejection(type: string, promise: Promise<unknown>, reason: unkn
 function start() {
   core.setWasmStreamingCallback((source: unknown, rid: number) => fetching().handleWasmStreaming(source, rid));
   core.setReportExceptionCallback(event.reportException);
+  core.ops.op_set_format_exception_callback(formatThrown);
   core.setUnhandledPromiseRejectionHandler((promise: Promise<unknown>, reason: unknown) => {
     if (dispatchRejection("unhandledrejection", promise, reason, true)) {
       reportUncaught(reason, true);

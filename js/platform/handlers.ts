@@ -26,13 +26,19 @@ const {
   op_invocation_watch_cancel,
 } = core.ops;
 const {
+  ArrayIsArray,
   ArrayPrototypePush,
+  FunctionPrototype,
   MapPrototypeDelete,
   MapPrototypeGet,
   MapPrototypeSet,
   ObjectAssign,
   ObjectDefineProperty,
+  ObjectGetPrototypeOf,
+  ObjectPrototype,
   ObjectPrototypeIsPrototypeOf,
+  ReflectGetOwnPropertyDescriptor,
+  ReflectOwnKeys,
   SafeMap,
   SymbolToStringTag,
   TypeError,
@@ -217,7 +223,7 @@ ObjectDefineProperty(ExecutionContext.prototype, SymbolToStringTag, {
 
 function respond(invocation: number, response: any) {
   if (!ObjectPrototypeIsPrototypeOf(ResponsePrototype, response)) {
-    throw new TypeError("Incorrect type for Promise: the Promise did not resolve to 'Response'.");
+    throw new TypeError(`fetch must return a Response, got ${described(response)}`);
   }
   if (responseBodyUsed(response)) {
     throw new TypeError(
@@ -327,6 +333,18 @@ function respondEncoded(invocation: number, status: number, headers: string, bod
   return op_invocation_respond_encoded(invocation, status, headers, bytes, coding);
 }
 
+// What a handler returned in place of a Response, in words.
+function described(value: unknown) {
+  if (value === undefined || value === null) {
+    return `${value}`;
+  }
+  if (ArrayIsArray(value)) {
+    return "an array";
+  }
+  const type = typeof value;
+  return type === "object" ? "an object" : `a ${type}`;
+}
+
 function contentTypeHeaders(contentType: string) {
   return contentType === "application/json" ? JSON_HEADERS : `content-type\n${contentType}\n`;
 }
@@ -373,7 +391,8 @@ async function endEvent(invocation: number, promise: unknown) {
   }
 }
 
-// The functions the runtime calls; made once in each isolate.
+// The functions the runtime calls; made once in each isolate. What they throw fails the invocation: the runtime then
+// knows the line, also of a value that is no Error.
 function createHandlers() {
   let handler: Record<string, any> | undefined;
   let fetchHandler: unknown;
@@ -386,8 +405,6 @@ function createHandlers() {
         throw new TypeError(`Handler does not export a ${name}() function.`);
       }
       endEvent(invocation, handler![name](makeEvent(), env, new ExecutionContext(invocation)));
-    } catch (error) {
-      op_invocation_failed(invocation, error);
     } finally {
       core.setAsyncContext(undefined);
     }
@@ -426,6 +443,27 @@ function createHandlers() {
       return typeof handler?.[name] === "function";
     },
 
+    // The names of the default export's functions, a line each: one may be a handler with a typing mistake.
+    names() {
+      let names = "";
+      let object: unknown = handler;
+      try {
+        while (object !== null && object !== ObjectPrototype && object !== FunctionPrototype) {
+          const keys = ReflectOwnKeys(object);
+          for (let i = 0; i < keys.length; i++) {
+            const value = ReflectGetOwnPropertyDescriptor(object, keys[i])?.value;
+            if (typeof keys[i] === "string" && typeof value === "function") {
+              names += `${keys[i]}\n`;
+            }
+          }
+          object = ObjectGetPrototypeOf(object);
+        }
+      } catch {
+        return ""; // A proxy that does not tell.
+      }
+      return names;
+    },
+
     fetch(invocation: number, method: string, hasBody: boolean) {
       core.setAsyncContext(invocation);
       try {
@@ -439,8 +477,6 @@ function createHandlers() {
         } else {
           settle(invocation, result);
         }
-      } catch (error) {
-        op_invocation_failed(invocation, error);
       } finally {
         core.setAsyncContext(undefined);
       }

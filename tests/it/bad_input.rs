@@ -285,20 +285,27 @@ fn slow_clients(trials: &mut Vec<Trial>) {
 }
 
 fn wrong_handlers(trials: &mut Vec<Trial>) {
-    let not_a_response = "Uncaught TypeError: Incorrect type for Promise: the Promise did not resolve to 'Response'.";
     let cases = [
-        ("returns nothing", "return", not_a_response),
-        ("returns a promise of nothing", "return Promise.resolve()", not_a_response),
-        ("returns null", "return null", not_a_response),
-        ("returns a string", "return 'hello'", not_a_response),
-        ("returns an object that looks like a Response", "return { status: 200, body: 'x' }", not_a_response),
+        ("returns nothing", "return", "Uncaught TypeError: fetch must return a Response, got undefined\nhint: "),
+        (
+            "returns a promise of nothing",
+            "return Promise.resolve()",
+            "fetch must return a Response, got undefined\nhint: ",
+        ),
+        ("returns null", "return null", "fetch must return a Response, got null\nhint: "),
+        ("returns a string", "return 'hello'", "got a string\nhint: wrap it: `new Response(text)`"),
+        (
+            "returns an object that looks like a Response",
+            "return { status: 200, body: 'x' }",
+            "got an object\nhint: wrap it",
+        ),
         ("returns Response.error()", "return Response.error()", "must not be an error response"),
         ("throws an Error", "throw new RangeError('too far')", "Uncaught RangeError: too far\n    at "),
         ("throws a string", "throw 'just text'", "just text"),
         ("throws a number", "throw 42", "42"),
         ("throws null", "throw null", "null"),
         ("throws undefined", "throw undefined", "undefined"),
-        ("throws an object", "throw { code: 7 }", "Uncaught #<Object>"),
+        ("throws an object", "throw { code: 7 }", "Uncaught { code: 7 }"),
         ("throws a symbol", "throw Symbol('odd')", "Symbol(odd)"),
         ("rejects", "return Promise.reject(new Error('later'))", "Uncaught Error: later\n    at "),
         ("rejects with a string", "return Promise.reject('later')", "later"),

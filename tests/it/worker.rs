@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -270,7 +270,6 @@ impl WorkerSetup {
         };
         WorkerVersion::new(WorkerParts {
             name: "test".to_owned(),
-            root: PathBuf::from("/project"),
             graph: Arc::new(graph),
             env,
             install,

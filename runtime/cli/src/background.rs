@@ -41,6 +41,8 @@ pub(crate) struct Background {
     terminal: Terminal,
     consumer_defaults: ConsumerDefaults,
     workers: Mutex<Vec<EventWorker>>,
+    /// What people were told that a reload need not repeat.
+    noted: Mutex<HashSet<String>>,
 }
 
 /// The background of the process, which another one replaces where its state was removed.
@@ -129,6 +131,7 @@ impl Background {
             terminal: terminal.clone(),
             consumer_defaults,
             workers: Mutex::new(Vec::new()),
+            noted: Mutex::default(),
         })
     }
 
@@ -152,6 +155,7 @@ impl Background {
             ));
             triggers.clear();
         }
+        self.note_unused(config, worker);
         let first_cron = triggers.first().map(|cron| cron.text().clone());
         self.scheduler.set_triggers(&config.name, target.clone(), triggers, config.triggers.missed);
 
@@ -172,6 +176,28 @@ impl Background {
             None => workers.push(known),
         }
         Ok(())
+    }
+
+    /// Tells once of handlers that nothing calls.
+    fn note_unused(&self, config: &WorkerConfig, worker: &Worker) {
+        let name = &config.name;
+        let mut notes = Vec::new();
+        if worker.handlers().scheduled && config.triggers.crons.is_empty() {
+            notes.push(format!(
+                "{name} exports `scheduled`, and no cron trigger calls it: \
+                 add `[triggers] crons = [\"*/5 * * * *\"]` to the config"
+            ));
+        }
+        for misspelled in worker.misspelled_handlers() {
+            let (given, meant) = (&misspelled.name, misspelled.meant);
+            notes.push(format!("{name} exports `{given}`, which no event calls: did you mean `{meant}`?"));
+        }
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        for note in notes {
+            if noted.insert(note.clone()) {
+                self.terminal.line(format!("{}: {note}", self.terminal.paint().paint(Role::Warning, "note")));
+            }
+        }
     }
 
     /// Forgets workers that the config has no more.

@@ -145,23 +145,10 @@ impl WorkerLines {
     fn version(&self) -> Option<Arc<WorkerVersion>> {
         self.version.get().and_then(Weak::upgrade)
     }
-
-    /// A message of the console as people read it. Stacks of logged errors: the runtime's own frames say nothing to the user, and
-    /// paths read better without the root.
-    fn readable(&self, message: &str) -> Vec<String> {
-        let root = self.version().map(|version| format!("file://{}/", version.root.display()));
-        let is_own_frame = |line: &&str| !(line.trim_start().starts_with("at ") && line.contains("(ext:"));
-        let lines = message.split('\n').filter(is_own_frame).map(|line| match &root {
-            Some(root) => line.replace(root.as_str(), ""),
-            None => line.to_owned(),
-        });
-        lines.collect()
-    }
 }
 
 impl WorkerLog for WorkerLines {
     fn console(&self, caller: Option<&Caller>, level: ConsoleLevel, message: &str) {
-        let lines = self.readable(message);
         self.sink.line(self.terminal.formatted(
             |paint| {
                 let (word, role) = match level {
@@ -174,7 +161,7 @@ impl WorkerLog for WorkerLines {
                 if let Some(caller) = caller {
                     let _ = write!(text, " {}", paint.paint(Role::Quiet, &printable(&caller.name)));
                 }
-                let message = shown(&lines.join("\n"), paint);
+                let message = shown(message, paint);
                 let mut lines = message.split('\n');
                 let _ = write!(text, " {}", lines.next().unwrap_or_default());
                 for line in lines {
@@ -189,7 +176,7 @@ impl WorkerLog for WorkerLines {
                     ConsoleLevel::Warn => Level::Warn,
                     ConsoleLevel::Error => Level::Error,
                 };
-                of_caller(Entry::new(level, without_colours(&lines.join("\n"))).worker(&self.worker), caller)
+                of_caller(Entry::new(level, without_colours(message)).worker(&self.worker), caller)
                     .field("source", "console")
             },
         ));
@@ -251,9 +238,9 @@ pub(crate) fn exception_text(paint: Paint, request: Option<&str>, error: &JsErro
     match report.code_frame(style) {
         Some(frame) => {
             text.push_str(&frame);
-            let stack = report.stack_text();
-            if let Some((_, stack)) = stack.split_once('\n') {
-                let _ = write!(text, "\n{}", paint.paint(Role::Quiet, stack));
+            let trace = report.trace();
+            if let Some(trace) = trace.strip_prefix('\n') {
+                let _ = write!(text, "\n{}", paint.paint(Role::Quiet, trace));
             }
         }
         None => text.push_str(&report.stack_text()),

@@ -150,7 +150,6 @@ impl Project {
         let log = WorkerLines::new(&worker.name, Arc::new(self.terminal.output()), self.terminal.output());
         let version = WorkerVersion::new(WorkerParts {
             name: worker.name.clone(),
-            root: worker.root.clone(),
             graph: Arc::new(graph),
             env,
             install,

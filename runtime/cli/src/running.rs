@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use aerostack_bindings::BindingInfo;
 use aerostack_config::{Colour, Config, Limits, ResourceName, Secret, WorkerRole};
-use aerostack_isolate::{Breaches, ErrorReport, LoadError, Worker, WorkerVersion};
-use aerostack_modules::{CodeFrame, FrameStyle, render_code_frame};
+use aerostack_isolate::{Breaches, LoadError, Worker, WorkerVersion};
+use aerostack_modules::FrameStyle;
 use aerostack_queue::NamedQueue;
 use aerostack_server::{BrokenMount, ClientLimits, Route, RouteReach, Server, TrustedProxies};
 use aerostack_telemetry::metrics::Metrics;
@@ -338,15 +338,7 @@ pub(crate) fn load_error_text(error: &LoadError, version: &WorkerVersion, paint:
     let LoadError::Exception(exception) = error else {
         return format!("{}: {error}", paint.paint(Role::Bad, "error"));
     };
-    let report = ErrorReport::new(exception, version);
-    if !report.frames.is_empty() {
-        return exception_text(paint, None, exception, version);
-    }
-    // Nothing of the worker's own threw: the module as a whole is wrong, for example empty.
-    let file = version.display_path(&version.graph.main).unwrap_or_default();
-    let frame = CodeFrame { message: &report.message, file: &file, place: None, hint: report.hint() };
-    let style = if paint.is_coloured() { FrameStyle::Coloured } else { FrameStyle::Plain };
-    render_code_frame(&frame, style)
+    exception_text(paint, None, exception, version)
 }
 
 /// Limits that are not a worker's but the process's.

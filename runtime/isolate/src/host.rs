@@ -13,7 +13,7 @@ use aerostack_platform::{
 use aerostack_trace::{Attribute, Identity, Span, SpanKind};
 use tokio::sync::Notify;
 
-use crate::isolate::{HandlerSet, Isolate, LoadError};
+use crate::isolate::{Exported, Isolate, LoadError};
 use crate::limits::StopReason;
 use crate::thread::{Condition, ThreadLoad};
 use crate::turn::{AtTurnEnd, TurnEnd};
@@ -163,11 +163,11 @@ impl Host {
         self.turn_end.clone().drive()
     }
 
-    /// Which handlers the worker has; none while there is no isolate.
-    pub(crate) fn exported(&self) -> HandlerSet {
+    /// What the worker's default export has; nothing while there is no isolate.
+    pub(crate) fn exported(&self) -> Exported {
         match &*self.isolate.borrow() {
-            State::Running(isolate) => isolate.exported(),
-            State::Replacing | State::Broken(_) | State::Gone => HandlerSet::default(),
+            State::Running(isolate) => isolate.exported().clone(),
+            State::Replacing | State::Broken(_) | State::Gone => Exported::default(),
         }
     }
 
@@ -400,11 +400,13 @@ impl Host {
 
     async fn replace(&self, reason: StopReason) {
         let text: Arc<str> = self.version.limits.describe(reason).into();
-        tracing::error!(worker = %self.version.name, reason = %text, "isolate stopped");
         self.version.metrics.isolate_replaced(reason.replaced_for());
         self.load.set_condition(Condition::Replacing(text.clone()));
         let State::Running(stopped) = self.isolate.replace(State::Replacing) else { return };
-        stopped.invocations().stop_all(&text);
+        if stopped.invocations().stop_all(&text) == 0 {
+            // No request or event is left to fail with it, and so to tell of it.
+            tracing::error!(worker = %self.version.name, reason = %text, "isolate stopped");
+        }
         drop(stopped);
         // V8 and the allocator keep what the isolate used, which was as much as it may.
         // SAFETY: mi_collect has no preconditions.

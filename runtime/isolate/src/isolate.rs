@@ -6,15 +6,16 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use aerostack_bindings::Calls;
-use aerostack_platform::{CpuMeter, Event, InvocationId, Invocations, WorkerLog, describe_thrown};
+use aerostack_platform::{CpuMeter, Event, Failure, InvocationId, Invocations, WorkerLog, describe_thrown};
 use aerostack_telemetry::metrics::{CallCounter, IsolateMemory, IsolateMetrics};
-use deno_core::error::{CoreError, CoreErrorKind, JsError};
+use deno_core::error::{CoreError, CoreErrorKind, JsError, JsStackFrame};
 use deno_core::futures::task::AtomicWaker;
 use deno_core::{JsRuntime, PollEventLoopOptions, RuntimeOptions, v8};
 
 use crate::attribution::Attribution;
 use crate::limits::{Guard, StopReason};
 use crate::loader::GraphLoader;
+use crate::sources;
 use crate::thread::ThreadLoad;
 use crate::worker::{EnvValue, WorkerVersion};
 
@@ -60,13 +61,52 @@ pub struct HandlerSet {
     pub queue: bool,
 }
 
+/// A function of a worker's default export that no event calls, although its name is nearly a handler's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MisspelledHandler {
+    /// Its name.
+    pub name: String,
+    /// The handler that was probably meant.
+    pub meant: &'static str,
+}
+
+/// More alike than this, and a function is taken for a handler with a typing mistake (Jaro-Winkler, 0 to 1): `ques` for
+/// `queue` is, `query` is not.
+const ALIKE: f64 = 0.83;
+
+/// What a worker's default export has.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Exported {
+    pub(crate) handlers: HandlerSet,
+    pub(crate) misspelled: Vec<MisspelledHandler>,
+}
+
+impl Exported {
+    /// `names` are those of the default export's functions, a line each.
+    fn of(handlers: HandlerSet, names: &str) -> Self {
+        let missing: Vec<&'static str> =
+            [("fetch", handlers.fetch), ("scheduled", handlers.scheduled), ("queue", handlers.queue)]
+                .iter()
+                .filter_map(|(name, exported)| (!exported).then_some(*name))
+                .collect();
+        let misspelled = names
+            .lines()
+            .filter_map(|name| {
+                let is_like = |meant: &&&str| strsim::jaro_winkler(name, meant) >= ALIKE;
+                missing.iter().find(is_like).map(|meant| MisspelledHandler { name: name.to_owned(), meant })
+            })
+            .collect();
+        Self { handlers, misspelled }
+    }
+}
+
 /// Methods of HTTP whose names are kept in V8. Clients may make any number up.
 const KNOWN_METHODS: usize = 16;
 
 /// A V8 isolate with a worker loaded into it. Lives and dies on one thread.
 pub(crate) struct Isolate {
     handlers: Handlers,
-    exported: HandlerSet,
+    exported: Exported,
     methods: RefCell<Vec<(Box<str>, v8::Global<v8::String>)>>,
     context: v8::Global<v8::Context>,
     pointer: v8::UnsafeRawIsolatePtr,
@@ -106,9 +146,9 @@ impl Isolate {
         Ok(isolate)
     }
 
-    /// Which handlers the worker has.
-    pub(crate) fn exported(&self) -> HandlerSet {
-        self.exported
+    /// What the worker's default export has.
+    pub(crate) fn exported(&self) -> &Exported {
+        &self.exported
     }
 
     pub(crate) fn invocations(&self) -> &Rc<Invocations> {
@@ -128,13 +168,14 @@ impl Isolate {
     /// Calls the `fetch` handler and runs it to its first real wait. When it needs none, the invocation is settled when this
     /// returns, and the event loop had no part in it (embedding notes, section 4.2).
     pub(crate) fn call_fetch(&self, invocation: InvocationId, method: &str, has_body: bool) {
-        self.call(&self.handlers.fetch, |scope| {
+        let thrown = self.call(&self.handlers.fetch, |scope| {
             [
                 v8::Number::new(scope, invocation.number() as f64).into(),
                 self.method(scope, method).into(),
                 v8::Boolean::new(scope, has_body).into(),
             ]
         });
+        self.fail(invocation, thrown);
         self.wake();
     }
 
@@ -155,24 +196,28 @@ impl Isolate {
     /// Calls the handler of an event and runs it to its first real wait.
     pub(crate) fn call_event(&self, invocation: InvocationId, event: &Event) {
         let number = invocation.number() as f64;
-        match event {
-            Event::Scheduled { cron, scheduled_time_ms } => {
-                self.call(&self.handlers.scheduled, |scope| {
-                    let cron =
-                        v8::String::new(scope, cron).expect("a cron expression is shorter than V8's string limit");
-                    let time = v8::Number::new(scope, *scheduled_time_ms as f64);
-                    [v8::Number::new(scope, number).into(), cron.into(), time.into()]
-                });
-            }
-            Event::Queue(batch) => {
-                self.call(&self.handlers.queue, |scope| {
-                    let queue = v8::String::new(scope, &batch.queue);
-                    let queue = queue.expect("a queue's name is shorter than V8's string limit");
-                    [v8::Number::new(scope, number).into(), queue.into()]
-                });
-            }
-        }
+        let thrown = match event {
+            Event::Scheduled { cron, scheduled_time_ms } => self.call(&self.handlers.scheduled, |scope| {
+                let cron = v8::String::new(scope, cron).expect("a cron expression is shorter than V8's string limit");
+                let time = v8::Number::new(scope, *scheduled_time_ms as f64);
+                [v8::Number::new(scope, number).into(), cron.into(), time.into()]
+            }),
+            Event::Queue(batch) => self.call(&self.handlers.queue, |scope| {
+                let queue = v8::String::new(scope, &batch.queue);
+                let queue = queue.expect("a queue's name is shorter than V8's string limit");
+                [v8::Number::new(scope, number).into(), queue.into()]
+            }),
+        };
+        self.fail(invocation, thrown);
         self.wake();
+    }
+
+    /// Fails an invocation with what its handler threw before its first wait, if anything.
+    fn fail(&self, invocation: InvocationId, thrown: Option<Box<JsError>>) {
+        let Some(error) = thrown.map(|error| Arc::new(*error)) else { return };
+        if !self.invocations.fail(invocation, Failure::Exception(error.clone())) {
+            self.log.uncaught(self.invocations.caller(invocation).as_ref(), &error);
+        }
     }
 
     /// One turn of the event loop. Ready when the isolate was stopped and must be replaced.
@@ -237,12 +282,12 @@ impl Isolate {
         self.memory_told.set(Instant::now());
     }
 
-    /// Calls one of the platform's own functions, then runs the microtasks it queued. They catch what user code throws.
+    /// Calls one of the platform's own functions, then runs the microtasks it queued. Returns what it threw.
     fn call<const N: usize>(
         &self,
         function: &v8::Global<v8::Function>,
         arguments: impl for<'s> FnOnce(&mut v8::PinScope<'s, '_>) -> [v8::Local<'s, v8::Value>; N],
-    ) {
+    ) -> Option<Box<JsError>> {
         let _entered = self.guard.enter();
         // SAFETY: the pointer is that of `self.runtime`'s isolate, which lives as long as `self` and on this thread.
         let mut isolate = unsafe { v8::Isolate::from_raw_isolate_ptr(self.pointer) };
@@ -250,16 +295,21 @@ impl Isolate {
         let context = v8::Local::new(handle_scope, &self.context);
         let scope = &mut v8::ContextScope::new(handle_scope, context);
         let scope: &mut v8::PinScope = scope;
-        {
+        let thrown = {
             v8::tc_scope!(let scope, scope);
             let function = v8::Local::new(scope, function);
             let receiver = v8::undefined(scope).into();
             let arguments = arguments(scope);
-            function.call(scope, receiver, &arguments);
-            // Only a termination gets here, and a stopped isolate is not used again; without the reset the next call crashes.
+            let thrown = match function.call(scope, receiver, &arguments) {
+                None if !scope.has_terminated() => thrown_error(scope),
+                _ => None,
+            };
+            // After a termination the next call would crash without it.
             scope.reset();
-        }
+            thrown
+        };
         scope.perform_microtask_checkpoint();
+        thrown
     }
 }
 
@@ -296,6 +346,7 @@ fn prepare(version: &WorkerVersion, load: &Arc<ThreadLoad>) -> Result<(JsRuntime
     runtime
         .lazy_init_extensions(aerostack_platform::arguments(&version.web, memory.clone()))
         .map_err(|error| LoadError::Engine(error.to_string()))?;
+    sources::install(runtime.v8_isolate(), version.graph.clone());
 
     let waker = runtime.op_state().borrow().waker.clone();
     let watchdog_waker = waker.clone();
@@ -383,6 +434,8 @@ async fn load_main(version: &WorkerVersion, mut runtime: JsRuntime, prepared: Pr
             scheduled: exports(scope, object, "scheduled")?,
             queue: exports(scope, object, "queue")?,
         };
+        let names = call_method(scope, object, "names", &[])?.to_rust_string_lossy(scope);
+        let exported = Exported::of(exported, &names);
         let handlers = Handlers {
             fetch: method(scope, object, "fetch"),
             scheduled: method(scope, object, "scheduled"),
@@ -503,6 +556,19 @@ fn method<'s>(
     v8::Global::new(scope, value.expect("createHandlers returns every function this crate names"))
 }
 
+/// What was thrown, with the line that threw it also where it is no Error.
+fn thrown_error(scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>>>) -> Option<Box<JsError>> {
+    let exception = scope.exception()?;
+    let message = scope.message();
+    let mut error = describe_thrown(scope, exception);
+    if error.frames.is_empty()
+        && let Some(message) = message
+    {
+        error.frames.extend(JsStackFrame::from_v8_message(scope, message));
+    }
+    Some(error)
+}
+
 fn caught(scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>>>) -> LoadError {
     match scope.exception() {
         Some(exception) => LoadError::Exception(describe_thrown(scope, exception)),
@@ -514,5 +580,28 @@ fn engine_error(error: &CoreError) -> LoadError {
     match error.as_kind() {
         CoreErrorKind::Js(error) => LoadError::Exception(error.clone()),
         _ => LoadError::Engine(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Exported, HandlerSet};
+
+    #[test]
+    fn a_name_that_is_nearly_a_missing_handler_is_recognised() {
+        let fetch = HandlerSet { fetch: true, ..HandlerSet::default() };
+        let meant = |handlers: HandlerSet, name: &str| {
+            let exported = Exported::of(handlers, &format!("constructor\n{name}\n"));
+            exported.misspelled.first().map(|misspelled| misspelled.meant)
+        };
+        for (name, handler) in
+            [("ques", "queue"), ("queues", "queue"), ("schedule", "scheduled"), ("sheduled", "scheduled")]
+        {
+            assert_eq!(meant(fetch, name), Some(handler), "{name}");
+        }
+        for name in ["use", "route", "request", "email", "fetchUser", "query", "batch"] {
+            assert_eq!(meant(fetch, name), None, "{name}");
+        }
+        assert_eq!(meant(HandlerSet::default(), "fecth"), Some("fetch"));
     }
 }

@@ -8,6 +8,7 @@
 
 mod attribution;
 mod engine;
+mod hints;
 mod host;
 mod isolate;
 mod limits;
@@ -15,6 +16,7 @@ mod loader;
 mod lost_memory;
 mod remote;
 mod report;
+mod sources;
 mod thread;
 mod turn;
 mod worker;
@@ -35,7 +37,7 @@ pub use deno_core::unsync::JoinHandle as LocalTask;
 pub use deno_core::unsync::spawn as spawn_local;
 pub use engine::initialise;
 pub use host::{Answer, EventReport, FetchCall, FetchRequest, Fetching, Host};
-pub use isolate::{HandlerSet, LoadError};
+pub use isolate::{HandlerSet, LoadError, MisspelledHandler};
 pub use limits::{Limits, StopReason};
 pub use lost_memory::too_much_lost;
 pub use remote::RemoteAnswer;

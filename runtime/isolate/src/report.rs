@@ -3,19 +3,27 @@ use std::fmt::Write;
 use aerostack_modules::{CodeFrame, FramePlace, FrameStyle, Position, PositionRange, Url, render_code_frame};
 use deno_core::error::{JsError, JsStackFrame};
 
+use crate::hints::hint;
+use crate::sources::is_own_script;
 use crate::worker::WorkerVersion;
 
 /// An uncaught error as a person reads it: what, where in the files they wrote, and why.
 #[derive(Debug, Clone)]
 pub struct ErrorReport {
-    /// For example `Uncaught TypeError: x is not a function`.
+    /// For example `Uncaught TypeError: x is not a function`. Several lines where a value was thrown that takes several
+    /// to show.
     pub message: String,
     /// The stack, innermost first, without the runtime's own frames.
     pub frames: Vec<ReportFrame>,
     /// The line that threw, if it is in the worker's own files.
     place: Option<Place>,
+    /// The worker's main module, for an error that no line of the worker threw.
+    main: String,
     /// The `cause`, and its cause.
     pub cause: Option<Box<ErrorReport>>,
+    /// The `errors` of an AggregateError.
+    pub inner: Vec<ErrorReport>,
+    hint: Option<String>,
 }
 
 /// One line of a stack.
@@ -28,79 +36,73 @@ pub struct ReportFrame {
 }
 
 #[derive(Debug, Clone)]
-struct Place {
+pub(crate) struct Place {
     file: String,
-    source: std::sync::Arc<str>,
-    position: Position,
+    pub(crate) source: std::sync::Arc<str>,
+    pub(crate) position: Position,
 }
 
 impl ErrorReport {
     /// Describes an error with source-mapped frames (deno_core has mapped them).
     pub fn new(error: &JsError, version: &WorkerVersion) -> Self {
-        let own = |frame: &&JsStackFrame| frame.file_name.as_deref().is_some_and(|file| !file.starts_with("ext:"));
+        let own = |frame: &&JsStackFrame| frame.file_name.as_deref().is_some_and(|file| !is_own_script(file));
         let frames = error
             .frames
             .iter()
             .filter(own)
             .map(|frame| ReportFrame { function: function_name(frame), location: location(frame, version) });
+        let place = error.frames.iter().find_map(|frame| place(frame, version));
         Self {
             message: error.exception_message.clone(),
             frames: frames.collect(),
-            place: error.frames.iter().find_map(|frame| place(frame, version)),
+            hint: hint(error, place.as_ref(), version),
+            place,
+            main: version.display_path(&version.graph.main).unwrap_or_default(),
             cause: error.cause.as_ref().map(|cause| Box::new(Self::new(cause, version))),
+            inner: error.aggregated.iter().flatten().map(|inner| Self::new(inner, version)).collect(),
         }
     }
 
-    /// The line that threw with the lines around it, if it is in the worker's own files.
+    /// The line that threw with the lines around it, if it is in the worker's own files; the worker's main module alone
+    /// where no line is known at all.
     pub fn code_frame(&self, style: FrameStyle) -> Option<String> {
-        let place = self.place.as_ref()?;
-        let range = PositionRange::point(place.position);
-        let frame = CodeFrame {
-            message: &self.message,
-            file: &place.file,
-            place: Some(FramePlace { source: &place.source, range }),
-            hint: hint(&self.message),
+        let (file, place) = match &self.place {
+            Some(Place { file, source, position }) => {
+                (file, Some(FramePlace { source, range: PositionRange::point(*position) }))
+            }
+            None if self.frames.is_empty() => (&self.main, None),
+            None => return None,
         };
+        let frame = CodeFrame { message: &self.message, file, place, hint: self.hint.as_deref() };
         Some(render_code_frame(&frame, style))
     }
 
     /// Message and stack as plain text, the way `error.stack` reads.
     pub fn stack_text(&self) -> String {
-        let mut text = self.message.clone();
+        format!("{}{}", self.message, self.trace())
+    }
+
+    /// What follows the message in [`ErrorReport::stack_text`]: the stack, the cause and the inner errors, each line
+    /// after a line feed.
+    pub fn trace(&self) -> String {
+        let mut text = String::new();
         for frame in &self.frames {
             let _ = write!(text, "\n    at {} ({})", frame.function, frame.location);
         }
+        let below = |report: &Self| report.stack_text().trim_start_matches("Uncaught ").to_owned();
         if let Some(cause) = &self.cause {
-            let _ = write!(text, "\nCaused by: {}", cause.stack_text().trim_start_matches("Uncaught "));
+            let _ = write!(text, "\nCaused by: {}", below(cause));
+        }
+        for (index, inner) in self.inner.iter().enumerate() {
+            let _ = write!(text, "\nInner error {} of {}: {}", index + 1, self.inner.len(), below(inner));
         }
         text
     }
 
     /// What to do about it, for errors that newcomers meet first.
-    pub fn hint(&self) -> Option<&'static str> {
-        hint(&self.message)
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
-}
-
-/// What to do about errors that newcomers meet first.
-fn hint(message: &str) -> Option<&'static str> {
-    if message.contains("no such table") {
-        return Some(
-            "put CREATE TABLE statements into migrations/0001_name.sql; `aerostack dev` applies them at its start",
-        );
-    }
-    if message.contains("Code generation from strings disallowed") {
-        return Some("as on Workers, `eval` and `new Function` work while modules load, and in no handler");
-    }
-    if message.contains("Array buffer allocation failed") {
-        return Some("limits.array_buffer_mb says how much all ArrayBuffers of an isolate may take together");
-    }
-    if message.contains("the main module has no default export") {
-        return Some(
-            "export a handler: `export default { fetch(request, env, ctx) { return new Response(\"hello\") } }`",
-        );
-    }
-    None
 }
 
 fn function_name(frame: &JsStackFrame) -> String {

@@ -9,7 +9,7 @@ use slab::Slab;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::host::Host;
-use crate::isolate::{HandlerSet, LoadError};
+use crate::isolate::{Exported, HandlerSet, LoadError, MisspelledHandler};
 use crate::limits::BufferQuota;
 use crate::worker::WorkerVersion;
 
@@ -21,7 +21,7 @@ pub struct IsolateThread {
     tasks: mpsc::UnboundedSender<Task>,
     load: Arc<ThreadLoad>,
     version: Arc<WorkerVersion>,
-    handlers: HandlerSet,
+    exported: Exported,
 }
 
 /// How much an isolate thread has to do, and whether it still does anything.
@@ -223,12 +223,12 @@ impl IsolateThread {
                 unsafe { libmimalloc_sys::mi_collect(true) };
             })
             .map_err(LoadError::Thread)?;
-        let handlers = tokio::select! {
+        let exported = tokio::select! {
             biased;
             outcome = outcome => outcome.unwrap_or(Err(LoadError::ThreadDied))?,
             Some(reason) = load.until_lost() => return Err(LoadError::Stopped(reason.to_string())),
         };
-        Ok(Self { tasks, load, version, handlers })
+        Ok(Self { tasks, load, version, exported })
     }
 
     /// The version loaded here.
@@ -238,7 +238,12 @@ impl IsolateThread {
 
     /// Which handlers the worker has.
     pub fn handlers(&self) -> HandlerSet {
-        self.handlers
+        self.exported.handlers
+    }
+
+    /// Functions of the worker that were probably meant as handlers.
+    pub fn misspelled_handlers(&self) -> &[MisspelledHandler] {
+        &self.exported.misspelled
     }
 
     /// How much the thread has to do.
@@ -306,7 +311,7 @@ async fn run(
     version: Arc<WorkerVersion>,
     load: Arc<ThreadLoad>,
     mut inbox: mpsc::UnboundedReceiver<Task>,
-    loaded: oneshot::Sender<Result<HandlerSet, LoadError>>,
+    loaded: oneshot::Sender<Result<Exported, LoadError>>,
 ) {
     let host = match Host::load(version, load).await {
         Ok(host) => host,

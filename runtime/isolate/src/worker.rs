@@ -1,4 +1,3 @@
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard, Weak};
 
 use aerostack_modules::{Graph, Url};
@@ -9,7 +8,7 @@ use deno_core::OpState;
 use tokio::sync::Notify;
 
 use crate::host::{EventReport, FetchRequest};
-use crate::isolate::{HandlerSet, LoadError};
+use crate::isolate::{HandlerSet, LoadError, MisspelledHandler};
 use crate::limits::Limits;
 use crate::loader::CodeCache;
 use crate::remote::{self, RemoteAnswer};
@@ -45,8 +44,6 @@ pub enum EnvValue {
 pub struct WorkerVersion {
     /// The worker's name, for log lines.
     pub name: String,
-    /// The folder of its aerostack.toml; paths are printed relative to it.
-    pub root: PathBuf,
     /// Its modules.
     pub graph: Arc<Graph>,
     /// What is on `env`.
@@ -74,8 +71,6 @@ pub struct WorkerVersion {
 pub struct WorkerParts {
     /// See [`WorkerVersion::name`].
     pub name: String,
-    /// See [`WorkerVersion::root`].
-    pub root: PathBuf,
     /// See [`WorkerVersion::graph`].
     pub graph: Arc<Graph>,
     /// See [`WorkerVersion::env`].
@@ -101,29 +96,14 @@ pub struct WorkerParts {
 impl WorkerVersion {
     /// A version ready to be loaded.
     pub fn new(parts: WorkerParts) -> Arc<Self> {
-        let WorkerParts { name, root, graph, env, install, limits, log, web, breaches, metrics, calls, tracer } = parts;
+        let WorkerParts { name, graph, env, install, limits, log, web, breaches, metrics, calls, tracer } = parts;
         let code_cache = Arc::default();
-        Arc::new(Self {
-            name,
-            root,
-            graph,
-            env,
-            install,
-            limits,
-            log,
-            web,
-            breaches,
-            metrics,
-            calls,
-            tracer,
-            code_cache,
-        })
+        Arc::new(Self { name, graph, env, install, limits, log, web, breaches, metrics, calls, tracer, code_cache })
     }
 
     /// A module's path as it is printed: relative to the project.
     pub fn display_path(&self, url: &Url) -> Option<String> {
-        let path = url.to_file_path().ok()?;
-        Some(path.strip_prefix(&self.root).unwrap_or(&path).display().to_string())
+        self.graph.display(url)
     }
 }
 
@@ -276,6 +256,11 @@ impl Worker {
     /// Which handlers the current version has.
     pub fn handlers(&self) -> HandlerSet {
         self.least_busy().handlers()
+    }
+
+    /// Functions of the current version that were probably meant as handlers.
+    pub fn misspelled_handlers(&self) -> Vec<MisspelledHandler> {
+        self.least_busy().misspelled_handlers().to_vec()
     }
 
     /// Stops taking new work and waits until everything begun is over, `waitUntil` included.

@@ -392,7 +392,7 @@ impl Invocations {
     }
 
     /// The handler of an invocation threw, or returned what is no answer. False when it has its outcome already.
-    pub(crate) fn fail(&self, id: InvocationId, failure: Failure) -> bool {
+    pub fn fail(&self, id: InvocationId, failure: Failure) -> bool {
         if self.is_event(id) {
             self.event_ended(id, Err(failure));
             return true;
@@ -724,11 +724,14 @@ impl Invocations {
         self.slots.borrow().is_empty()
     }
 
-    /// Settles everything that waits for an answer and drops the rest: the isolate is gone, or about to go.
-    pub fn stop_all(&self, reason: &Arc<str>) {
+    /// Settles everything that waits for an answer and drops the rest: the isolate is gone, or about to go. Returns how
+    /// many of those who called the invocations hear of it.
+    pub fn stop_all(&self, reason: &Arc<str>) -> usize {
         for id in self.pending() {
             self.settle(id, Err(Failure::Stopped(reason.clone())));
         }
+        let untaken = |invocation: &&Invocation| matches!(invocation.outcome, Outcome::Settled(Err(_)));
+        let told = self.slots.borrow().iter().map(|(_, invocation)| invocation).filter(untaken).count();
         let mut slots = self.slots.borrow_mut();
         for (_, invocation) in slots.iter_mut() {
             invocation.wait_until = 0;
@@ -741,6 +744,7 @@ impl Invocations {
             }
         }
         slots.retain(|_, invocation| !invocation.is_over());
+        told
     }
 
     /// Fails what waits for an answer that can no longer come, and forgets `waitUntil` promises that can no longer settle.
