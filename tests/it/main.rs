@@ -29,6 +29,7 @@ mod paths;
 mod recipe_insights;
 mod recipe_rag;
 mod recipes;
+mod reports;
 mod request_target;
 mod rows;
 mod secrets;
@@ -81,6 +82,7 @@ fn main() {
     modules::trials(&mut trials);
     seen::trials(&mut trials);
     held_answers::trials(&mut trials);
+    reports::trials(&mut trials);
     rows::trials(&mut trials);
     storage::trials(&mut trials);
     web_platform::trials(&mut trials);

@@ -20,6 +20,15 @@ pub use lazy::Lazy;
 pub use memory::{Held, Memory};
 pub use state_folder::make_state_folder;
 
+/// A driver of a kind of binding, as the config chooses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DriverSpec {
+    /// The name, for example `sqlite`.
+    pub name: &'static str,
+    /// The keys of `options` that it reads.
+    pub options: &'static [&'static str],
+}
+
 /// What the start table of `aerostack dev` shows of one binding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindingInfo {

@@ -1,3 +1,8 @@
 //! One file a driver.
 
 pub mod sqlite;
+
+use aerostack_bindings::DriverSpec;
+
+/// The drivers of this kind, the default first.
+pub const DRIVERS: &[DriverSpec] = &[DriverSpec { name: "sqlite", options: &[] }];

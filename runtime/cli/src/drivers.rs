@@ -7,12 +7,12 @@ use aerostack_ai::drivers::candle::{CandleDriver, CandleOptions, Engine, EngineO
 use aerostack_ai::drivers::openai::{DEFAULT_URL, OpenAiDriver, OpenAiModel, OpenAiOptions, Patience};
 use aerostack_ai::drivers::router::Router;
 use aerostack_ai::{AiDriver, ModelsFolder, Task, catalogue};
-use aerostack_bindings::{BindingInfo, BindingState, Lazy, SystemClock};
+use aerostack_bindings::{BindingInfo, BindingState, DriverSpec, Lazy, SystemClock};
 use aerostack_cache::CacheDriver;
 use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions as CacheOptions};
 use aerostack_config::{
-    AiBinding, AiModel, AiTask, BucketBinding, CacheBinding, DatabaseBinding, DriverChoice, Durability, QueueBinding,
-    VectorIndexBinding, VectorMetric,
+    AiBinding, AiModel, AiTask, BucketBinding, CacheBinding, ConfigErrors, DatabaseBinding, Diagnostic, DriverChoice,
+    Durability, QueueBinding, VectorIndexBinding, VectorMetric,
 };
 use aerostack_database::migrations::Migrations;
 use aerostack_database::{DatabaseDriver, Sqlite, SqliteOptions as DatabaseOptions};
@@ -68,7 +68,7 @@ impl Drivers {
         &mut self,
         binding: &DatabaseBinding,
     ) -> anyhow::Result<(Arc<dyn DatabaseDriver>, BindingInfo)> {
-        only("sqlite", "database", &binding.binding, &binding.driver)?;
+        chosen(aerostack_database::drivers::DRIVERS, &format!("database {}", binding.binding), &binding.driver)?;
         let durability = binding.durability;
         let driver = match self.databases.get(&binding.database.state) {
             Some(known) if known.durability == durability => known.driver.clone(),
@@ -96,7 +96,7 @@ impl Drivers {
         &mut self,
         binding: &CacheBinding,
     ) -> anyhow::Result<(Arc<Lazy<dyn CacheDriver>>, BindingInfo)> {
-        only("sqlite", "cache", &binding.binding, &binding.driver)?;
+        chosen(aerostack_cache::drivers::DRIVERS, &format!("cache {}", binding.binding), &binding.driver)?;
         let path = self.state_folder.join("cache").join(format!("{}.sqlite", binding.namespace.state));
         let info = unopened(&binding.binding, aerostack_cache::KIND, "sqlite", path.display().to_string());
         let driver = self.caches.entry(binding.namespace.state.clone()).or_insert_with(|| {
@@ -111,7 +111,7 @@ impl Drivers {
         &mut self,
         binding: &VectorIndexBinding,
     ) -> anyhow::Result<(Arc<Lazy<dyn VectorDriver>>, BindingInfo)> {
-        only("sqlite", "vectorize", &binding.binding, &binding.driver)?;
+        chosen(aerostack_vectorize::drivers::DRIVERS, &format!("vectorize {}", binding.binding), &binding.driver)?;
         let (dimensions, metric) = (binding.dimensions, binding.metric);
         let options = vectors::SqliteOptions {
             name: binding.binding.clone(),
@@ -143,18 +143,7 @@ impl Drivers {
     /// What answers for an AI binding, and its line in the start table. Opens nothing.
     pub(crate) fn ai(&self, binding: &AiBinding) -> anyhow::Result<(Arc<dyn AiDriver>, BindingInfo)> {
         let folder = models_folder(binding.models_dir.as_deref())?;
-        let mut files = BTreeMap::new();
-        let mut served = BTreeMap::new();
-        for model in &binding.models {
-            match runner_of(model)? {
-                Runner::Files(path) => {
-                    files.insert(model.name.clone(), path);
-                }
-                Runner::Service(service) => {
-                    served.insert(model.name.clone(), service);
-                }
-            }
-        }
+        let ConfiguredModels { files, served } = configured_models(binding)?;
         let mut services: BTreeMap<String, Arc<dyn AiDriver>> = BTreeMap::new();
         let has_services = !served.is_empty();
         if has_services {
@@ -192,7 +181,7 @@ impl Drivers {
         &mut self,
         binding: &BucketBinding,
     ) -> anyhow::Result<(Arc<Lazy<dyn StorageDriver>>, BindingInfo)> {
-        only("fs", "bucket", &binding.binding, &binding.driver)?;
+        chosen(aerostack_storage::drivers::DRIVERS, &format!("bucket {}", binding.binding), &binding.driver)?;
         let folder = self.state_folder.join("storage").join(&binding.bucket.state);
         let info = unopened(&binding.binding, aerostack_storage::KIND, "fs", folder.display().to_string());
         let driver = self.buckets.entry(binding.bucket.state.clone()).or_insert_with(|| {
@@ -208,7 +197,7 @@ impl Drivers {
         binding: &QueueBinding,
         backlog: BacklogLimit,
     ) -> anyhow::Result<(NamedQueue, BindingInfo)> {
-        only("sqlite", "queue", &binding.binding, &binding.driver)?;
+        chosen(aerostack_queue::drivers::DRIVERS, &format!("queue {}", binding.binding), &binding.driver)?;
         let summary = format!("{} in {}", binding.queue.state, self.queues_file().display());
         let info = unopened(&binding.binding, aerostack_queue::KIND, "sqlite", summary);
         let queue = NamedQueue {
@@ -248,6 +237,31 @@ impl Drivers {
     }
 }
 
+/// The models that a config names: what their names mean in its project.
+#[derive(Default)]
+pub(crate) struct ConfiguredModels {
+    /// The file or the folder of each.
+    pub(crate) files: BTreeMap<String, PathBuf>,
+    /// The service behind each.
+    pub(crate) served: BTreeMap<String, OpenAiModel>,
+}
+
+/// Sorts the models of a config by what runs them.
+pub(crate) fn configured_models(binding: &AiBinding) -> anyhow::Result<ConfiguredModels> {
+    let mut configured = ConfiguredModels::default();
+    for model in &binding.models {
+        match runner_of(model)? {
+            Runner::Files(path) => {
+                configured.files.insert(model.name.clone(), path);
+            }
+            Runner::Service(service) => {
+                configured.served.insert(model.name.clone(), service);
+            }
+        }
+    }
+    Ok(configured)
+}
+
 /// What runs a model that the config names.
 enum Runner {
     Files(PathBuf),
@@ -256,6 +270,7 @@ enum Runner {
 
 fn runner_of(model: &AiModel) -> anyhow::Result<Runner> {
     let name = &model.name;
+    chosen(aerostack_ai::drivers::DRIVERS, &format!("[ai.models.{name:?}]"), &model.driver)?;
     let driver = model.driver.name.as_ref().map(|driver| driver.value.as_str());
     match (driver, &model.path, &model.url) {
         (None | Some("candle"), Some(path), None) => Ok(Runner::Files(path.clone())),
@@ -268,9 +283,6 @@ fn runner_of(model: &AiModel) -> anyhow::Result<Runner> {
                 None => likely_task(name, &model.model),
             };
             Ok(Runner::Service(OpenAiModel { url, model: model.model.clone(), key, task }))
-        }
-        (Some(driver), _, _) if !matches!(driver, "candle" | "openai") => {
-            bail!("[ai.models.{name:?}]: this build has no driver {driver:?}, only \"candle\" and \"openai\"")
         }
         _ => bail!(
             "[ai.models.{name:?}] must say what runs it: `path` (a GGUF file or a folder of a model), or \
@@ -317,11 +329,34 @@ pub(crate) fn migrations(state_folder: &Path, binding: &DatabaseBinding) -> Migr
     Migrations::new(database_file(state_folder, binding), &binding.migrations_dir).with_table(&binding.migrations_table)
 }
 
-fn only(driver: &str, kind: &str, binding: &str, choice: &DriverChoice) -> anyhow::Result<()> {
-    match &choice.name {
-        Some(name) if name.value != driver => {
-            bail!("{kind} {binding}: this build has no driver {:?}, only {driver:?}", name.value)
+/// The driver that the config chooses. Fails where this build has no such driver, or the driver does not read an
+/// option; the error is [`ConfigErrors`], with the lines.
+fn chosen(drivers: &[DriverSpec], who: &str, choice: &DriverChoice) -> Result<DriverSpec, ConfigErrors> {
+    let driver = match &choice.name {
+        None => drivers.first(),
+        Some(name) => drivers.iter().find(|driver| driver.name == name.value),
+    };
+    let Some(driver) = driver else {
+        let names: Vec<String> = drivers.iter().map(|driver| format!("\"{}\"", driver.name)).collect();
+        let asked = choice.name.as_ref().map_or("", |name| name.value.as_str());
+        let diagnostic = Diagnostic::error(format!("{who}: this build has no driver {asked:?}"));
+        let label = format!("there is: {}", names.join(", "));
+        return Err(match &choice.name {
+            Some(name) => diagnostic.at(name.span.clone(), label),
+            None => diagnostic.help(label),
         }
-        _ => Ok(()),
-    }
+        .into());
+    };
+    let unknown = choice.options.iter().filter(|option| !driver.options.contains(&option.key.as_str()));
+    let diagnostics: Vec<Diagnostic> = unknown
+        .map(|option| {
+            let label = match driver.options {
+                [] => "it has no options".to_owned(),
+                known => format!("it has: {}", known.join(", ")),
+            };
+            Diagnostic::error(format!("{who}: the driver {:?} has no option {:?}", driver.name, option.key))
+                .at(option.span.clone(), label)
+        })
+        .collect();
+    if diagnostics.is_empty() { Ok(*driver) } else { Err(ConfigErrors { diagnostics }) }
 }

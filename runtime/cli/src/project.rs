@@ -9,7 +9,10 @@ use aerostack_ai::ops::{AiBindings, NamedAi};
 use aerostack_bindings::{BindingInfo, Calls, Lazy};
 use aerostack_cache::NamedCache;
 use aerostack_cache::ops::Caches;
-use aerostack_config::{Config, DatabaseBinding, Outbound, Private, VariableValue, Worker as WorkerConfig};
+use aerostack_config::{
+    Colour, Config, ConfigErrors, DatabaseBinding, Diagnostic, Outbound, Private, ServiceOrigin, VariableValue,
+    Worker as WorkerConfig, WorkerRole,
+};
 use aerostack_database::migrations::{MigrationError, Migrations};
 use aerostack_database::ops::{Databases, NamedDatabase};
 use aerostack_isolate::{
@@ -171,7 +174,7 @@ impl Project {
             let folder = self.state_folder.join("cache").join("modules");
             Loader::new(worker.root.clone(), DiskReader).with_disk_cache(folder)
         });
-        loader.load_graph(&worker.main).map_err(BuildError::Modules)
+        loader.load_graph_with(&worker.main, &worker.alias).map_err(BuildError::Modules)
     }
 
     /// Opens what is on the worker's `env`, and applies migrations or refuses those that are pending.
@@ -282,7 +285,13 @@ impl BuildError {
         match self {
             Self::Modules(errors) => errors.render(style),
             Self::Migration(error) => render_failure(error, style),
-            Self::Binding(error) => format!("error: {}", with_causes(error)),
+            Self::Binding(error) => match error.downcast_ref::<ConfigErrors>() {
+                Some(errors) => errors.render(match style {
+                    FrameStyle::Plain => Colour::Never,
+                    FrameStyle::Coloured => Colour::Always,
+                }),
+                None => format!("error: {}", with_causes(error)),
+            },
         }
     }
 
@@ -296,21 +305,52 @@ impl BuildError {
     }
 }
 
-/// Names of sections in the config that this build accepts and does nothing with yet.
-pub(crate) fn unserved_sections(config: &Config) -> Vec<String> {
-    let mut unserved = Vec::new();
+/// What the config asks for and this build accepts without doing it yet, each as a sentence.
+pub(crate) fn unsupported(config: &Config) -> Vec<String> {
+    let mut unsupported = Vec::new();
     for worker in &config.workers {
         let bindings = &worker.bindings;
-        let mut note = |section: &str, name: &str| unserved.push(format!("{section} ({name})"));
-        bindings.postgres.iter().for_each(|b| note("postgres_databases", &b.binding));
-        bindings.services.iter().for_each(|b| note("services", &b.binding));
+        unsupported.extend(
+            bindings
+                .postgres
+                .iter()
+                .map(|b| format!("[[postgres_databases]] is not supported yet: env.{} is missing", b.binding)),
+        );
+        let requested = bindings.services.iter().filter(|b| b.origin == ServiceOrigin::Requested);
+        unsupported
+            .extend(requested.map(|b| format!("service bindings are not supported yet: env.{} is missing", b.binding)));
+        if worker.role == WorkerRole::Service {
+            unsupported
+                .push(format!("service bindings are not supported yet: nothing calls the service {}", worker.name));
+        }
     }
-    unserved
+    unsupported.dedup();
+    unsupported
 }
 
-/// What `send` stores when the caller does not say: structured clones before 2024-03-18, JSON since (Cloudflare contract, 3.1).
+/// Models whose files the config names and that are not there.
+pub(crate) fn missing_models(config: &Config) -> Vec<Diagnostic> {
+    let models = config.workers.iter().filter_map(|worker| worker.bindings.ai.as_ref()).flat_map(|ai| &ai.models);
+    let mut missing: Vec<Diagnostic> = Vec::new();
+    for model in models {
+        let Some(path) = model.path.as_ref().filter(|path| !path.exists()) else { continue };
+        let diagnostic =
+            Diagnostic::warning(format!("the model {:?} is missing: nothing is at {}", model.name, shown(path)))
+                .at(model.span.clone(), "`env.AI.run` with this name fails until it is there");
+        if !missing.contains(&diagnostic) {
+            missing.push(diagnostic);
+        }
+    }
+    missing
+}
+
+/// What `send` stores when the caller does not say: structured clones before 2024-03-18, JSON since (Cloudflare
+/// contract, 3.1), unless a flag chooses.
 fn queue_kind(worker: &WorkerConfig) -> &'static str {
+    let has = |flag: &str| worker.compatibility_flags.iter().any(|given| given == flag);
     match worker.compatibility_date.as_deref() {
+        _ if has("queues_json_messages") => "queue",
+        _ if has("no_queues_json_messages") => "queue_of_clones",
         Some(date) if date < "2024-03-18" => "queue_of_clones",
         _ => "queue",
     }

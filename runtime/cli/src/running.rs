@@ -19,7 +19,9 @@ use crate::commands::AlreadyPrinted;
 use crate::descriptors;
 use crate::logs::{exception_entry, exception_text};
 use crate::observed::Observed;
-use crate::project::{BuildError, Built, PendingMigrations, PrivateDefault, Project, frame_style, unserved_sections};
+use crate::project::{
+    BuildError, Built, PendingMigrations, PrivateDefault, Project, frame_style, missing_models, unsupported,
+};
 use crate::status::ProcessStatus;
 
 /// In which of its faces the binary runs a project: what differs between `dev` and `serve` inside of it.
@@ -116,9 +118,7 @@ impl Running {
 
     /// Loads every worker. What fails is printed, of each worker; the others run.
     pub(crate) async fn start_all(&mut self) -> Result<(), AlreadyPrinted> {
-        for section in unserved_sections(&self.config) {
-            self.terminal.warn(&format!("{section} is in the config, but not supported yet"));
-        }
+        self.warn_of_config();
         let mut outcome = Ok(());
         for worker in self.config.workers.clone() {
             outcome = self.load_version(&worker).await.and(outcome);
@@ -142,6 +142,16 @@ impl Running {
         }
         self.note_served();
         outcome
+    }
+
+    /// Tells what of the config has no effect, or will fail.
+    fn warn_of_config(&self) {
+        for sentence in unsupported(&self.config) {
+            self.terminal.warn(&sentence);
+        }
+        for diagnostic in missing_models(&self.config) {
+            self.terminal.say(Level::Warn, diagnostic.render(self.colour()));
+        }
     }
 
     /// Lets the admin routes tell of the workers of the config, and of what runs of them.
@@ -205,6 +215,7 @@ impl Running {
     pub(crate) fn take_config(&mut self, config: Config) {
         hide_secrets(&self.terminal, &config);
         self.config = config;
+        self.warn_of_config();
     }
 
     /// Forgets workers that the config has no more.

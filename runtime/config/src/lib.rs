@@ -34,8 +34,8 @@ pub use self::model::{
     AiBinding, AiModel, AiTask, BindingKind, Bindings, BucketBinding, CacheBinding, Config, ConsumerKind,
     ConsumerSettings, DatabaseBinding, Dev, DriverChoice, DriverOption, Durability, Limits, Metadata, OptionValue,
     Outbound, PostgresBinding, Private, QueueBinding, QueueConsumer, RequiredSecret, ResourceName, Routed,
-    SecretPresence, ServiceBinding, Triggers, Variable, VariableValue, VectorIndexBinding, VectorMetric, Worker,
-    WorkerRole,
+    SecretPresence, ServiceBinding, ServiceOrigin, Triggers, Variable, VariableValue, VectorIndexBinding, VectorMetric,
+    Worker, WorkerRole,
 };
 pub use self::read::listen_address;
 pub use self::routes::{Route, RouteReach};

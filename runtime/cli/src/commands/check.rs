@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::commands::{AlreadyPrinted, ConfigArguments, counted, output, paint, say, shown};
 use crate::observed::Observed;
-use crate::project::{BuildError, Built, Project, frame_style, unserved_sections};
+use crate::project::{BuildError, Built, Project, frame_style, missing_models, unsupported};
 use crate::running::{Face, colour_of, hide_secrets, load_error_text};
 
 /// `aerostack check`
@@ -62,9 +62,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Err(errors) => return report(arguments, None, &of_config(&errors.diagnostics)),
     };
     let mut problems = of_config(&warnings);
-    problems.extend(unserved_sections(&config).into_iter().map(|section| {
-        Problem::warning(None, format!("{section} is in the config, but not supported yet"), terminal.paint())
-    }));
+    problems
+        .extend(unsupported(&config).into_iter().map(|sentence| Problem::warning(None, sentence, terminal.paint())));
+    problems.extend(of_config(&missing_models(&config)));
     hide_secrets(&terminal, &config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let state = tempfile::tempdir().context("cannot create a temporary folder")?;

@@ -107,6 +107,10 @@ pub(crate) fn print_error(error: &anyhow::Error) {
     if error.is::<AlreadyPrinted>() {
         return;
     }
+    if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
+        say(&errors.render(colour()));
+        return;
+    }
     say(&format!("{}: {}", paint().paint(Role::Bad, "error"), with_causes(error)));
 }
 

@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 
 use aerostack_ai::catalogue::{self, CatalogueModel};
 use aerostack_ai::drivers::candle::{CandleDriver, CandleOptions, Engine, EngineOptions};
+use aerostack_ai::drivers::openai::{OpenAiDriver, OpenAiOptions, Patience};
 use aerostack_ai::hub::{Hub, PullProgress};
 use aerostack_ai::{AiDriver, ModelInfo, ModelState, ModelsFolder, Task};
-use aerostack_config::ValueSources;
+use aerostack_config::{AiBinding, ValueSources};
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use crate::commands::table::{self, Cell};
 use crate::commands::{ConfigArguments, output, print_config_errors, say};
-use crate::drivers::models_folder;
+use crate::drivers::{ConfiguredModels, configured_models, models_folder};
 
 /// `aerostack models`
 #[derive(clap::Subcommand)]
@@ -126,24 +127,96 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
     }
 }
 
+/// The models that a command is about.
+struct Known {
+    folder: ModelsFolder,
+    /// What the project's config says of some names. It comes before the folder, as for `env.AI.run`.
+    configured: ConfiguredModels,
+}
+
 impl FolderArguments {
     /// The folder of the project in the current folder, or of this user where there is none.
-    fn open(&self) -> anyhow::Result<ModelsFolder> {
+    fn open(&self) -> anyhow::Result<Known> {
         let source = match self.config.locate(ValueSources::default())? {
             Ok(source) => source,
-            Err(_) if !self.config.is_explicit() => return models_folder(None),
+            Err(_) if !self.config.is_explicit() => {
+                return Ok(Known { folder: models_folder(None)?, configured: ConfiguredModels::default() });
+            }
             Err(errors) => return Err(print_config_errors(&errors).into()),
         };
         let config = source.load().map_err(|failure| print_config_errors(&failure.errors))?.config;
-        let mut bindings = config.workers.iter().filter_map(|worker| worker.bindings.ai.as_ref());
-        models_folder(bindings.find_map(|binding| binding.models_dir.as_deref()))
+        let bindings: Vec<&AiBinding> =
+            config.workers.iter().filter_map(|worker| worker.bindings.ai.as_ref()).collect();
+        let mut configured = ConfiguredModels::default();
+        for binding in &bindings {
+            let ConfiguredModels { files, served } = configured_models(binding)?;
+            configured.files.extend(files);
+            configured.served.extend(served);
+        }
+        let folder = models_folder(bindings.iter().find_map(|binding| binding.models_dir.as_deref()))?;
+        Ok(Known { folder, configured })
+    }
+}
+
+/// A model, and who it comes from.
+struct Listed {
+    info: ModelInfo,
+    origin: Origin,
+}
+
+impl Listed {
+    /// For programs.
+    fn state(&self) -> &'static str {
+        match (self.origin, is_there(&self.info)) {
+            (Origin::Service, _) => "service",
+            (_, true) => "present",
+            (_, false) => "missing",
+        }
+    }
+}
+
+/// Where a name gets its meaning.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The built-in table; its files take so many megabytes.
+    Table(u32),
+    /// The project's config, or `aerostack models add`.
+    Given,
+    /// A service that the config names.
+    Service,
+}
+
+impl Known {
+    /// The models of the project's config, those that were added, and the rest of the built-in table.
+    fn models(&self) -> anyhow::Result<Vec<Listed>> {
+        let mut files = self.folder.added()?;
+        files.extend(self.configured.files.clone());
+        let served = self.served()?;
+        let local = driver(&self.folder, files.clone())?.models();
+        let local = local.into_iter().filter(|info| !self.configured.served.contains_key(&info.name)).map(|info| {
+            let row = catalogue::find(&info.name).filter(|_| !files.contains_key(&info.name));
+            Listed { info, origin: row.map_or(Origin::Given, |row| Origin::Table(row.megabytes)) }
+        });
+        let mut models: Vec<Listed> = local.collect();
+        models.extend(served.into_iter().map(|info| Listed { info, origin: Origin::Service }));
+        models.sort_by(|one, other| one.info.name.cmp(&other.info.name));
+        Ok(models)
+    }
+
+    fn served(&self) -> anyhow::Result<Vec<ModelInfo>> {
+        let models = self.configured.served.clone();
+        if models.is_empty() {
+            return Ok(Vec::new());
+        }
+        let options = OpenAiOptions { name: "AI".to_owned(), models, patience: Patience::default() };
+        Ok(OpenAiDriver::new(options)?.models())
     }
 }
 
 fn list(arguments: &ListArguments) -> anyhow::Result<()> {
-    let mut models = known(&arguments.folder.open()?)?;
+    let mut models = arguments.folder.open()?.models()?;
     if arguments.present {
-        models.retain(is_there);
+        models.retain(|model| is_there(&model.info));
     }
     if arguments.json {
         output(&models.iter().map(as_json).collect::<Value>().to_string());
@@ -151,12 +224,19 @@ fn list(arguments: &ListArguments) -> anyhow::Result<()> {
     }
     let rows: Vec<Vec<Cell>> = models
         .iter()
-        .map(|model| {
-            let size = catalogue::find(&model.name).map_or(Cell::Word(String::new()), |row| {
-                Cell::Word(size_in_words(u64::from(row.megabytes) * 1_000_000))
-            });
-            let state = Cell::Word(if is_there(model) { "present" } else { "-" }.to_owned());
-            vec![Cell::Text(model.name.clone()), Cell::Word(task_in_words(model.task).to_owned()), size, state]
+        .map(|Listed { info, origin }| {
+            let size = match origin {
+                Origin::Table(megabytes) => size_in_words(u64::from(*megabytes) * 1_000_000),
+                Origin::Given | Origin::Service => String::new(),
+            };
+            let files = match (origin, is_there(info)) {
+                (Origin::Table(_), true) => "present".to_owned(),
+                (Origin::Table(_), false) => "-".to_owned(),
+                (Origin::Given, false) => format!("missing: {}", info.location),
+                (Origin::Given, true) | (Origin::Service, _) => info.location.clone(),
+            };
+            let task = task_in_words(info.task).to_owned();
+            vec![Cell::Text(info.name.clone()), Cell::Word(task), Cell::Word(size), Cell::Word(files)]
         })
         .collect();
     output(&table::render(&["name", "task", "size", "files"], &rows));
@@ -165,7 +245,17 @@ fn list(arguments: &ListArguments) -> anyhow::Result<()> {
 
 fn pull(arguments: &PullArguments) -> anyhow::Result<()> {
     let models = arguments.names.iter().map(|name| in_catalogue(name)).collect::<anyhow::Result<Vec<_>>>()?;
-    let folder = arguments.folder.open()?;
+    let known = arguments.folder.open()?;
+    for model in &models {
+        let ConfiguredModels { files, served } = &known.configured;
+        if files.contains_key(model.name) || served.contains_key(model.name) {
+            say(&format!(
+                "note: the config of this project gives {} another meaning and does not use these files",
+                model.name
+            ));
+        }
+    }
+    let folder = known.folder;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(async {
         let hub = Hub::from_environment()?;
@@ -191,7 +281,7 @@ fn pull(arguments: &PullArguments) -> anyhow::Result<()> {
 fn add(arguments: &AddArguments) -> anyhow::Result<()> {
     let AddArguments { name, path, json, folder } = arguments;
     let path = std::fs::canonicalize(path).with_context(|| format!("nothing at {}", path.display()))?;
-    let folder = folder.open()?;
+    let folder = folder.open()?.folder;
     // The driver is the judge of what a model is.
     let named = BTreeMap::from([(name.clone(), path.clone())]);
     if !driver(&folder, named)?.models().iter().any(|model| model.name == *name && is_there(model)) {
@@ -208,7 +298,7 @@ fn add(arguments: &AddArguments) -> anyhow::Result<()> {
 
 fn remove(arguments: &RemoveArguments) -> anyhow::Result<()> {
     let name = &arguments.name;
-    let folder = arguments.folder.open()?;
+    let folder = arguments.folder.open()?.folder;
     let was_registered = folder.forget(name)?;
     if !was_registered {
         let row = in_catalogue(name)?;
@@ -227,29 +317,25 @@ fn remove(arguments: &RemoveArguments) -> anyhow::Result<()> {
 }
 
 fn locate(arguments: &WhereArguments) -> anyhow::Result<()> {
-    let folder = arguments.folder.open()?;
+    let known = arguments.folder.open()?;
     let Some(name) = &arguments.name else {
-        let location = folder.path().display().to_string();
+        let location = known.folder.path().display().to_string();
         output(&if arguments.json { json!({ "location": location }).to_string() } else { location });
         return Ok(());
     };
-    let models = known(&folder)?;
-    let Some(model) = models.iter().find(|model| model.name == *name) else { return in_catalogue(name).map(|_| ()) };
+    let models = known.models()?;
+    let Some(model) = models.iter().find(|model| model.info.name == *name) else {
+        return in_catalogue(name).map(|_| ());
+    };
     if arguments.json {
-        let state = if is_there(model) { "present" } else { "missing" };
-        output(&json!({ "name": name, "location": model.location, "state": state }).to_string());
+        output(&json!({ "name": name, "location": model.info.location, "state": model.state() }).to_string());
     } else {
-        output(&model.location);
+        output(&model.info.location);
     }
-    match &model.state {
+    match &model.info.state {
         ModelState::Missing(why) => bail!("{name}: {why}"),
         ModelState::Loaded | ModelState::Present => Ok(()),
     }
-}
-
-/// The models of the built-in table, and those that were added.
-fn known(folder: &ModelsFolder) -> anyhow::Result<Vec<ModelInfo>> {
-    Ok(driver(folder, folder.added()?)?.models())
 }
 
 fn driver(folder: &ModelsFolder, models: BTreeMap<String, PathBuf>) -> anyhow::Result<CandleDriver> {
@@ -276,13 +362,17 @@ fn is_there(model: &ModelInfo) -> bool {
     !matches!(model.state, ModelState::Missing(_))
 }
 
-fn as_json(model: &ModelInfo) -> Value {
+fn as_json(listed: &Listed) -> Value {
+    let Listed { info, origin } = listed;
     json!({
-        "name": model.name,
-        "task": task_in_words(model.task),
-        "megabytes": catalogue::find(&model.name).map(|row| row.megabytes),
-        "state": if is_there(model) { "present" } else { "missing" },
-        "location": model.location,
+        "name": info.name,
+        "task": task_in_words(info.task),
+        "megabytes": match origin {
+            Origin::Table(megabytes) => Some(*megabytes),
+            Origin::Given | Origin::Service => None,
+        },
+        "state": listed.state(),
+        "location": info.location,
     })
 }
 

@@ -207,9 +207,20 @@ pub struct PostgresBinding {
     pub span: Span,
 }
 
+/// Why a [`ServiceBinding`] is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceOrigin {
+    /// A `[[services]]` entry asks for it.
+    Requested,
+    /// Every function and service is on the `env` of the others.
+    Implied,
+}
+
 /// Another worker on `env`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServiceBinding {
+    /// Why it is there.
+    pub origin: ServiceOrigin,
     /// The name on `env`: `AUTH_HOOK`.
     pub binding: String,
     /// The second name of the same binding where it differs: `AUTH-HOOK`.

@@ -14,8 +14,8 @@ use ipnet::IpNet;
 
 pub use self::bindings::{
     AiBinding, AiModel, AiTask, BindingKind, Bindings, BucketBinding, CacheBinding, DatabaseBinding, DriverChoice,
-    DriverOption, Durability, OptionValue, PostgresBinding, ResourceName, ServiceBinding, VectorIndexBinding,
-    VectorMetric,
+    DriverOption, Durability, OptionValue, PostgresBinding, ResourceName, ServiceBinding, ServiceOrigin,
+    VectorIndexBinding, VectorMetric,
 };
 pub use self::limits::Limits;
 pub use self::outbound::{Outbound, Private};
@@ -70,7 +70,7 @@ pub struct Worker {
     pub route: Option<Route>,
     /// `YYYY-MM-DD`. None means the newest behaviour.
     pub compatibility_date: Option<String>,
-    /// As written, in order.
+    /// As written, in order. Those without a meaning here have a warning.
     pub compatibility_flags: Vec<String>,
     /// `[alias]`: module specifier -> replacement, in the order of the file.
     pub alias: Vec<(String, String)>,

@@ -1,7 +1,53 @@
 //! What decides how the code of a worker behaves.
 
+use crate::diagnostic::Diagnostic;
 use crate::document::Kind;
 use crate::section::Section;
+
+/// Flags that choose between two behaviours that the runtime has.
+const CHOOSING_FLAGS: [&str; 2] = ["queues_json_messages", "no_queues_json_messages"];
+
+/// Flags of Workers whose behaviour every worker has here, with the flag or without.
+const ALWAYS_ON_FLAGS: [&str; 15] = [
+    "allow_eval_during_startup",
+    "blob_standard_mime_type",
+    "brotli_content_encoding",
+    "capture_async_api_throws",
+    "crypto_preserve_public_exponent",
+    "fetch_refuses_unknown_protocols",
+    "formdata_parser_supports_files",
+    "global_navigator",
+    "streams_enable_constructors",
+    "strict_compression_checks",
+    "strict_crypto_checks",
+    "transformstream_enable_standard_constructor",
+    "upper_case_all_http_methods",
+    "url_standard",
+    "urlsearchparams_delete_has_value_arg",
+];
+
+/// Flags that make modules of Node importable.
+const NODE_FLAGS: [&str; 3] = ["nodejs_compat", "nodejs_compat_v2", "nodejs_als"];
+
+/// The flags as they are written; a warning for each that changes nothing here.
+pub(super) fn read_compatibility_flags(root: &Section<'_>) -> Vec<String> {
+    let flags = root.strings("compatibility_flags");
+    for flag in &flags {
+        let name = flag.value.as_str();
+        if CHOOSING_FLAGS.contains(&name) || ALWAYS_ON_FLAGS.contains(&name) {
+            continue;
+        }
+        let diagnostic = if NODE_FLAGS.contains(&name) {
+            Diagnostic::warning(format!("compatibility flag \"{name}\" is not supported yet"))
+                .at(flag.span.clone(), "`node:` modules cannot be imported")
+        } else {
+            Diagnostic::warning(format!("compatibility flag \"{name}\" has no effect"))
+                .at(flag.span.clone(), "workers behave as with the newest compatibility date")
+        };
+        root.reader.problems.report(diagnostic);
+    }
+    flags.into_iter().map(|flag| flag.value).collect()
+}
 
 /// A string or, unquoted, a TOML date.
 pub(super) fn read_compatibility_date(root: &Section<'_>) -> Option<String> {

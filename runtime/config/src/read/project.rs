@@ -5,7 +5,7 @@ use aerostack_cron::{Weekdays, WhenMissed};
 
 use super::assignment::{assigned, of_worker};
 use super::bindings::read_bindings;
-use super::code::{read_alias, read_compatibility_date};
+use super::code::{read_alias, read_compatibility_date, read_compatibility_flags};
 use super::dev::read_dev;
 use super::environments::{MissingEnvironment, select};
 use super::limits::read_limits;
@@ -128,7 +128,7 @@ impl ProjectReader<'_> {
         let shared = Shared {
             root: place.root.clone(),
             compatibility_date: read_compatibility_date(&root),
-            compatibility_flags: root.strings("compatibility_flags").into_iter().map(|flag| flag.value).collect(),
+            compatibility_flags: read_compatibility_flags(&root),
             alias: read_alias(&root),
             bindings,
             variables,

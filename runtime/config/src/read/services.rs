@@ -3,7 +3,7 @@
 use super::project_file::Dialect;
 use super::variables::json_of;
 use crate::diagnostic::Diagnostic;
-use crate::model::ServiceBinding;
+use crate::model::{ServiceBinding, ServiceOrigin};
 use crate::names::{sanitized_worker_name, service_binding_names};
 use crate::schema::did_you_mean;
 use crate::section::Section;
@@ -57,6 +57,7 @@ pub(super) fn read_service_bindings(
                 });
             }
             Some(ServiceBinding {
+                origin: ServiceOrigin::Requested,
                 binding: binding.value,
                 alias: None,
                 worker: target.map(|callable| callable.worker.clone()),
@@ -91,6 +92,7 @@ pub(super) fn implied_service_bindings(callable: &[Callable], explicit: &[Servic
                 return None;
             }
             Some(ServiceBinding {
+                origin: ServiceOrigin::Implied,
                 alias: alias.filter(|alias| !is_explicit(alias)),
                 binding,
                 worker: Some(callable.worker.clone()),

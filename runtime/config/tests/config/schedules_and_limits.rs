@@ -163,6 +163,14 @@ fn a_compatibility_date_is_a_date_and_its_absence_is_fine() {
         let rendered = errors_of(&format!("compatibility_date = {wrong}"));
         assert!(rendered.contains("compatibility_date"), "{rendered}");
     }
-    let flags = worker_of("compatibility_flags = [\"nodejs_compat\", \"x\"]").compatibility_flags;
-    assert_eq!(flags, ["nodejs_compat", "x"]);
+}
+
+#[test]
+fn a_compatibility_flag_that_changes_nothing_is_a_warning() {
+    let served = "compatibility_flags = [\"url_standard\", \"no_queues_json_messages\"]";
+    assert_eq!(worker_of(served).compatibility_flags, ["url_standard", "no_queues_json_messages"]);
+    let warnings = warnings_of("compatibility_flags = [\"nodejs_compat\", \"x\"]");
+    assert!(warnings.contains("compatibility flag \"nodejs_compat\" is not supported yet"), "{warnings}");
+    assert!(warnings.contains("`node:` modules cannot be imported"), "{warnings}");
+    assert!(warnings.contains("compatibility flag \"x\" has no effect"), "{warnings}");
 }
