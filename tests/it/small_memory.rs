@@ -87,6 +87,7 @@ const THOROUGH: &[(&str, &[End])] = &[
     ("storage-gets-at-once", &[Caught(""), Stopped, Answers("")]),
     ("vectorize-long", &[Stopped, Caught(""), Answers("")]),
     ("derivations-at-once", &[Answers("derived"), Stopped, Caught("")]),
+    ("fetch-endless", &[NO_MEMORY]),
     ("zip-bomb", &[Stopped, NO_BUFFER]),
     ("messages-queued", &[Stopped, Caught("")]),
     ("formats", &[Stopped, Answers("")]),

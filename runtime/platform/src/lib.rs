@@ -120,6 +120,7 @@ deno_core::extension!(
     middleware = |op| match op.name {
         "op_fetch" => op.with_implementation_from(&outbound::op_fetch()),
         "op_fetch_send" => op.with_implementation_from(&fetched::op_fetch_send()),
+        "op_read_all" => op.with_implementation_from(&held::op_read_all()),
         "op_destructure_error" => op.with_implementation_from(&ops::op_destructure_error()),
         "op_dispatch_exception" => op.with_implementation_from(&ops::op_dispatch_exception()),
         _ => op,

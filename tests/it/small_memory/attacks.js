@@ -162,6 +162,13 @@ const handlers = {
     return text("derived");
   },
 
+  // A body from another server, gathered before V8 sees any of it.
+  "fetch-endless": async (_env, _ctx, url) => text((await (await fetch(new URL("/endless", url))).arrayBuffer()).byteLength),
+  endless: () => {
+    const piece = megabytes(1);
+    return new Response(new ReadableStream({ pull: (controller) => controller.enqueue(piece) }));
+  },
+
   // Streams, messages, timers.
   "zip-bomb": async () => {
     const zip = new CompressionStream("gzip");
@@ -206,7 +213,7 @@ export default {
     const name = new URL(request.url).pathname.slice(1);
     const isThrown = name.startsWith("throw-");
     try {
-      return await handlers[name](env, ctx);
+      return await handlers[name](env, ctx, request.url);
     } catch (error) {
       if (isThrown) throw error;
       return new Response(`caught ${String(error?.message).slice(0, 1000)}`, { status: 400 });
