@@ -8,7 +8,6 @@ mod events;
 mod limits_line;
 mod listen;
 mod logs;
-mod memory;
 mod migrations;
 mod observed;
 mod project;

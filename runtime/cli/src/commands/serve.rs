@@ -8,16 +8,17 @@ use std::time::Instant;
 
 use aerostack_config::{Config, Precedence, SecretPresence, ValueSources};
 use aerostack_server::{ErrorDetail, Server, ServerOptions, Triggers};
+use aerostack_telemetry::machine_memory;
 use anyhow::{Context as _, bail};
 
 use crate::commands::{AlreadyPrinted, ProjectArguments, counted, say};
+use crate::descriptors;
 use crate::listen::{self, DEFAULT_PORT, Port, address};
 use crate::logs::{AnsweredRequests, RequestLines};
 use crate::observed::{ENVIRONMENT, Observed, ObservedArguments};
 use crate::running::{Face, Running, stop_requested};
 use crate::start_over::{self, End, StartOver};
 use crate::start_table::{print_ready, print_table};
-use crate::{descriptors, memory};
 
 /// `aerostack serve`
 #[derive(clap::Args)]
@@ -142,7 +143,7 @@ fn isolates(wanted: Option<NonZeroUsize>, workers: usize) -> anyhow::Result<usiz
     let Some(wanted) = wanted else { return Ok(cores.get()) };
     let all = (wanted.get() as u64).saturating_mul(workers as u64);
     let needed = all.saturating_mul(IDLE_ISOLATE_BYTES);
-    if let Some(total) = memory::total_bytes().filter(|total| needed > *total) {
+    if let Some(total) = machine_memory::limit().filter(|total| needed > *total) {
         const MEBIBYTE: u64 = 1024 * 1024;
         bail!(
             "{} need at least {} MB of memory, and there are {} MB\nhint: one isolate per core is the default: leave out --isolates",
