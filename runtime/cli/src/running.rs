@@ -150,7 +150,7 @@ impl Running {
             self.terminal.warn(&sentence);
         }
         for diagnostic in missing_models(&self.config) {
-            self.terminal.say(Level::Warn, diagnostic.render(self.colour()));
+            self.terminal.say(Level::Warn, diagnostic.render(colour_of(&self.terminal)));
         }
     }
 
