@@ -325,7 +325,22 @@ fn functions_of_the_writer(place: &Place) -> Outcome {
     equal("after an update", &place.cells("SELECT changes()")?, &vec![Cell::Integer(2)])?;
     let batch =
         place.call(vec![Statement::new("INSERT INTO t VALUES (4)"), Statement::new("SELECT last_insert_rowid()")])?;
-    equal("in a batch", &batch[1].cells, &vec![Cell::Integer(4)])
+    equal("in a batch", &batch[1].cells, &vec![Cell::Integer(4)])?;
+    // A statement that is compiled between the write and the question must not answer for it.
+    place.run("CREATE TABLE audit (changed, again DEFAULT (changes()))")?;
+    let update = || Statement::new("UPDATE t SET a = 1 WHERE a = 0");
+    for asks in [
+        "INSERT INTO audit SELECT changes(), changes() WHERE changes() = 2",
+        "INSERT INTO audit VALUES (changes(), 2) RETURNING changes()",
+        "INSERT INTO audit (changed) VALUES (2)",
+    ] {
+        place.run("UPDATE t SET a = 0 WHERE rowid IN (2, 3)")?;
+        place.call(vec![update(), Statement::new(asks)])?;
+        let found = place.cells("SELECT changed, again FROM audit")?;
+        equal(asks, &found, &vec![Cell::Integer(2), Cell::Integer(2)])?;
+        place.run("DELETE FROM audit")?;
+    }
+    Ok(())
 }
 
 fn conflicts_undo_all(place: &Place) -> Outcome {

@@ -168,6 +168,11 @@ pub(super) fn asks_for_the_writer(context: &AuthContext<'_>) -> bool {
     matches!(&context.action, AuthAction::Function { function_name } if is_one_of(&FUNCTIONS_OF_THE_WRITER, function_name))
 }
 
+/// Whether an action asks how many rows the statement before changed.
+pub(super) fn asks_for_changes(context: &AuthContext<'_>) -> bool {
+    matches!(&context.action, AuthAction::Function { function_name } if is_one_of(&["changes"], function_name))
+}
+
 /// Whether an action is that of a pragma.
 pub(super) fn is_pragma(context: &AuthContext<'_>) -> bool {
     matches!(context.action, AuthAction::Pragma { .. })

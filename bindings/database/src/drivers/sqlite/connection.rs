@@ -443,7 +443,9 @@ impl Connection {
         }
         prepared.tells_of_schema = tells_of_schema;
         prepared.sets_pragma = is_setting_pragma(sql);
-        if !prepared.is_explain() && !prepared.sets_pragma && self.role != Role::Owner {
+        // `EXPLAIN` of a write sets `changes()` to 0, which a statement that asks for it must not find.
+        let reads_changes = seen.asks_for_changes && prepared.effect() == Effect::Writes;
+        if !prepared.is_explain() && !prepared.sets_pragma && !reads_changes && self.role != Role::Owner {
             prepared.profile = Profile::of(self.db(), &sql[..consumed]);
         }
         Ok((Some(prepared), consumed))

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use rusqlite::ffi;
 use rusqlite::hooks::{AuthContext, Authorization};
 
-use super::authorizer::{Verdict, asks_for_the_writer, is_pragma, judge};
+use super::authorizer::{Verdict, asks_for_changes, asks_for_the_writer, is_pragma, judge};
 
 /// After how many instructions of SQLite's virtual machine the time is looked at.
 const INSTRUCTIONS_BETWEEN_LOOKS: c_int = 1000;
@@ -47,6 +47,7 @@ pub(super) struct Guard {
     /// What was seen of the statement that was compiled last.
     is_pragma: AtomicBool,
     asks_for_the_writer: AtomicBool,
+    asks_for_changes: AtomicBool,
     /// Pages in the write-ahead log after the last commit.
     log_pages: AtomicU32,
 }
@@ -58,6 +59,8 @@ pub(super) struct Seen {
     pub(super) is_pragma: bool,
     /// It asks for a value that only the connection that writes knows, such as `last_insert_rowid()`.
     pub(super) asks_for_the_writer: bool,
+    /// It calls `changes()`.
+    pub(super) asks_for_changes: bool,
 }
 
 impl Guard {
@@ -72,6 +75,7 @@ impl Guard {
             refused_transaction: AtomicBool::new(false),
             is_pragma: AtomicBool::new(false),
             asks_for_the_writer: AtomicBool::new(false),
+            asks_for_changes: AtomicBool::new(false),
             log_pages: AtomicU32::new(0),
         })
     }
@@ -113,6 +117,7 @@ impl Guard {
                 guard.is_pragma.store(true, Relaxed);
             } else if asks_for_the_writer(&context) {
                 guard.asks_for_the_writer.store(true, Relaxed);
+                guard.asks_for_changes.fetch_or(asks_for_changes(&context), Relaxed);
             }
             let verdict = judge(&context);
             if verdict == Verdict::RefusedTransaction {
@@ -166,6 +171,7 @@ impl Guard {
         Seen {
             is_pragma: self.is_pragma.swap(false, Relaxed),
             asks_for_the_writer: self.asks_for_the_writer.swap(false, Relaxed),
+            asks_for_changes: self.asks_for_changes.swap(false, Relaxed),
         }
     }
 
