@@ -81,11 +81,7 @@ const lazyUncloneable = (specifier: string, ...names: string[]) => {
 };
 const urlPattern = lazyUncloneable("ext:deno_web/01_urlpattern.js", "URLPattern");
 const fileReader = lazy("ext:deno_web/10_filereader.js");
-const compression = lazyUncloneable(
-  "ext:aerostack/platform/compression_streams.ts",
-  "CompressionStream",
-  "DecompressionStream",
-);
+const compression = lazy("ext:aerostack/platform/compression_streams.ts");
 const eventSource = lazy("ext:deno_fetch/27_eventsource.js");
 const fetching = lazy("ext:deno_fetch/26_fetch.js");
 const crypto = lazy("ext:aerostack/platform/crypto.ts");

@@ -31,5 +31,5 @@ function refuseClones(...classes: { prototype: object }[]) {
   }
 }
 
-return { refuseClones };
+return { refuseClone: refuse, refuseClones };
 })();

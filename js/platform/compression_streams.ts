@@ -29,6 +29,7 @@ const {
   readableByteStreamControllerError,
   readableByteStreamControllerGetDesiredSize,
 } = core.loadExtScript("ext:deno_web/06_streams.js");
+const { refuseClone } = core.loadExtScript("ext:aerostack/platform/clones.ts");
 const { writtenBytes } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
 const { copyBytes, viewBytes } = core.loadExtScript("ext:aerostack/platform/plain.ts");
 const { closeByteStream } = core.loadExtScript("ext:aerostack/platform/body_streams.ts");
@@ -212,6 +213,8 @@ class CompressionStream extends TransformStream {
     webidl.requiredArguments(arguments.length, 1, "Failed to construct 'CompressionStream'");
     const codec = codecFor("CompressionStream", format, false);
     super(webidl.brand);
+    // TransformStream has its instances moved.
+    (this as any)[core.hostObjectBrand] = refuseClone;
     this.#coding = new Coding(codec);
   }
 
@@ -231,6 +234,8 @@ class DecompressionStream extends TransformStream {
     webidl.requiredArguments(arguments.length, 1, "Failed to construct 'DecompressionStream'");
     const codec = codecFor("DecompressionStream", format, true);
     super(webidl.brand);
+    // TransformStream has its instances moved.
+    (this as any)[core.hostObjectBrand] = refuseClone;
     this.#coding = new Coding(codec);
   }
 
