@@ -156,7 +156,7 @@ fn answers(trials: &mut Vec<Trial>) {
     trials.push(test("an answer that is shorter than it said ends the connection, not the next answer", async || {
         let server = TestServer::start(
             "export default { fetch() { const { readable, writable } = new FixedLengthStream(10); \
-               const writer = writable.getWriter(); writer.write(new Uint8Array(4)); writer.abort('no more'); \
+               const writer = writable.getWriter(); writer.write(new Uint8Array(4)).then(() => writer.abort('no more')); \
                return new Response(readable) } }",
         )
         .await;

@@ -20,6 +20,48 @@ const STORES: &str = "export default { async fetch(request, env) { \
          await env.CACHE.get(key).catch(() => null)]); \
        return Response.json({ read, failures }); } }";
 
+/// Writes to each binding and reads it back.
+const USES_ALL: &str = "export default { async fetch(request, env) { \
+       await env.DB.exec('CREATE TABLE t (x)'); \
+       const { meta } = await env.DB.prepare('INSERT INTO t VALUES (1)').run(); \
+       await env.CACHE.put('key', 'a text'); await env.STORAGE.put('key', 'an object'); \
+       await env.VECTORIZE.insert([{ id: 'v', values: [1, 0] }]); \
+       const { matches } = await env.VECTORIZE.query([1, 0]); \
+       return new Response([meta.changes, await env.CACHE.get('key'), \
+         await (await env.STORAGE.get('key')).text(), matches[0].id].join(' ')); } }";
+
+/// As TOML writes them.
+const ODD_IDS: [&str; 11] = [
+    "../escaped",
+    "..",
+    ".",
+    "/etc/x",
+    "a/b",
+    "a\\\\b",
+    "a\\u0000b",
+    ".hidden",
+    "a@other",
+    "caf\u{e9}",
+    concat!(
+        "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+        "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+    ),
+];
+
+/// Nothing was written outside of the state folder, and whatever it was written for, names of files are of our making.
+fn assert_only_state_was_written(project: &TestProject) {
+    for path in below(&project.path().join(".aerostack")) {
+        let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
+        let is_ours = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+        assert!(name.bytes().all(is_ours), "{}", path.display());
+    }
+    let files: BTreeSet<String> = std::fs::read_dir(project.path())
+        .expect("the project can be read")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(files, [".aerostack", "aerostack.toml", "src"].map(str::to_owned).into());
+}
+
 pub(crate) fn trials(trials: &mut Vec<Trial>) {
     trials.push(test("keys of objects and entries are no paths, and each is its own", async || {
         let project = TestProject::new(&[("aerostack.toml", CONFIG), ("src/index.ts", STORES)]);
@@ -91,50 +133,33 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
             failed.iter().map(|(kind, place)| (kind.as_str(), keys[*place as usize])).collect();
         assert_eq!(refused, [("cache", ".."), ("cache", ".")], "{answer}");
         assert!(!outside.exists() && !project.path().join("escaped").exists());
-        // Whatever the keys were, the names of files are of our making.
-        for path in below(&project.path().join(".aerostack")) {
-            let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
-            let is_ours = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
-            assert!(name.bytes().all(is_ours), "{}", path.display());
-        }
-        let files: BTreeSet<String> = std::fs::read_dir(project.path())
-            .expect("the project can be read")
-            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-            .collect();
-        assert_eq!(files, [".aerostack", "aerostack.toml", "src"].map(str::to_owned).into());
+        assert_only_state_was_written(&project);
     }));
 
-    trials.push(test("names in the config that would leave the state folder are errors with their line", async || {
-        let sections = [
-            ("[[d1_databases]]\nbinding = \"DB\"\ndatabase_name", "database_name"),
-            ("[[kv_namespaces]]\nbinding = \"CACHE\"\nid", "id"),
-            ("[[r2_buckets]]\nbinding = \"STORAGE\"\nbucket_name", "bucket_name"),
-            ("[[vectorize]]\nbinding = \"VECTORIZE\"\nindex_name", "index_name"),
-            ("[[queues.producers]]\nbinding = \"QUEUE\"\nqueue", "queue"),
-        ];
-        let long = "x".repeat(129);
-        for (section, key) in sections {
-            for name in [
-                "../escaped",
-                "..",
-                ".",
-                "/etc/x",
-                "a/b",
-                "a\\\\b",
-                "a\\u0000b",
-                ".hidden",
-                "a@other",
-                "caf\u{e9}",
-                &long,
-            ] {
-                let config = format!("{CONFIG}{section} = \"{name}\"\n");
-                let project = TestProject::new(&[("aerostack.toml", &config), ("src/index.ts", STORES)]);
-                let run = project.run(&["serve", "--port", "0"]);
-                assert!(!run.succeeded, "{key} = {name:?}");
-                assert!(run.stderr.contains(&format!("`{key}` cannot be ")), "{key} = {name:?}: {}", run.stderr);
-                assert!(run.stderr.contains("aerostack.toml:4"), "{}", run.stderr);
-                assert!(!project.path().join(".aerostack").exists(), "{key} = {name:?}");
-            }
+    trials.push(test("ids of the config never lead out of the state folder", async || {
+        for id in ODD_IDS {
+            let config = format!(
+                "{CONFIG}[[d1_databases]]\nbinding = \"DB\"\ndatabase_name = \"{id}\"\n\
+                 [[kv_namespaces]]\nbinding = \"CACHE\"\nid = \"{id}\"\n\
+                 [[r2_buckets]]\nbinding = \"STORAGE\"\nbucket_name = \"{id}\"\n\
+                 [[vectorize]]\nbinding = \"VECTORIZE\"\nindex_name = \"{id}\"\n"
+            );
+            let project = TestProject::new(&[("aerostack.toml", &config), ("src/index.ts", USES_ALL)]);
+            let served = project.dev();
+            assert_eq!(get(served.address, "/").await.text(), "1 a text an object v", "{id:?}");
+            assert_only_state_was_written(&project);
+        }
+    }));
+
+    trials.push(test("names of queues that would leave the state folder are errors with their line", async || {
+        for name in ODD_IDS {
+            let config = format!("{CONFIG}[[queues.producers]]\nbinding = \"QUEUE\"\nqueue = \"{name}\"\n");
+            let project = TestProject::new(&[("aerostack.toml", &config), ("src/index.ts", STORES)]);
+            let run = project.run(&["serve", "--port", "0"]);
+            assert!(!run.succeeded, "{name:?}");
+            assert!(run.stderr.contains("`queue` cannot be "), "{name:?}: {}", run.stderr);
+            assert!(run.stderr.contains("aerostack.toml:4"), "{}", run.stderr);
+            assert!(!project.path().join(".aerostack").exists(), "{name:?}");
         }
     }));
 

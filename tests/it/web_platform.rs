@@ -122,7 +122,7 @@ fn uncaught(trials: &mut Vec<Trial>) {
             "Promise.reject(new RangeError('lost'))",
             "Uncaught (in promise) RangeError: lost",
         ),
-        ("a rejection with a text", "Promise.reject('just text')", "Uncaught (in promise) just text"),
+        ("a rejection with a text", "Promise.reject('just text')", "Uncaught (in promise) \"just text\""),
         (
             "an error in a timer",
             "setTimeout(() => { throw new RangeError('timer'); }, 0)",

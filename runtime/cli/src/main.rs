@@ -40,7 +40,7 @@ struct Cli {
 const GETTING_STARTED: &str = "\
 Getting started:
   1. Write a function in src/index.ts:
-       export default { fetch: (request, env) => Response.json({ hello: \"world\" }) }
+       export default { fetch: () => Response.json({ hello: \"world\" }) }
   2. Put `name = \"hello\"` into aerostack.toml beside src.
   3. aerostack dev";
 

@@ -77,19 +77,19 @@ pub fn render_code_frame(frame: &CodeFrame<'_>, style: FrameStyle) -> String {
         let _ = write!(out, "\n{:gutter$} {}", "", paint.gutter("|"));
         for (index, line) in lines.iter().enumerate() {
             let number = first_line + index + 1;
-            let _ = write!(out, "\n{} ", paint.gutter(&format!("{number:>gutter$} |")));
+            let _ = write!(out, "\n{}", paint.gutter(&format!("{number:>gutter$} |")));
+            let cells = Cells::of(line);
             if number != line_index + 1 {
-                out.push_str(Cells::of(line).window(0).trim_end());
+                push_line(&mut out, &cells.window(0));
                 continue;
             }
-            let cells = Cells::of(line);
             let from = cells.of_column(start.column);
             let until = match place.range.end {
                 Position { line, column } if line == start.line => cells.of_column(column),
                 _ => cells.width(),
             };
             let view = cells.view_around(from);
-            out.push_str(cells.window(view).trim_end());
+            push_line(&mut out, &cells.window(view));
             let shown_until = until.min(view + WIDEST_LINE);
             let carets = shown_until.saturating_sub(from).max(1);
             let _ = write!(
@@ -105,6 +105,15 @@ pub fn render_code_frame(frame: &CodeFrame<'_>, style: FrameStyle) -> String {
     }
     push_hint(&mut out, frame.hint, gutter + 1, &paint);
     out
+}
+
+/// A line of the source behind its gutter. No line ends with blanks.
+fn push_line(out: &mut String, line: &str) {
+    let line = line.trim_end();
+    if !line.is_empty() {
+        out.push(' ');
+        out.push_str(line);
+    }
 }
 
 fn push_hint(out: &mut String, hint: Option<&str>, indent: usize, paint: &Paint) {

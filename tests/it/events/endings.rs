@@ -24,7 +24,7 @@ fn handlers(trials: &mut Vec<Trial>) {
             "a.ack(); await scheduler.wait(1); throw new Error('later')",
             "Uncaught Error: later",
         ),
-        ("throws what is no error", "a.ack(); throw 'a text'", "Uncaught a text"),
+        ("throws what is no error", "a.ack(); throw 'a text'", "Uncaught \"a text\""),
         ("throws null", "a.ack(); throw null", "Uncaught null"),
         (
             "is failed by a binding",

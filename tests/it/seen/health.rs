@@ -83,7 +83,7 @@ pub(super) fn trials(trials: &mut Vec<Trial>) {
         project.write("src/more.ts", BROKEN);
         project
             .append("aerostack.toml", "[[functions]]\nname = \"more\"\nmain = \"src/more.ts\"\nroute = \"/more/*\"\n");
-        served.wait_for("not reloaded, still serving the last good version");
+        served.wait_for("~ aerostack.toml: not reloaded");
         let (_, report) = wait_for_ready(served.address, |status, _| status == 503).await;
         let reason = "no version of it could be loaded: the log says why";
         assert_eq!(report, json!({ "status": "not ready", "workers": [{ "name": "more", "reason": reason }] }));
