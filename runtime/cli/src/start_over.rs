@@ -35,14 +35,28 @@ impl StartOver {
     pub(crate) fn with(listener: &TcpListener) -> anyhow::Result<Self> {
         listener.as_fd().try_clone_to_owned().map(Self).context("cannot keep the listener")
     }
-}
 
-impl End {
-    /// Ends. Comes back where the process stops, or where it cannot start over.
-    pub(crate) fn carry_out(self, StartOver(listener): StartOver) -> anyhow::Result<()> {
-        if self == Self::Stop {
-            return Ok(());
+    /// Ends the process as `end` says. Returns if it stops, or cannot start over.
+    pub(crate) async fn end(
+        self,
+        end: End,
+        drain: impl Future<Output = ()>,
+        end_output: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
+        if end == End::StartOver {
+            end_output.await;
+            return self.start_over();
         }
+        // If it stayed open, clients that come after the server has closed its own would wait for nobody.
+        drop(self);
+        drain.await;
+        end_output.await;
+        Ok(())
+    }
+
+    /// Does not return if it succeeds.
+    fn start_over(self) -> anyhow::Result<()> {
+        let Self(listener) = self;
         // SAFETY: the descriptor is open. Without flags it is not closed by what follows.
         if unsafe { libc::fcntl(listener.as_raw_fd(), libc::F_SETFD, 0) } != 0 {
             return Err(std::io::Error::last_os_error()).context("cannot hand the listener on");

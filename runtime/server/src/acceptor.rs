@@ -226,11 +226,13 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, open: Arc<OpenConnec
     let mut is_full = false;
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            // An error means the server is gone, which is the same.
-            _ = phase.wait_for(|phase| *phase == Phase::Closed) => break,
+            // A client that comes once the listener is handed over must not be told that the server drains.
+            biased;
             // Clients that came and were not accepted wait for the next to have the listener.
             () = handing_over.notified() => return,
+            // An error means the server is gone, which is the same.
+            _ = phase.wait_for(|phase| *phase == Phase::Closed) => break,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) if *shared.shutdown.borrow() != Phase::Serving => {

@@ -126,11 +126,7 @@ async fn serve(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
         };
         watch(&mut watcher, dev.watched_files(), read_since, &terminal);
     };
-    if end == End::Stop {
-        dev.running.drain(&server).await;
-    }
-    observed.end().await;
-    end.carry_out(start_over)
+    start_over.end(end, dev.running.drain(&server), observed.end()).await
 }
 
 /// What `dev` starts with.

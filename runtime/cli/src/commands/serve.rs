@@ -113,11 +113,7 @@ async fn serve(arguments: &Arguments, started: Instant) -> anyhow::Result<()> {
         () = stop_requested() => End::Stop,
         lost = aerostack_isolate::too_much_lost() => start_over::drain(&running, &server, lost).await,
     };
-    if end == End::Stop {
-        running.drain(&server).await;
-    }
-    observed.end().await;
-    end.carry_out(start_over)
+    start_over.end(end, running.drain(&server), observed.end()).await
 }
 
 /// A service that runs without a secret fails later, at the request that needs it.
