@@ -112,7 +112,7 @@ pub(crate) async fn serve(wire: Wire, home: Home, shared: Arc<Shared>, peer: Soc
         let signals = Signals::default();
         let served = http1::serve(reading, outbound, &requests, &signals);
         let tell = |_: Pin<&mut _>, news| {
-            signals.leaving.set(true);
+            signals.leaving.set(signals.leaving.get().or_else(|| Some(Instant::now())));
             signals.overdue.set(news == News::Overdue);
             Told::Heard
         };

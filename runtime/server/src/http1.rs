@@ -26,7 +26,7 @@ use self::inbound::{Inbound, NextLook, NoHead};
 use crate::body::ClientBody;
 use crate::corked::Corked;
 use crate::error_page::plain;
-use crate::lifecycle::{Arrived, Lifecycle, State};
+use crate::lifecycle::{Arrived, HEAD_WHILE_LEAVING, Lifecycle, State};
 use crate::request::{Connection, Reply};
 use crate::wire::Reading;
 
@@ -50,10 +50,22 @@ const TOO_SLOW: Refusal =
 /// What a connection is told while it is served.
 #[derive(Default)]
 pub(crate) struct Signals {
-    /// No more requests are taken, but those that were sent before the client could know.
-    pub(crate) leaving: Cell<bool>,
+    /// Since when no more requests are taken, but those that were sent before the client could know.
+    pub(crate) leaving: Cell<Option<Instant>>,
     /// The client was waited for long enough.
     pub(crate) overdue: Cell<bool>,
+}
+
+impl Signals {
+    fn is_leaving(&self) -> bool {
+        self.leaving.get().is_some()
+    }
+
+    /// Whether an answer that begins now is the last. A client that always sends more, on purpose or because it uploads
+    /// while it reads, keeps its connection only for so long.
+    fn end_with_this_answer(&self, inbound: &Inbound) -> bool {
+        self.leaving.get().is_some_and(|since| !inbound.has_more() || since.elapsed() >= HEAD_WHILE_LEAVING)
+    }
 }
 
 /// Serves requests until the client closes, an answer is the last, or `signals` say that the connection ends.
@@ -96,7 +108,7 @@ pub(crate) async fn serve(
         let is_last = asks_to_close
             || says_close(response.headers())
             || reads_on && !inbound.may_go_on()
-            || signals.leaving.get() && !inbound.has_more();
+            || signals.end_with_this_answer(&inbound);
         let framing = send(&inbound, &outbound, wanted, response, is_last).await?;
         if is_last || framing == BodyFraming::Close {
             let sends_no_more = asks_to_close && (!reads_on || inbound.has_passed_body()) && !inbound.has_more();
@@ -286,7 +298,7 @@ async fn linger(
     outbound.shut_down().await?;
     let began = Instant::now();
     loop {
-        let at_most = if signals.leaving.get() { at_most.min(LINGER_WHILE_LEAVING) } else { at_most };
+        let at_most = if signals.is_leaving() { at_most.min(LINGER_WHILE_LEAVING) } else { at_most };
         let left = at_most.saturating_sub(began.elapsed()).min(LINGER_PAUSE);
         match tokio::time::timeout(left, poll_fn(|context| inbound.poll_discard(context))).await {
             Ok(true) if !left.is_zero() => {}
