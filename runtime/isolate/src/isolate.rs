@@ -13,7 +13,7 @@ use deno_core::futures::task::AtomicWaker;
 use deno_core::{JsRuntime, PollEventLoopOptions, RuntimeOptions, v8};
 
 use crate::attribution::Attribution;
-use crate::limits::{Guard, StopReason};
+use crate::limits::{self, Guard, StopReason};
 use crate::loader::GraphLoader;
 use crate::sources;
 use crate::thread::ThreadLoad;
@@ -359,6 +359,7 @@ fn prepare(version: &WorkerVersion, load: &Arc<ThreadLoad>) -> Result<(JsRuntime
     );
     let heap_guard = guard.clone();
     runtime.add_near_heap_limit_callback(move |current, _| heap_guard.near_heap_limit(current, &buffers));
+    runtime.v8_isolate().set_oom_error_handler(limits::out_of_memory);
 
     let invocations = Invocations::new(limits.invocation.clone(), version.breaches.clone()).driven_by(waker.clone());
     let invocations = Rc::new(invocations);

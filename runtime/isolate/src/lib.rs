@@ -14,6 +14,7 @@ mod isolate;
 mod limits;
 mod loader;
 mod lost_memory;
+mod pressure;
 mod remote;
 mod report;
 mod sources;

@@ -9,11 +9,12 @@
 //! short turns add up this way, and a request that only waits is not charged with what its neighbours do. What cannot be
 //! interrupted (a sort, a pattern) is one long turn, and is found by the thread's clock alone.
 
-use std::ffi::c_void;
+use std::cell::RefCell;
+use std::ffi::{c_char, c_void};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aerostack_bindings::Memory;
 use aerostack_platform::{Breach, Breaches, InvocationLimits};
@@ -22,7 +23,8 @@ use aerostack_telemetry::metrics::ReplacedFor;
 use deno_core::v8;
 
 use crate::attribution::Attribution;
-use crate::lost_memory;
+use crate::lost_memory::{self, LostMemory};
+use crate::pressure::{self, Gauge, Pressure};
 use crate::thread::ThreadLoad;
 
 /// The limits of one worker's isolates (`[limits]` in aerostack.toml).
@@ -57,6 +59,8 @@ pub enum StopReason {
     Heap,
     /// V8 gave up on finding room for an ArrayBuffer within [`Limits::array_buffer_bytes`].
     ArrayBuffers,
+    /// The machine was about to run out of memory, and this isolate grew the most.
+    Machine,
 }
 
 impl StopReason {
@@ -65,7 +69,7 @@ impl StopReason {
         match self {
             Self::Cpu => Breach::Cpu,
             Self::Heap => Breach::Memory,
-            Self::ArrayBuffers => Breach::ArrayBuffers,
+            Self::ArrayBuffers | Self::Machine => Breach::ArrayBuffers,
         }
     }
 
@@ -74,7 +78,7 @@ impl StopReason {
         match self {
             Self::Cpu => ReplacedFor::Cpu,
             Self::Heap => ReplacedFor::Memory,
-            Self::ArrayBuffers => ReplacedFor::ArrayBuffers,
+            Self::ArrayBuffers | Self::Machine => ReplacedFor::ArrayBuffers,
         }
     }
 }
@@ -92,6 +96,9 @@ impl Limits {
             }
             StopReason::Heap => {
                 format!("exceeded memory limit {} MB: raise limits.memory_mb", self.heap_bytes / (1024 * 1024))
+            }
+            StopReason::Machine => {
+                "stopped because the machine is nearly out of memory and this worker used the most".to_owned()
             }
         }
     }
@@ -164,6 +171,7 @@ impl Guard {
             thread,
         });
         Watchdog::get().watch(&guard);
+        HERE.replace(Arc::downgrade(&guard));
         guard
     }
 
@@ -204,6 +212,11 @@ impl Guard {
         }
     }
 
+    /// Whether the thread is in V8.
+    fn is_inside(&self) -> bool {
+        self.turn.load(Ordering::Acquire) % 2 == 1
+    }
+
     /// Growth of the process during one turn that the isolate cannot have caused within its limits.
     fn impossible_growth(&self) -> u64 {
         (self.limits.heap_bytes + UNCLEAR_GROWTH_BYTES + self.limits.array_buffer_bytes) as u64
@@ -215,7 +228,8 @@ impl Guard {
             0 => None,
             1 => Some(StopReason::Cpu),
             2 => Some(StopReason::Heap),
-            _ => Some(StopReason::ArrayBuffers),
+            3 => Some(StopReason::ArrayBuffers),
+            _ => Some(StopReason::Machine),
         }
     }
 
@@ -225,6 +239,7 @@ impl Guard {
             StopReason::Cpu => 1,
             StopReason::Heap => 2,
             StopReason::ArrayBuffers => 3,
+            StopReason::Machine => 4,
         };
         if self.stopped.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             self.breaches.note(reason.breach());
@@ -247,13 +262,43 @@ impl Guard {
         if headroom > 0 {
             return current + headroom;
         }
-        let reason = self.stopped().unwrap_or(StopReason::Heap);
-        self.thread.give_up(&self.limits.describe(reason));
         // Nobody can take the heap away from V8, nor what it has in buffers.
-        lost_memory::note_lost((current + buffers.used.load(Ordering::Relaxed)) as u64);
+        self.park_for_ever((current + buffers.used.load(Ordering::Relaxed)) as u64)
+    }
+
+    /// V8 has failed to allocate and would end the process. Does not return.
+    fn out_of_memory(&self) -> ! {
+        self.stop(StopReason::Heap);
+        let most = (self.limits.heap_bytes + MOST_HEADROOM_BYTES + self.limits.array_buffer_bytes) as u64;
+        self.park_for_ever(self.touched_bytes().min(most))
+    }
+
+    /// Gives up the calling thread, which keeps `bytes`: V8 must not go on.
+    fn park_for_ever(&self, bytes: u64) -> ! {
+        let reason = self.stopped().unwrap_or(StopReason::Heap);
+        self.thread.give_up(&self.limits.describe(reason), LostMemory::new(bytes));
         loop {
             std::thread::park();
         }
+    }
+
+    /// What the thread has in memory, at most.
+    fn touched_bytes(&self) -> u64 {
+        pages_touched(self.thread_id).unwrap_or(0).saturating_mul(page_bytes())
+    }
+
+    /// Gives up the thread, which is in a built-in that does not see that it was stopped. The thread ends if the built-in
+    /// does; until then it has its memory, and what others leave of its core.
+    fn give_up(&self, reason: StopReason) {
+        let most = (self.limits.heap_bytes + self.limits.array_buffer_bytes) as u64;
+        self.thread.give_up(&self.limits.describe(reason), LostMemory::new(self.touched_bytes().min(most)));
+        pressure::run_last(self.thread_id);
+    }
+
+    /// Gives up the thread and has it never run again.
+    fn freeze(&self, reason: StopReason, bytes: u64) {
+        pressure::freeze(self.thread_id);
+        self.thread.give_up(&self.limits.describe(reason), LostMemory::new(bytes));
     }
 }
 
@@ -261,6 +306,18 @@ impl Guard {
 fn headroom() -> usize {
     let available = machine_memory::available().map_or(u64::MAX, |available| available / 2);
     usize::try_from(available).unwrap_or(usize::MAX).min(MOST_HEADROOM_BYTES)
+}
+
+thread_local! {
+    /// That of the isolate of this thread.
+    static HERE: RefCell<Weak<Guard>> = RefCell::default();
+}
+
+/// V8 calls this instead of ending the process when an allocation fails that it cannot do without.
+pub(crate) unsafe extern "C" fn out_of_memory(_location: *const c_char, _details: &v8::OomDetails) {
+    if let Some(guard) = HERE.with_borrow(Weak::upgrade) {
+        guard.out_of_memory();
+    }
 }
 
 /// See [`Guard::enter`].
@@ -303,6 +360,8 @@ struct Watched {
     cpu: Duration,
     /// Bytes that were resident in the whole process, and pages that the thread had touched first, when the turn was found to be long.
     before: Option<(u64, u64)>,
+    /// Pages that the thread had touched first when memory was last known to be enough, or the isolate was stopped for it.
+    calm_pages: u64,
     /// The turn that was running when the isolate was first seen to be stopped, and the thread's CPU time then.
     stopped: Option<(u64, Duration)>,
 }
@@ -338,22 +397,62 @@ impl Watchdog {
             cpu_at_first_sight: Duration::ZERO,
             cpu: Duration::ZERO,
             before: None,
+            calm_pages: pages_touched(guard.thread_id).unwrap_or(0),
             stopped: None,
         };
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(watched);
     }
 
     fn run(&self) {
+        let mut gauge = Gauge::new();
+        let mut calm = Calm { resident: resident_bytes().unwrap_or(0), since: Instant::now() };
         loop {
             let busy = self.look();
+            if let Some(gauge) = &mut gauge {
+                self.relieve(gauge, &mut calm);
+            }
             std::thread::sleep(if busy { BUSY_PERIOD } else { IDLE_PERIOD });
+        }
+    }
+
+    /// Stops whoever grows before the machine runs out of memory.
+    fn relieve(&self, gauge: &mut Gauge, calm: &mut Calm) {
+        let Some(resident) = resident_bytes() else { return };
+        let pressure = gauge.read(resident);
+        if pressure == Pressure::None && calm.since.elapsed() < CALM_PERIOD {
+            return;
+        }
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if pressure == Pressure::None {
+            *calm = Calm { resident, since: Instant::now() };
+            watched.iter_mut().for_each(Watched::note_calm);
+            return;
+        }
+        let greediest = watched
+            .iter_mut()
+            .filter_map(|watched| {
+                let (touched, guard) = (watched.touched_lately()?, watched.guard.upgrade()?);
+                (guard.thread.lost().is_none() && touched >= BLAMED_PAGES).then_some((touched, guard, watched))
+            })
+            .max_by_key(|(touched, _, _)| *touched);
+        let Some((_, guard, watched)) = greediest else { return };
+        match guard.stopped() {
+            None => {
+                watched.note_calm();
+                guard.stop(StopReason::Machine);
+            }
+            Some(reason) if pressure == Pressure::Critical && guard.is_inside() => {
+                guard.freeze(reason, resident.saturating_sub(calm.resident));
+                lost_memory::start_over_now();
+                gauge.note_frozen();
+            }
+            Some(_) => {}
         }
     }
 
     /// Looks at every isolate once; whether any is inside V8.
     fn look(&self) -> bool {
         let mut busy = false;
-        let mut is_one_ending = false;
         let mut long_turns = Vec::new();
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.retain_mut(|watched| {
@@ -368,10 +467,9 @@ impl Watchdog {
             if let Some(reason) = guard.stopped() {
                 // deno_core's own error path may have cancelled the termination: say it again until the thread is out.
                 guard.stop(reason);
-                is_one_ending |= guard.thread.lost().is_none();
                 let stopped = watched.stopped.get_or_insert((turn, cpu));
-                if stopped.0 == turn && cpu.saturating_sub(stopped.1) > PATIENCE {
-                    guard.thread.give_up(&guard.limits.describe(reason));
+                if stopped.0 == turn && cpu.saturating_sub(stopped.1) > PATIENCE && guard.thread.lost().is_none() {
+                    guard.give_up(reason);
                 }
                 return true;
             }
@@ -391,21 +489,56 @@ impl Watchdog {
             }
             true
         });
-        // What no counter sees (messages between ports, buffers that are shared) ends here: of those that run long while the process
-        // grows by more than they may have, the one that touched the most.
-        let greediest = long_turns.into_iter().max_by_key(|(_, touched, _)| *touched);
-        // One that was stopped may grow until it sees that, and is nobody else's fault.
-        if let Some((grown, _, guard)) = greediest
-            && !is_one_ending
+        // What no counter sees (messages between ports, buffers that are shared) ends here.
+        if let Some((grown, touched, guard)) = long_turns.into_iter().max_by_key(|(_, touched, _)| *touched)
             && grown > guard.impossible_growth()
         {
-            guard.stop(StopReason::ArrayBuffers);
+            let guilty = if touched * page_bytes() >= grown / 2 { Some(guard) } else { greediest(&watched, grown) };
+            if let Some(guilty) = guilty {
+                guilty.stop(StopReason::ArrayBuffers);
+            }
         }
         busy
     }
 }
 
+/// When the memory of the machine was last known to be enough.
+struct Calm {
+    /// What the process had then, bytes.
+    resident: u64,
+    since: Instant,
+}
+
+/// How often what threads have touched is noted while there is enough memory.
+const CALM_PERIOD: Duration = Duration::from_secs(1);
+
+/// A thread that has touched fewer new pages is not what uses up the memory: 4 MB.
+const BLAMED_PAGES: u64 = 1024;
+
+/// Of those that take many short turns while the process grows by so many bytes, the one that has touched the most lately.
+fn greediest(watched: &[Watched], grown: u64) -> Option<Arc<Guard>> {
+    let touched = watched.iter().filter_map(|watched| Some((watched.touched_lately()?, watched.guard.upgrade()?)));
+    touched
+        .filter(|(pages, guard)| guard.stopped().is_none() && pages * page_bytes() >= grown / PART_OF_THE_GUILTY)
+        .max_by_key(|(pages, _)| *pages)
+        .map(|(_, guard)| guard)
+}
+
+/// Pages are counted for a second or less, the growth for longer.
+const PART_OF_THE_GUILTY: u64 = 8;
+
 impl Watched {
+    /// Pages that the thread has touched first since [`Watched::note_calm`].
+    fn touched_lately(&self) -> Option<u64> {
+        let guard = self.guard.upgrade()?;
+        Some(pages_touched(guard.thread_id)?.saturating_sub(self.calm_pages))
+    }
+
+    fn note_calm(&mut self) {
+        let Some(guard) = self.guard.upgrade() else { return };
+        self.calm_pages = pages_touched(guard.thread_id).unwrap_or(self.calm_pages);
+    }
+
     /// Bytes that the process has grown by, and pages that the thread has touched first, since the turn was found to be long. `None` where
     /// the system does not tell.
     fn growth(&mut self) -> Option<(u64, u64)> {
@@ -420,9 +553,13 @@ impl Watched {
 fn resident_bytes() -> Option<u64> {
     let statistics = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statistics.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * page_bytes())
+}
+
+fn page_bytes() -> u64 {
     // SAFETY: sysconf has no preconditions.
-    let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    Some(pages * u64::try_from(page_bytes).ok()?)
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).expect("pages have a size")
 }
 
 /// Pages that a thread was the first to touch: its minor faults, field 10 of proc_pid_stat(5).

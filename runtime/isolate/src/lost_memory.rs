@@ -1,28 +1,51 @@
-//! Memory that nobody can give back: the heaps of isolates whose threads were given up inside of V8.
+//! Memory of isolates that could not be stopped. Their threads were given up inside V8 and have it until they end, if they
+//! ever do.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aerostack_telemetry::machine_memory;
 use tokio::sync::Notify;
 
 /// It is the process's, as memory is.
-static LOST: LostMemory = LostMemory { bytes: AtomicU64::new(0), grew: Notify::const_new() };
+static LOST: AllLost =
+    AllLost { bytes: AtomicU64::new(0), is_urgent: AtomicBool::new(false), grew: Notify::const_new() };
 
-struct LostMemory {
+struct AllLost {
     bytes: AtomicU64,
+    /// Whether a restart is due however little was lost.
+    is_urgent: AtomicBool,
     grew: Notify,
 }
 
 /// What may be lost of a machine's memory, or of a control group's, before a restart is due: a quarter.
 const TOLERATED_PART: u64 = 4;
 
-/// Adds to what is lost.
-pub(crate) fn note_lost(bytes: u64) {
-    let all = LOST.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
-    tracing::error!(
-        megabytes = all / (1024 * 1024),
-        "an isolate could not be stopped: the memory of its thread is lost until the process is restarted"
-    );
+/// Memory of one thread that was given up. Counts as lost until this is dropped.
+#[derive(Debug)]
+pub(crate) struct LostMemory(u64);
+
+impl LostMemory {
+    /// Counts bytes as lost.
+    pub(crate) fn new(bytes: u64) -> Self {
+        let all = LOST.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        tracing::error!(
+            megabytes = all / MEGABYTE,
+            "an isolate could not be stopped: its thread keeps its memory until it ends, or the process is restarted"
+        );
+        LOST.grew.notify_waiters();
+        Self(bytes)
+    }
+}
+
+impl Drop for LostMemory {
+    fn drop(&mut self) {
+        LOST.bytes.fetch_sub(self.0, Ordering::AcqRel);
+    }
+}
+
+/// Makes a restart due: the machine is running out of memory.
+pub(crate) fn start_over_now() {
+    LOST.is_urgent.store(true, Ordering::Release);
     LOST.grew.notify_waiters();
 }
 
@@ -31,9 +54,12 @@ pub async fn too_much_lost() -> u64 {
     loop {
         let grew = LOST.grew.notified();
         let lost = LOST.bytes.load(Ordering::Acquire);
-        if machine_memory::limit().is_some_and(|limit| lost > limit / TOLERATED_PART) {
+        let is_too_much = || machine_memory::limit().is_some_and(|limit| lost > limit / TOLERATED_PART);
+        if LOST.is_urgent.load(Ordering::Acquire) || is_too_much() {
             return lost;
         }
         grew.await;
     }
 }
+
+const MEGABYTE: u64 = 1024 * 1024;

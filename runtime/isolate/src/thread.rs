@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::host::Host;
 use crate::isolate::{Exported, HandlerSet, LoadError, MisspelledHandler};
 use crate::limits::BufferQuota;
+use crate::lost_memory::LostMemory;
 use crate::worker::WorkerVersion;
 
 /// Work to be done on an isolate's thread.
@@ -39,6 +40,8 @@ pub struct ThreadLoad {
     pub(crate) became_idle: Notify,
     /// Why the thread was given up.
     lost: OnceLock<Arc<str>>,
+    /// What it keeps while it does not end.
+    lost_memory: Mutex<Option<LostMemory>>,
     /// The thread has come to its end.
     ended: AtomicBool,
     /// One of the two has happened.
@@ -108,8 +111,9 @@ impl ThreadLoad {
         Mourning { load: self.clone(), place }
     }
 
-    /// Gives the thread up; the first reason stands.
-    pub(crate) fn give_up(&self, reason: &str) {
+    /// Gives the thread up, which keeps `memory` until it ends; the first reason stands.
+    pub(crate) fn give_up(&self, reason: &str, memory: LostMemory) {
+        *self.lost_memory.lock().unwrap_or_else(PoisonError::into_inner) = Some(memory);
         if self.lost.set(reason.into()).is_err() {
             return;
         }
@@ -140,6 +144,7 @@ impl ThreadLoad {
 
     fn end(&self) {
         self.ended.store(true, Ordering::Release);
+        *self.lost_memory.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.became_unusable.notify_waiters();
     }
 

@@ -188,6 +188,22 @@ const handlers = {
     for (let i = 0; i < 1000; i++) port1.postMessage(long(1e7));
     return text(port2);
   },
+  "messages-in-short-turns": async () => {
+    const { port1, port2 } = new MessageChannel();
+    for (;;) {
+      port1.postMessage(long(1e6));
+      await new Promise((resolve) => setTimeout(resolve));
+      if (!port2) break;
+    }
+  },
+  // Built-ins with memory of their own, which do not see that they are stopped.
+  normalize: () => text("\ufdfa".repeat(2.9e7).normalize("NFKD").length),
+  "pattern-groups": () => text(new RegExp("(?:[ab]c|)".repeat(4e6)).test("x")),
+  // V8 lets one object past the heap's limit, and may not have more when the buffer is refused.
+  "flat-then-buffer": () => {
+    const flat = long();
+    return text(/y/.test(flat) || /y/.test(`${flat}`) || new Uint8Array(2e8).length + flat.length);
+  },
   formats: () => {
     const kept = [];
     for (let i = 0; i < 5e4; i++) kept.push(new Intl.DateTimeFormat("en", { timeZone: "Asia/Tokyo", dateStyle: "full" }));
