@@ -358,10 +358,13 @@ struct Watched {
     cpu_at_first_sight: Duration,
     /// The thread's CPU time at the last look.
     cpu: Duration,
-    /// Bytes that were resident in the whole process, and pages that the thread had touched first, when the turn was found to be long.
-    before: Option<(u64, u64)>,
-    /// Pages that the thread had touched first when memory was last known to be enough, or the isolate was stopped for it.
-    calm_pages: u64,
+    /// Bytes that were resident in the whole process when the turn was found to be long.
+    before: Option<u64>,
+    /// Pages that the thread had touched first when the isolate was made, and at most a second ago.
+    pages_at_first: u64,
+    pages_lately: u64,
+    /// When the isolate was made.
+    made: Instant,
     /// The turn that was running when the isolate was first seen to be stopped, and the thread's CPU time then.
     stopped: Option<(u64, Duration)>,
 }
@@ -391,62 +394,56 @@ impl Watchdog {
     }
 
     fn watch(&self, guard: &Arc<Guard>) {
+        let pages = pages_touched(guard.thread_id).unwrap_or(0);
         let watched = Watched {
             guard: Arc::downgrade(guard),
             turn: 0,
             cpu_at_first_sight: Duration::ZERO,
             cpu: Duration::ZERO,
             before: None,
-            calm_pages: pages_touched(guard.thread_id).unwrap_or(0),
+            pages_at_first: pages,
+            pages_lately: pages,
+            made: Instant::now(),
             stopped: None,
         };
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(watched);
     }
 
     fn run(&self) {
-        let mut gauge = Gauge::new();
-        let mut calm = Calm { resident: resident_bytes().unwrap_or(0), since: Instant::now() };
+        let mut relief = Gauge::new().map(Relief::new);
         loop {
             let busy = self.look();
-            if let Some(gauge) = &mut gauge {
-                self.relieve(gauge, &mut calm);
+            if let Some(relief) = &mut relief {
+                self.relieve(relief);
             }
             std::thread::sleep(if busy { BUSY_PERIOD } else { IDLE_PERIOD });
         }
     }
 
-    /// Stops whoever grows before the machine runs out of memory.
-    fn relieve(&self, gauge: &mut Gauge, calm: &mut Calm) {
+    /// Stops isolates, one at a time, before the machine runs out of memory.
+    fn relieve(&self, relief: &mut Relief) {
+        if relief.looked.elapsed() < relief.period {
+            return;
+        }
         let Some(resident) = resident_bytes() else { return };
-        let pressure = gauge.read(resident);
-        if pressure == Pressure::None && calm.since.elapsed() < CALM_PERIOD {
+        relief.looked = Instant::now();
+        relief.period = if relief.gauge.is_far(resident) { FAR_PERIOD } else { BUSY_PERIOD };
+        let pressure = relief.gauge.read(resident);
+        let is_time_to_note = relief.noted.elapsed() >= LATELY;
+        if pressure == Pressure::None && !is_time_to_note {
             return;
         }
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        if pressure == Pressure::None {
-            *calm = Calm { resident, since: Instant::now() };
-            watched.iter_mut().for_each(Watched::note_calm);
-            return;
+        match pressure {
+            Pressure::None => {
+                relief.calm_resident = resident;
+                relief.waits_since = None;
+            }
+            Pressure::Low | Pressure::Critical => relief.act(pressure, &watched, resident),
         }
-        let greediest = watched
-            .iter_mut()
-            .filter_map(|watched| {
-                let (touched, guard) = (watched.touched_lately()?, watched.guard.upgrade()?);
-                (guard.thread.lost().is_none() && touched >= BLAMED_PAGES).then_some((touched, guard, watched))
-            })
-            .max_by_key(|(touched, _, _)| *touched);
-        let Some((_, guard, watched)) = greediest else { return };
-        match guard.stopped() {
-            None => {
-                watched.note_calm();
-                guard.stop(StopReason::Machine);
-            }
-            Some(reason) if pressure == Pressure::Critical && guard.is_inside() => {
-                guard.freeze(reason, resident.saturating_sub(calm.resident));
-                lost_memory::start_over_now();
-                gauge.note_frozen();
-            }
-            Some(_) => {}
+        if is_time_to_note {
+            relief.noted = Instant::now();
+            watched.iter_mut().for_each(Watched::note_touched);
         }
     }
 
@@ -485,67 +482,143 @@ impl Watchdog {
             // A look that finds the thread in V8 stands for the time since the last one, at most for what lies between two.
             guard.charge_running(turn, since_last_look.min(IDLE_PERIOD));
             if cpu.saturating_sub(watched.cpu_at_first_sight) >= LONG_TURN {
-                long_turns.extend(watched.growth().map(|(grown, touched)| (grown, touched, guard.clone())));
+                long_turns.extend(watched.growth().map(|grown| (grown, guard.clone())));
             }
             true
         });
-        // What no counter sees (messages between ports, buffers that are shared) ends here.
-        if let Some((grown, touched, guard)) = long_turns.into_iter().max_by_key(|(_, touched, _)| *touched)
-            && grown > guard.impossible_growth()
+        // What no counter sees (messages between ports, buffers that are shared) ends here, whether the one that grows takes
+        // one long turn or many short ones beside it.
+        let is_impossible = |(grown, guard): &(u64, Arc<Guard>)| *grown > guard.impossible_growth();
+        if long_turns.iter().any(is_impossible)
+            && let Some(guilty) = greediest(&watched)
         {
-            let guilty = if touched * page_bytes() >= grown / 2 { Some(guard) } else { greediest(&watched, grown) };
-            if let Some(guilty) = guilty {
-                guilty.stop(StopReason::ArrayBuffers);
-            }
+            guilty.stop(StopReason::ArrayBuffers);
         }
         busy
     }
 }
 
-/// When the memory of the machine was last known to be enough.
-struct Calm {
-    /// What the process had then, bytes.
-    resident: u64,
-    since: Instant,
+/// What is done while the machine is nearly out of memory.
+struct Relief {
+    gauge: Gauge,
+    /// When the memory was looked at last, and how long that is enough.
+    looked: Instant,
+    period: Duration,
+    /// What the process had in memory when there was last enough, bytes.
+    calm_resident: u64,
+    /// When [`Watched::note_touched`] was called last.
+    noted: Instant,
+    /// The isolate that was stopped last, and when: its memory comes back a little later.
+    stopping: (Weak<Guard>, Instant),
+    /// Since when one is waited for that was stopped and is still in V8.
+    waits_since: Option<Instant>,
 }
 
-/// How often what threads have touched is noted while there is enough memory.
-const CALM_PERIOD: Duration = Duration::from_secs(1);
+/// How often the memory of the process is looked at while it has little: nothing fills the rest of it any faster.
+const FAR_PERIOD: Duration = Duration::from_millis(50);
 
-/// A thread that has touched fewer new pages is not what uses up the memory: 4 MB.
-const BLAMED_PAGES: u64 = 1024;
+/// For how long pages count as touched lately.
+const LATELY: Duration = Duration::from_secs(1);
 
-/// Of those that take many short turns while the process grows by so many bytes, the one that has touched the most lately.
-fn greediest(watched: &[Watched], grown: u64) -> Option<Arc<Guard>> {
-    let touched = watched.iter().filter_map(|watched| Some((watched.touched_lately()?, watched.guard.upgrade()?)));
-    touched
-        .filter(|(pages, guard)| guard.stopped().is_none() && pages * page_bytes() >= grown / PART_OF_THE_GUILTY)
-        .max_by_key(|(pages, _)| *pages)
-        .map(|(_, guard)| guard)
+/// Pages touched lately that are a reason to stop an isolate before those that have touched more before: 64 MB.
+const MANY_PAGES: u64 = 16 * 1024;
+
+/// How long a thread that is in V8 although its isolate was stopped may keep its memory.
+const INSIDE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long an isolate that was stopped is waited for before the next one is.
+const STOPPING_PATIENCE: Duration = Duration::from_millis(500);
+
+impl Relief {
+    fn new(gauge: Gauge) -> Self {
+        let now = Instant::now();
+        Self {
+            gauge,
+            looked: now,
+            period: FAR_PERIOD,
+            calm_resident: resident_bytes().unwrap_or(0),
+            noted: now,
+            stopping: (Weak::new(), now),
+            waits_since: None,
+        }
+    }
+
+    /// Has memory come back: from one that was stopped already, if there is any, or else from one that is stopped now.
+    fn act(&mut self, pressure: Pressure, watched: &[Watched], resident: u64) {
+        let Some((guard, reason, is_growing)) = still_inside(watched) else {
+            self.waits_since = None;
+            self.stop_one(watched);
+            return;
+        };
+        let waits_since = *self.waits_since.get_or_insert_with(Instant::now);
+        let is_hopeless = guard.thread.lost().is_some() || waits_since.elapsed() >= INSIDE_PATIENCE;
+        if is_hopeless || is_growing && pressure == Pressure::Critical {
+            guard.freeze(reason, resident.saturating_sub(self.calm_resident));
+            lost_memory::start_over_now();
+            self.gauge.note_frozen();
+        }
+    }
+
+    /// Stops the isolate that probably holds the most, unless the last one is still ending. Nobody knows who holds what: one that
+    /// was stopped lately, without much effect, is the last to be stopped again.
+    fn stop_one(&mut self, watched: &[Watched]) {
+        let is_ending = self.stopping.0.upgrade().is_some_and(|guard| guard.thread.lost().is_none());
+        if is_ending && self.stopping.1.elapsed() < STOPPING_PATIENCE {
+            return;
+        }
+        let candidates = watched.iter().filter_map(|watched| {
+            let guard = watched.guard.upgrade().filter(|guard| guard.stopped().is_none())?;
+            if watched.made.elapsed() < LATELY {
+                // It may take the place of one that was stopped, and cannot hold much.
+                return None;
+            }
+            let lately = watched.touched_since(watched.pages_lately).filter(|pages| *pages >= MANY_PAGES);
+            let pages = lately.or_else(|| watched.touched_since(watched.pages_at_first))?;
+            Some(((!guard.thread.was_stopped_for_others(), lately.is_some(), pages), guard))
+        });
+        let Some((_, guard)) = candidates.max_by_key(|(rank, _)| *rank) else { return };
+        guard.thread.note_stopped_for_others();
+        guard.stop(StopReason::Machine);
+        self.stopping = (Arc::downgrade(&guard), Instant::now());
+    }
 }
 
-/// Pages are counted for a second or less, the growth for longer.
-const PART_OF_THE_GUILTY: u64 = 8;
+/// Of the threads that were stopped and are still in V8, the one that has touched the most new pages, and whether it goes
+/// on with that.
+fn still_inside(watched: &[Watched]) -> Option<(Arc<Guard>, StopReason, bool)> {
+    let inside = watched.iter().filter_map(|watched| {
+        let guard = watched.guard.upgrade().filter(|guard| guard.is_inside())?;
+        let reason = guard.stopped()?;
+        let is_growing = watched.touched_since(watched.pages_lately)? >= MANY_PAGES;
+        Some((watched.touched_since(watched.pages_at_first)?, guard, reason, is_growing))
+    });
+    let (_, guard, reason, is_growing) = inside.max_by_key(|(pages, ..)| *pages)?;
+    Some((guard, reason, is_growing))
+}
+
+/// Of those that were not stopped yet, the one that has touched the most new pages lately.
+fn greediest(watched: &[Watched]) -> Option<Arc<Guard>> {
+    let touched = watched.iter().filter_map(|watched| {
+        let guard = watched.guard.upgrade().filter(|guard| guard.stopped().is_none())?;
+        Some((watched.touched_since(watched.pages_lately)?, guard))
+    });
+    touched.max_by_key(|(pages, _)| *pages).filter(|(pages, _)| *pages >= MANY_PAGES).map(|(_, guard)| guard)
+}
 
 impl Watched {
-    /// Pages that the thread has touched first since [`Watched::note_calm`].
-    fn touched_lately(&self) -> Option<u64> {
-        let guard = self.guard.upgrade()?;
-        Some(pages_touched(guard.thread_id)?.saturating_sub(self.calm_pages))
+    /// Pages that the thread has touched first since it had touched so many.
+    fn touched_since(&self, pages: u64) -> Option<u64> {
+        Some(pages_touched(self.guard.upgrade()?.thread_id)?.saturating_sub(pages))
     }
 
-    fn note_calm(&mut self) {
-        let Some(guard) = self.guard.upgrade() else { return };
-        self.calm_pages = pages_touched(guard.thread_id).unwrap_or(self.calm_pages);
+    fn note_touched(&mut self) {
+        self.pages_lately += self.touched_since(self.pages_lately).unwrap_or(0);
     }
 
-    /// Bytes that the process has grown by, and pages that the thread has touched first, since the turn was found to be long. `None` where
-    /// the system does not tell.
-    fn growth(&mut self) -> Option<(u64, u64)> {
-        let guard = self.guard.upgrade()?;
-        let now = (resident_bytes()?, pages_touched(guard.thread_id)?);
-        let before = *self.before.get_or_insert(now);
-        Some((now.0.saturating_sub(before.0), now.1.saturating_sub(before.1)))
+    /// Bytes that the process has grown by since the turn was found to be long. `None` where the system does not tell.
+    fn growth(&mut self) -> Option<u64> {
+        let now = resident_bytes()?;
+        Some(now.saturating_sub(*self.before.get_or_insert(now)))
     }
 }
 

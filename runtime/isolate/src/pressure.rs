@@ -44,6 +44,11 @@ impl Gauge {
         Self { limit, low, critical, left: limit }
     }
 
+    /// Whether a process with `resident` bytes in memory is far from any pressure.
+    pub(crate) fn is_far(&self, resident: u64) -> bool {
+        resident < self.limit / BLAMED_PART / 2
+    }
+
     /// The pressure while the process has `resident` bytes in memory. Cheap unless that is much.
     pub(crate) fn read(&mut self, resident: u64) -> Pressure {
         if resident < self.limit / BLAMED_PART {

@@ -2,6 +2,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use aerostack_bindings::Memory;
 use aerostack_platform::Breach;
@@ -42,6 +43,8 @@ pub struct ThreadLoad {
     lost: OnceLock<Arc<str>>,
     /// What it keeps while it does not end.
     lost_memory: Mutex<Option<LostMemory>>,
+    /// When an isolate of it was stopped last because the machine was nearly out of memory.
+    stopped_for_others: Mutex<Option<Instant>>,
     /// The thread has come to its end.
     ended: AtomicBool,
     /// One of the two has happened.
@@ -121,6 +124,17 @@ impl ThreadLoad {
             mourner.lost(reason);
         }
         self.became_unusable.notify_waiters();
+    }
+
+    /// Notes that an isolate of the thread is stopped because the machine is nearly out of memory.
+    pub(crate) fn note_stopped_for_others(&self) {
+        *self.stopped_for_others.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether that was within the last minute.
+    pub(crate) fn was_stopped_for_others(&self) -> bool {
+        let stopped = *self.stopped_for_others.lock().unwrap_or_else(PoisonError::into_inner);
+        stopped.is_some_and(|at| at.elapsed() < Duration::from_mins(1))
     }
 
     /// Why the thread was given up, if it was.
