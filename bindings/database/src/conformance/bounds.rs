@@ -28,6 +28,11 @@ pub(super) fn cases() -> Vec<Case> {
         },
         Case { name: "what_a_sort_does_not_keep_in_memory_lies_in_files", needs: limited_like_d1, trial: sorts_spill },
         Case { name: "a_copy_of_the_database_counts", needs: dumped, trial: dumps_count },
+        Case {
+            name: "a_schema_does_not_grow_past_its_bound_and_can_be_dropped",
+            needs: limited_like_d1,
+            trial: schemas_are_bounded,
+        },
     ]
 }
 
@@ -48,6 +53,22 @@ fn wide(rows: usize) -> String {
 
 fn limited(megabytes: usize) -> Memory {
     Memory::limited(megabytes * 1024 * 1024, || ())
+}
+
+/// A view of 40,000 numbers takes about 3 MB in the memory of each connection.
+fn schemas_are_bounded(place: &Place) -> Outcome {
+    let numbers = vec!["1"; 40_000].join(",");
+    let view = |number: usize| format!("CREATE VIEW v{number} AS SELECT 1 IN ({numbers})");
+    let made = (0..20).take_while(|number| place.run(&view(*number)).is_ok()).count();
+    equal("some are made, and not all", &(2..15).contains(&made), &true)?;
+    let refused = "the schema of the database takes more than 16 MB: drop what is not needed: SQLITE_TOOBIG";
+    equal("the next one", &place.message(&view(made), &[])?, &refused.to_owned())?;
+    equal("a table", &place.message("CREATE TABLE t (a)", &[])?, &refused.to_owned())?;
+    for number in 0..made {
+        place.run(&format!("DROP VIEW v{number}"))?;
+    }
+    place.run("CREATE TABLE t (a)")?;
+    Ok(())
 }
 
 fn in_memory(sql: impl Into<String>, memory: &Memory) -> Statement {

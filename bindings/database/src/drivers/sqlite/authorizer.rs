@@ -173,6 +173,12 @@ pub(super) fn asks_for_changes(context: &AuthContext<'_>) -> bool {
     matches!(&context.action, AuthAction::Function { function_name } if is_one_of(&["changes"], function_name))
 }
 
+/// Whether an action adds to the schema of the file, which each connection keeps in memory.
+pub(super) fn adds_to_schema(context: &AuthContext<'_>) -> bool {
+    use AuthAction as A;
+    makes_something(&context.action) || matches!(context.action, A::CreateIndex { .. } | A::AlterTable { .. })
+}
+
 /// Whether an action is that of a pragma.
 pub(super) fn is_pragma(context: &AuthContext<'_>) -> bool {
     matches!(context.action, AuthAction::Pragma { .. })

@@ -32,6 +32,10 @@ pub(super) enum Role {
     Owner,
 }
 
+/// What the schema of a file may take in the memory of each connection before nothing more is added to it. That of a table
+/// with ten columns takes about 2 KB.
+const MOST_SCHEMA_BYTES: usize = 16 * 1024 * 1024;
+
 /// How statements hang together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Together {
@@ -434,6 +438,13 @@ impl Connection {
         if self.role == Role::Reader && (prepared.effect() == Effect::Writes || seen.asks_for_the_writer) {
             return Err(Failure::NeedsWriter);
         }
+        if seen.adds_to_schema && self.role != Role::Owner && self.schema_bytes() > MOST_SCHEMA_BYTES {
+            let text = format!(
+                "the schema of the database takes more than {} MB: drop what is not needed: SQLITE_TOOBIG",
+                MOST_SCHEMA_BYTES / (1024 * 1024)
+            );
+            return Err(Failure::Refused(Error::new(ErrorKind::InvalidInput, text)));
+        }
         let tells_of_schema = seen.is_pragma || prepared.is_explain();
         if tells_of_schema && self.role != Role::Reader {
             // SQLite answers it from the schema that it knows while it compiles, which another process may have changed.
@@ -458,6 +469,16 @@ impl Connection {
         let compiled = unsafe { Prepared::new(self.db(), sql) };
         let (prepared, consumed) = compiled.map_err(|failure| explain_refusal(self.role, &self.guard, failure))?;
         Ok((prepared, consumed, self.guard.take_seen()))
+    }
+
+    /// What the schema that this connection knows takes in memory. Every connection has one.
+    fn schema_bytes(&self) -> usize {
+        let (mut used, mut highest) = (0, 0);
+        // SAFETY: the handle is open, and the pointers are to locals.
+        unsafe {
+            ffi::sqlite3_db_status(self.db(), ffi::SQLITE_DBSTATUS_SCHEMA_USED, &raw mut used, &raw mut highest, 0);
+        }
+        usize::try_from(used).unwrap_or(0)
     }
 
     /// Has this connection know the schema of the file as it is now.

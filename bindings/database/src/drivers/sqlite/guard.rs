@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use rusqlite::ffi;
 use rusqlite::hooks::{AuthContext, Authorization};
 
-use super::authorizer::{Verdict, asks_for_changes, asks_for_the_writer, is_pragma, judge};
+use super::authorizer::{Verdict, adds_to_schema, asks_for_changes, asks_for_the_writer, is_pragma, judge};
 
 /// After how many instructions of SQLite's virtual machine the time is looked at.
 const INSTRUCTIONS_BETWEEN_LOOKS: c_int = 1000;
@@ -48,6 +48,7 @@ pub(super) struct Guard {
     is_pragma: AtomicBool,
     asks_for_the_writer: AtomicBool,
     asks_for_changes: AtomicBool,
+    adds_to_schema: AtomicBool,
     /// Pages in the write-ahead log after the last commit.
     log_pages: AtomicU32,
 }
@@ -61,6 +62,8 @@ pub(super) struct Seen {
     pub(super) asks_for_the_writer: bool,
     /// It calls `changes()`.
     pub(super) asks_for_changes: bool,
+    /// It makes or alters a table, a view, an index or a trigger.
+    pub(super) adds_to_schema: bool,
 }
 
 impl Guard {
@@ -76,6 +79,7 @@ impl Guard {
             is_pragma: AtomicBool::new(false),
             asks_for_the_writer: AtomicBool::new(false),
             asks_for_changes: AtomicBool::new(false),
+            adds_to_schema: AtomicBool::new(false),
             log_pages: AtomicU32::new(0),
         })
     }
@@ -118,6 +122,8 @@ impl Guard {
             } else if asks_for_the_writer(&context) {
                 guard.asks_for_the_writer.store(true, Relaxed);
                 guard.asks_for_changes.fetch_or(asks_for_changes(&context), Relaxed);
+            } else if adds_to_schema(&context) {
+                guard.adds_to_schema.store(true, Relaxed);
             }
             let verdict = judge(&context);
             if verdict == Verdict::RefusedTransaction {
@@ -172,6 +178,7 @@ impl Guard {
             is_pragma: self.is_pragma.swap(false, Relaxed),
             asks_for_the_writer: self.asks_for_the_writer.swap(false, Relaxed),
             asks_for_changes: self.asks_for_changes.swap(false, Relaxed),
+            adds_to_schema: self.adds_to_schema.swap(false, Relaxed),
         }
     }
 
