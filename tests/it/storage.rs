@@ -1,5 +1,7 @@
 //! Objects over HTTP: request bodies that become objects, and objects that become response bodies, piece by piece.
 
+use std::time::{Duration, Instant};
+
 use aerostack_server::ClientLimits;
 use aerostack_tests::{Connection, TestServer, WorkerSetup, exchange, get, send, test};
 use libtest_mimic::Trial;
@@ -18,7 +20,45 @@ const BUCKET: &str = "export default { async fetch(request, env) { \
 /// More than any buffer between the client and the disk holds.
 const LARGE: usize = 20 * 1024 * 1024;
 
+/// Keeps the bodies of large objects; `/read` reads one that an earlier request asked for.
+const KEEPS: &str = "const kept = []; export default { async fetch(request, env, context) { \
+       const { pathname } = new URL(request.url); \
+       if (request.method === 'PUT') { await env.STORAGE.put('large', request.body); return new Response('stored') } \
+       if (pathname === '/read') { \
+         try { return new Response(`${(await kept[0].arrayBuffer()).byteLength} bytes`) } \
+         catch (error) { return new Response(`${error.name}: ${error.message}`) } } \
+       const object = await env.STORAGE.get('large'); kept.push(object); \
+       if (pathname === '/later') context.waitUntil(scheduler.wait(50).then(() => object.arrayBuffer()).then( \
+         (read) => console.log(`read ${read.byteLength} later`), (error) => console.log(error.message))); \
+       return new Response('kept') } }";
+
+/// How many files of objects this process has open.
+fn open_objects() -> usize {
+    let descriptors = std::fs::read_dir("/proc/self/fd").expect("descriptors are listed");
+    let files = descriptors.filter_map(|descriptor| std::fs::read_link(descriptor.ok()?.path()).ok());
+    files.filter(|file| file.components().any(|part| part.as_os_str() == "objects")).count()
+}
+
 pub(crate) fn trials(trials: &mut Vec<Trial>) {
+    trials.push(test("a body that nobody has read gives its file back when its request is over", async || {
+        let server = TestServer::start(KEEPS).await;
+        send(server.address, "PUT", "/", &[], &pattern(100_000)).await;
+        let before = open_objects();
+        for _ in 0..100 {
+            assert_eq!(get(server.address, "/").await.text(), "kept");
+        }
+        // Trials beside this one have objects open, too.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while open_objects() > before + 50 {
+            assert!(Instant::now() < deadline, "{} files are open, {before} were before", open_objects());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let refused = "TypeError: Can't read the body of an object after the request that asked for it has ended.";
+        assert_eq!(get(server.address, "/read").await.text(), refused);
+        assert_eq!(get(server.address, "/later").await.text(), "kept");
+        server.worker.log.wait_for("read 100000 later").await;
+    }));
+
     trials.push(test(
         "a large body is stored and sent with its length, and is never whole in the isolate",
         async || {

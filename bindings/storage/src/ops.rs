@@ -7,10 +7,10 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use aerostack_bindings::{Calls, Error, ErrorKind, OpenCall, Result};
+use aerostack_bindings::{CallerOver, Calls, Error, ErrorKind, OpenCall, Result};
 use bytes::Bytes;
 use deno_core::{
     AsyncRefCell, AsyncResult, BufView, CancelHandle, CancelTryFuture as _, OpState, RcRef, Resource, ResourceId, ToV8,
@@ -345,6 +345,8 @@ const UNKNOWN_LENGTH: &str =
 
 async fn get(state: Rc<RefCell<OpState>>, storage: u32, key: String, request: GetRequest) -> Result<Row, JsErrorBox> {
     let (storage, calls) = handles(&state, storage)?;
+    // Asked for while the JavaScript that calls is on the stack.
+    let over = calls.caller_over();
     let call = async {
         let Some(Found { object, range, body }) = storage.get(&key, &request).await? else { return Ok(None) };
         let body = match body {
@@ -361,7 +363,9 @@ async fn get(state: Rc<RefCell<OpState>>, storage: u32, key: String, request: Ge
         FoundBody::Read(bytes) => BodyElement::Bytes(bytes),
         FoundBody::Unread(body) => {
             let reading = calls.after_call(KIND, storage.name.clone(), "get");
-            BodyElement::Resource(state.borrow_mut().resource_table.add(BodyResource::new(body, reading)))
+            let body = Rc::new(BodyResource::new(body, reading));
+            deno_core::unsync::spawn(end_when_over(Rc::downgrade(&body), over));
+            BodyElement::Resource(state.borrow_mut().resource_table.add_rc(body))
         }
     };
     Ok(Row(Some((object, Some((range, body))))))
@@ -456,7 +460,8 @@ struct BodyResource {
 }
 
 struct BodySource {
-    body: Box<dyn Body>,
+    /// None once the handler that asked for it is over.
+    body: Option<Box<dyn Body>>,
     /// What was read and not yet taken.
     ahead: Bytes,
 }
@@ -464,20 +469,31 @@ struct BodySource {
 impl BodyResource {
     fn new(body: Box<dyn Body>, reading: OpenCall<'static>) -> Self {
         let remaining = Cell::new(body.remaining());
-        let source = AsyncRefCell::new(BodySource { body, ahead: Bytes::new() });
+        let source = AsyncRefCell::new(BodySource { body: Some(body), ahead: Bytes::new() });
         Self { source, reading, remaining, cancel: CancelHandle::default() }
     }
 
     async fn next_piece(self: Rc<Self>, limit: usize) -> Result<BufView, JsErrorBox> {
         let mut source = RcRef::map(&self, |this| &this.source).borrow_mut().await;
         if source.ahead.is_empty() {
-            source.ahead = seen_by_javascript(Action::Get, self.reading.step(source.body.read()).await)?;
+            let Some(body) = &mut source.body else { return Err(JsErrorBox::type_error(OVER)) };
+            source.ahead = seen_by_javascript(Action::Get, self.reading.step(body.read()).await)?;
         }
         let length = limit.min(source.ahead.len());
         self.remaining.set(self.remaining.get() - length as u64);
         Ok(BufView::from(source.ahead.split_to(length)))
     }
 }
+
+/// Gives the file back once nobody may read the body any more, whether or not somebody still has it.
+async fn end_when_over(body: Weak<BodyResource>, over: CallerOver) {
+    over.await;
+    let Some(body) = body.upgrade() else { return };
+    let mut source = RcRef::map(&body, |this| &this.source).borrow_mut().await;
+    *source = BodySource { body: None, ahead: Bytes::new() };
+}
+
+const OVER: &str = "Can't read the body of an object after the request that asked for it has ended.";
 
 impl Resource for BodyResource {
     fn name(&self) -> Cow<'_, str> {
