@@ -177,7 +177,10 @@ fn prepare(connection: &Connection) -> rusqlite::Result<Found> {
     // Ahead of any change: another program's file stays as it is.
     connection.execute_batch("BEGIN")?;
     let found = examine(connection);
-    connection.execute_batch("COMMIT")?;
+    // An error may have ended the transaction, and is what is to be told.
+    if !connection.is_autocommit() {
+        connection.execute_batch("COMMIT")?;
+    }
     let is_new = match found? {
         None => true,
         Some(Found::Ours) => false,
