@@ -27,6 +27,7 @@ const {
 const { AbortSignalPrototype, add, remove } = core.loadExtScript("ext:deno_web/03_abort_signal.js");
 const { isReadableStream, readableStreamForRid } = core.loadExtScript("ext:deno_web/06_streams.js");
 const { Response } = core.loadExtScript("ext:deno_fetch/23_response.js");
+const { refuseClones } = core.loadExtScript("ext:aerostack/platform/clones.ts");
 const { sliceArray } = core.loadExtScript("ext:aerostack/platform/plain.ts");
 
 // Not a plain object: what user code puts on Object.prototype is no option of ours.
@@ -242,6 +243,8 @@ class Ai {
 ObjectDefineProperty(Ai.prototype, SymbolToStringTag, { __proto__: null, value: "Ai", configurable: true });
 
 const createAi = (index: number) => new Ai(construct, index);
+
+refuseClones(Ai);
 
 return { createAi };
 })();

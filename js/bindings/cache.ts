@@ -38,6 +38,7 @@ const {
 } = primordials;
 const { checkOptions, requireArgument, toInteger } = core.loadExtScript("ext:aerostack/platform/arguments.ts");
 const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
+const { refuseClones } = core.loadExtScript("ext:aerostack/platform/clones.ts");
 const { copyBytes, ignoreFailure } = core.loadExtScript("ext:aerostack/platform/plain.ts");
 
 const MAX_VALUE_BYTES = 26214400;
@@ -367,6 +368,8 @@ ObjectDefineProperty(KvNamespace.prototype, SymbolToStringTag, {
 });
 
 const createCache = (index: number) => new KvNamespace(construct, index);
+
+refuseClones(KvNamespace);
 
 return { createCache };
 })();

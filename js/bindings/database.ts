@@ -23,6 +23,7 @@ const {
   TypeError,
   Uint8Array,
 } = primordials;
+const { refuseClones } = core.loadExtScript("ext:aerostack/platform/clones.ts");
 const { mapArray, sliceArray } = core.loadExtScript("ext:aerostack/platform/plain.ts");
 // Late bound: ops taken while the snapshot is baked stay on V8's slow path for ever.
 const ops = core.ops;
@@ -384,6 +385,8 @@ class D1Database {
 function createDatabase(database: number) {
   return new D1Database(construct, new Connection(database, false, null));
 }
+
+refuseClones(D1Database, D1DatabaseSession, D1PreparedStatement);
 
 return { createDatabase };
 })();

@@ -21,6 +21,7 @@ const { checkOptions, isObject, refused, requireArgument, toInteger } = core.loa
   "ext:aerostack/platform/arguments.ts",
 );
 const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
+const { refuseClones } = core.loadExtScript("ext:aerostack/platform/clones.ts");
 const { copyBytes } = core.loadExtScript("ext:aerostack/platform/plain.ts");
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 const { metricsOf } = core.loadExtScript("ext:aerostack/platform/events.ts");
@@ -148,6 +149,8 @@ ObjectDefineProperty(Queue.prototype, SymbolToStringTag, {
 const createQueue = (index: number) => new Queue(construct, index, "json");
 // For workers whose compatibility date is before 2024-03-18.
 const createQueueOfClones = (index: number) => new Queue(construct, index, "v8");
+
+refuseClones(Queue);
 
 return { createQueue, createQueueOfClones };
 })();

@@ -55,6 +55,7 @@ const { checkOptions, isObject, refused, requireArgument, toInteger, wrongField 
   "ext:aerostack/platform/arguments.ts",
 );
 const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
+const { refuseClones } = core.loadExtScript("ext:aerostack/platform/clones.ts");
 const { ignoreFailure } = core.loadExtScript("ext:aerostack/platform/plain.ts");
 
 const { Blob, BlobPrototype } = core.loadExtScript("ext:deno_web/09_file.js");
@@ -820,6 +821,8 @@ for (let place = 0; place < CLASSES.length; place++) {
 }
 
 const createStorage = (index: number) => new R2Bucket(construct, index);
+
+refuseClones(R2Bucket, R2Checksums, R2MultipartUpload, R2Object);
 
 return { createStorage };
 })();

@@ -33,6 +33,7 @@ const {
   TypedArrayPrototypeGetLength,
   TypedArrayPrototypeGetSymbolToStringTag,
 } = primordials;
+const { refuseClones } = core.loadExtScript("ext:aerostack/platform/clones.ts");
 
 // How `bindings/vectorize/src/ops.rs` reads the options of a query.
 const RETURN_VALUES = 1;
@@ -281,6 +282,8 @@ class VectorizeIndexImpl {
 }
 
 const createVectorize = (index: number) => new VectorizeIndexImpl(construct, index);
+
+refuseClones(VectorizeIndexImpl);
 
 return { createVectorize };
 })();

@@ -8,8 +8,9 @@ const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 
 // deno_core calls what it finds under `hostObjectBrand` of an object, however deep it lies, instead of writing its properties.
 function refuse(this: any) {
+  const type = String(this[SymbolToStringTag] ?? this.constructor?.name);
   throw new DOMException(
-    `Could not serialize object of type "${String(this[SymbolToStringTag])}". This type does not support serialization.`,
+    `Could not serialize object of type "${type}". This type does not support serialization.`,
     "DataCloneError",
   );
 }

@@ -131,7 +131,8 @@ test("v8 refuses what cannot be cloned with a DataCloneError", async (env) => {
     assert(error instanceof DOMException, "a DOMException");
     await assertRejects(() => env.OLD_QUEUE.send(body), expected);
   }
-  for (const body of [new FormData(), { deep: [new Event("x")] }, AbortSignal.abort(), new TextEncoder(), crypto.subtle]) {
+  const platform = [new FormData(), { deep: [new Event("x")] }, AbortSignal.abort(), new TextEncoder(), crypto.subtle];
+  for (const body of [...platform, env, { queue: env.QUEUE }]) {
     const expected = { name: "DataCloneError", message: /^Could not serialize object of type/ };
     await assertRejects(() => env.QUEUE.send(body, { contentType: "v8" }), expected);
     await assertRejects(() => env.OLD_QUEUE.send(body), expected);

@@ -246,7 +246,7 @@ test("both sides of a message channel are told of its end", async () => {
   assertEquals(typeof (port1 as any).onclose, "function");
 });
 
-// As in workerd, but that the standard lets Blob, File, CryptoKey and the like be cloned.
+// The text is workerd's. Unlike there, Blob, File and CryptoKey are cloned, as the standard says, and Headers and Request are not.
 test("objects of the platform that cannot be cloned are refused, however deep they lie", () => {
   const values: Record<string, () => unknown> = {
     AbortController: () => new AbortController(),
@@ -291,6 +291,16 @@ test("objects of the platform that cannot be cloned are refused, however deep th
 });
 
 // workerd: `Object.getOwnPropertyNames(structuredClone(error))` is ["stack", "message"], and a name of its own becomes "Error".
+test("bindings, statements and objects of a bucket cannot be cloned", async (env) => {
+  const object = await env.STORAGE.put("clone", "value");
+  const values = [env.DB, env.DB.prepare("SELECT 1"), env.CACHE, env.QUEUE, env.STORAGE, env.AI, env.VECTORIZE, object];
+  for (const value of values) {
+    const refused = { name: "DataCloneError", message: /^Could not serialize object of type "[A-Z]\w+"\. This type/ };
+    assertThrows(() => structuredClone({ deep: [value] }), refused);
+  }
+  await env.STORAGE.delete("clone");
+});
+
 test("a clone of an error has its message, stack and cause, and no properties of its own", () => {
   const error = Object.assign(new TypeError("m", { cause: new Error("why") }), { code: "E1" });
   const clone: any = structuredClone(error);
