@@ -6,8 +6,11 @@
 use deno_core::error::JsError;
 use deno_core::v8;
 
-/// Characters that are kept of a message, a name or a stack.
+/// Characters that are kept of a message, a name or a stack, and of all of one description together. Whatever came before, a
+/// text keeps a few.
 const MOST_CHARACTERS: usize = 16 * 1024;
+const MOST_CHARACTERS_TOGETHER: usize = 128 * 1024;
+const FEW_CHARACTERS: usize = 100;
 
 /// As many as deno_core describes: errors, their causes, and those that an `AggregateError` holds.
 const MOST_ERRORS: usize = 256;
@@ -16,9 +19,15 @@ const MOST_DEEP: usize = 32;
 /// Describes a value that was thrown. Reads `error.stack`, which may run user code. Of an error whose texts are too long the beginnings
 /// are left, to whoever holds it as well.
 pub fn describe_thrown<'s>(scope: &mut v8::PinScope<'s, '_>, thrown: v8::Local<'s, v8::Value>) -> Box<JsError> {
-    let mut left = MOST_ERRORS;
+    let mut left = Left { errors: MOST_ERRORS, characters: MOST_CHARACTERS_TOGETHER };
     let thrown = shortened(scope, thrown, 0, &mut left);
     JsError::from_v8_exception(scope, thrown)
+}
+
+/// What a description may still hold.
+struct Left {
+    errors: usize,
+    characters: usize,
 }
 
 /// The value, or one in its place whose texts are short enough.
@@ -26,30 +35,30 @@ fn shortened<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     thrown: v8::Local<'s, v8::Value>,
     depth: usize,
-    left: &mut usize,
+    left: &mut Left,
 ) -> v8::Local<'s, v8::Value> {
-    if *left == 0 || depth > MOST_DEEP {
+    if left.errors == 0 || depth > MOST_DEEP {
         return thrown;
     }
-    *left -= 1;
+    left.errors -= 1;
     if thrown.is_native_error()
         && let Ok(error) = v8::Local::<v8::Object>::try_from(thrown)
     {
         return shortened_error(scope, error, depth, left);
     }
     if let Ok(text) = v8::Local::<v8::String>::try_from(thrown) {
-        return shortened_text(scope, text).map_or(thrown, Into::into);
+        return shortened_text(scope, text, left).map_or(thrown, Into::into);
     }
     // What V8 says of it is made from names, which may be long too.
     let message = v8::Exception::create_message(scope, thrown).get(scope);
-    shortened_text(scope, message).map_or(thrown, Into::into)
+    shortened_text(scope, message, left).map_or(thrown, Into::into)
 }
 
 fn shortened_error<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     error: v8::Local<'s, v8::Object>,
     depth: usize,
-    left: &mut usize,
+    left: &mut Left,
 ) -> v8::Local<'s, v8::Value> {
     // The stack comes last: V8 puts it together when it is first read, from the other two.
     for name in ["name", "message", "stack"] {
@@ -57,7 +66,7 @@ fn shortened_error<'s>(
         let Some(text) = get(scope, error, key).and_then(|value| v8::Local::<v8::String>::try_from(value).ok()) else {
             continue;
         };
-        let Some(short) = shortened_text(scope, text) else { continue };
+        let Some(short) = shortened_text(scope, text, left) else { continue };
         if !define(scope, error, key, short.into()) {
             // It is frozen: another says what it says.
             return v8::Exception::error(scope, short);
@@ -89,15 +98,18 @@ fn shortened_error<'s>(
 fn shortened_text<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     text: v8::Local<'s, v8::String>,
+    left: &mut Left,
 ) -> Option<v8::Local<'s, v8::String>> {
     let length = text.length();
-    if length <= MOST_CHARACTERS {
+    let most = MOST_CHARACTERS.min(left.characters).max(FEW_CHARACTERS);
+    left.characters = left.characters.saturating_sub(length.min(most));
+    if length <= most {
         return None;
     }
-    let mut start = vec![0; MOST_CHARACTERS];
+    let mut start = vec![0; most];
     text.write_v2(scope, 0, &mut start, v8::WriteFlags::empty());
     let start = String::from_utf16_lossy(&start);
-    v8::String::new(scope, &format!("{start}... ({} more characters)", length - MOST_CHARACTERS))
+    v8::String::new(scope, &format!("{start}... ({} more characters)", length - most))
 }
 
 fn key<'s>(scope: &mut v8::PinScope<'s, '_>, name: &str) -> v8::Local<'s, v8::Name> {

@@ -1,15 +1,19 @@
 use std::io::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::log::{Entry, Level, LogFormat};
 use crate::redaction::Redaction;
 use crate::style::{Paint, Role};
 
-/// Lines on their way to the terminal before whoever writes waits.
+/// Lines on their way to the terminal, and their bytes, before whoever prints one waits.
 const LINES_IN_FLIGHT: usize = 4096;
+const BYTES_IN_FLIGHT: usize = 8 * 1024 * 1024;
+
+/// Lines that wait together leave in one write of about this size at most.
+const BYTES_A_WRITE: usize = 256 * 1024;
 
 /// Request lines printed in one second; a person reads none of the rest.
 const REQUEST_LINES_A_SECOND: u64 = 200;
@@ -46,6 +50,7 @@ pub struct Paints {
 
 struct Inner {
     lines: SyncSender<Message>,
+    in_flight: Arc<InFlight>,
     format: LogFormat,
     paints: Paints,
     /// Where [`Terminal::output`] goes.
@@ -57,6 +62,28 @@ struct Inner {
 enum Message {
     Line(Stream, String),
     Flush(SyncSender<()>),
+}
+
+/// Bytes of lines that are not written yet.
+#[derive(Default)]
+struct InFlight {
+    bytes: Mutex<usize>,
+    written: Condvar,
+}
+
+impl InFlight {
+    /// Waits until there is room. A line that is longer than all the room there is waits until nothing else is left.
+    fn add(&self, bytes: usize) {
+        let is_full = |in_flight: &mut usize| *in_flight > 0 && *in_flight + bytes > BYTES_IN_FLIGHT;
+        let in_flight = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut in_flight = self.written.wait_while(in_flight, is_full).unwrap_or_else(PoisonError::into_inner);
+        *in_flight += bytes;
+    }
+
+    fn remove(&self, bytes: usize) {
+        *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) -= bytes;
+        self.written.notify_all();
+    }
 }
 
 /// Request lines of the current second.
@@ -95,13 +122,15 @@ impl Terminal {
             unprinted: AtomicU64::new(0),
         });
         let counted = budget.clone();
+        let in_flight = Arc::<InFlight>::default();
+        let written = in_flight.clone();
         let redaction = Redaction::default();
         let redacting = redaction.clone();
         std::thread::Builder::new()
             .name("terminal".to_owned())
-            .spawn(move || write_lines(&inbox, &counted, &redacting))
+            .spawn(move || write_lines(&inbox, &counted, &redacting, &written))
             .expect("a thread can be started");
-        Self { inner: Arc::new(Inner { lines, format, paints, output, redaction, budget }), stream }
+        Self { inner: Arc::new(Inner { lines, in_flight, format, paints, output, redaction, budget }), stream }
     }
 
     /// The same, for what workers print and what is told of their requests and events: standard output.
@@ -173,8 +202,10 @@ impl Terminal {
 
     /// Prints a line, or several, that [`Terminal::formatted`] made.
     pub fn print(&self, line: impl Into<String>) {
+        let line = line.into();
+        self.inner.in_flight.add(line.len());
         // An error means the writer is gone, and with it the terminal: there is nobody to tell.
-        let _ = self.inner.lines.send(Message::Line(self.stream, line.into()));
+        let _ = self.inner.lines.send(Message::Line(self.stream, line));
     }
 
     /// Prints the line of a request, unless this second has had enough of them; then it is counted. A program gets them all. `line`
@@ -205,8 +236,8 @@ impl Terminal {
     }
 }
 
-fn write_lines(inbox: &Receiver<Message>, budget: &Budget, redaction: &Redaction) {
-    let mut unwritten = Unwritten { stream: Stream::Error, bytes: Vec::new() };
+fn write_lines(inbox: &Receiver<Message>, budget: &Budget, redaction: &Redaction, in_flight: &InFlight) {
+    let mut unwritten = Unwritten { stream: Stream::Error, bytes: Vec::new(), counted: 0, in_flight };
     loop {
         match inbox.recv_timeout(SECOND) {
             Ok(message) => unwritten.accept(message, redaction),
@@ -226,15 +257,24 @@ fn write_lines(inbox: &Receiver<Message>, budget: &Budget, redaction: &Redaction
 }
 
 /// Lines for one of the streams that are not written yet.
-struct Unwritten {
+struct Unwritten<'a> {
     stream: Stream,
     bytes: Vec<u8>,
+    /// Bytes of these lines that are in flight; secrets were longer or shorter than what replaced them.
+    counted: usize,
+    in_flight: &'a InFlight,
 }
 
-impl Unwritten {
+impl Unwritten<'_> {
     fn accept(&mut self, message: Message, redaction: &Redaction) {
         match message {
-            Message::Line(stream, line) => self.add(stream, &redaction.redacted(&line)),
+            Message::Line(stream, line) => {
+                self.add(stream, &redaction.redacted(&line));
+                self.counted += line.len();
+                if self.counted >= BYTES_A_WRITE {
+                    self.write();
+                }
+            }
             Message::Flush(done) => {
                 self.write();
                 let _ = done.send(());
@@ -264,6 +304,35 @@ impl Unwritten {
             }
             Stream::Error => std::io::stderr().lock().write_all(&self.bytes),
         };
+        // Nothing is kept of a burst.
         self.bytes.clear();
+        self.bytes.shrink_to(BYTES_A_WRITE);
+        self.in_flight.remove(std::mem::take(&mut self.counted));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::{BYTES_IN_FLIGHT, InFlight};
+
+    #[test]
+    fn whoever_prints_waits_for_room_and_a_longer_line_for_an_empty_queue() {
+        let in_flight = Arc::<InFlight>::default();
+        in_flight.add(BYTES_IN_FLIGHT + 1);
+        let has_room = Arc::new(AtomicBool::new(false));
+        let (waiting, told) = (in_flight.clone(), has_room.clone());
+        let waiter = std::thread::spawn(move || {
+            waiting.add(1);
+            told.load(Ordering::Acquire)
+        });
+        std::thread::yield_now();
+        has_room.store(true, Ordering::Release);
+        in_flight.remove(BYTES_IN_FLIGHT + 1);
+        assert!(waiter.join().expect("it comes to its end"), "it did not wait");
+        in_flight.add(BYTES_IN_FLIGHT - 1);
+        assert_eq!(*in_flight.bytes.lock().expect("nobody panicked"), BYTES_IN_FLIGHT);
     }
 }
