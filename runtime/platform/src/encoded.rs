@@ -6,20 +6,26 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 
+use aerostack_bindings::{Error, Held, Memory};
 use deno_core::{AsyncResult, BufView, Resource};
 use deno_error::JsErrorBox;
 
 use crate::coding::{Encoder, Format, PIECE_BYTES};
 
-/// What another resource gives, encoded.
-pub(crate) fn encoded(inner: Rc<dyn Resource>, format: Format) -> Rc<dyn Resource> {
+/// What another resource gives, encoded. The encoder counts in `memory`.
+///
+/// # Errors
+/// Where there is no memory left for it.
+pub(crate) fn encoded(inner: Rc<dyn Resource>, format: Format, memory: &Memory) -> Result<Rc<dyn Resource>, Error> {
+    let held = memory.hold(Encoder::bytes(format))?;
     let state = Encoding { encoder: Some(Encoder::new(format)), reading: None, keeps: Keeps::Nothing };
-    Rc::new(EncodedResource { inner, state: RefCell::new(state) })
+    Ok(Rc::new(EncodedResource { inner, state: RefCell::new(state), _held: held }))
 }
 
 struct EncodedResource {
     inner: Rc<dyn Resource>,
     state: RefCell<Encoding>,
+    _held: Held,
 }
 
 struct Encoding {

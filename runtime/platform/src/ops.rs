@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use aerostack_bindings::{Calls, Error, Held};
+use aerostack_bindings::{Calls, Error, Held, Memory};
 use bytes::Bytes;
 use deno_core::error::{JsError, ResourceError};
 use deno_core::{BufView, JsBuffer, OpState, Resource, ResourceId, ToV8, op2, v8};
@@ -255,8 +255,11 @@ pub(crate) fn op_invocation_respond_encoded(
         return respond(state, invocation, status, &headers, ResponseBody::Full(Some(BufView::from(body))));
     };
     if body.len() > COPY_BYTES {
-        let resource = encoded::encoded(Rc::new(BytesResource::new(BufView::from(body))), format);
-        return respond_stream(state, invocation, status, &headers, resource);
+        let plain = Rc::new(BytesResource::new(BufView::from(body)));
+        return match encoded::encoded(plain, format, &memory_of(state)) {
+            Ok(resource) => respond_stream(state, invocation, status, &headers, resource),
+            Err(error) => exceeded(state, invocation, &error),
+        };
     }
     let mut encoder = Encoder::new(format);
     let mut bytes = encoder.write(&body)?;
@@ -283,10 +286,17 @@ pub(crate) fn op_invocation_respond_stream(
                 fetched.leave_encoded();
                 resource
             }
-            Some(_) | None => encoded::encoded(resource, format),
+            Some(_) | None => match encoded::encoded(resource, format, &memory_of(state)) {
+                Ok(resource) => resource,
+                Err(error) => return exceeded(state, invocation, &error),
+            },
         },
     };
     respond_stream(state, invocation, status, &headers, resource)
+}
+
+fn memory_of(state: &OpState) -> Memory {
+    state.borrow::<Calls>().memory().clone()
 }
 
 fn respond_stream(

@@ -9,8 +9,8 @@ use super::{CodingError, Format};
 
 /// What servers use that compress while they answer: about as fast as gzip, and smaller.
 const BROTLI_QUALITY: u32 = 5;
-/// A window of 4 MiB, as much as a stream may hold of what it has seen.
-const BROTLI_WINDOW_BITS: u32 = 22;
+/// A window of 256 KiB, as much as a stream may hold of what it has seen.
+const BROTLI_WINDOW_BITS: u32 = 18;
 
 /// Applies one coding.
 pub(crate) enum Encoder {
@@ -21,6 +21,14 @@ pub(crate) enum Encoder {
 }
 
 impl Encoder {
+    /// What one takes while it lives, about: zlib's state, or brotli's with its hashes and its window.
+    pub(crate) fn bytes(format: Format) -> usize {
+        match format {
+            Format::Gzip | Format::Zlib | Format::Deflate => 300 * 1024,
+            Format::Brotli => 1024 * 1024,
+        }
+    }
+
     pub(crate) fn new(format: Format) -> Self {
         let level = Compression::default();
         match format {
