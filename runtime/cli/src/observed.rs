@@ -59,6 +59,7 @@ impl Observed {
         let filter = std::env::var("AEROSTACK_LOG").unwrap_or_else(|_| "warn".to_owned());
         aerostack_telemetry::install_tracing(&terminal, &filter);
         aerostack_telemetry::install_panic_hook(&terminal);
+        aerostack_isolate::contain_panics();
         let metrics = Metrics::new(VERSION);
         let exporter = match OtlpSettings::read(|name| std::env::var(name).ok(), VERSION)? {
             Some(settings) => {

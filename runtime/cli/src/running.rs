@@ -274,6 +274,11 @@ impl Running {
         }
     }
 
+    /// Gives leased messages back, so that the next start need not wait for their leases to run out.
+    pub(crate) async fn give_back_leases(&self) {
+        self.background.current().stop(Duration::ZERO).await;
+    }
+
     /// Lets begun work end, counting down in sight; a second signal stops at once.
     pub(crate) async fn drain(&self, server: &Server) {
         let drained = async {
@@ -299,8 +304,7 @@ impl Running {
             () = counted => {}
             () = stop_requested() => {
                 self.terminal.line("stopped before everything was done");
-                // Gives leased messages back, so that the next start need not wait for their leases to run out.
-                self.background.current().stop(Duration::ZERO).await;
+                self.give_back_leases().await;
             }
             () = tokio::time::sleep(DRAIN + Duration::from_secs(3)) => {
                 self.terminal.line(format!("stopped after {} s of draining", DRAIN.as_secs()));

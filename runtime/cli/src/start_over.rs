@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
+use aerostack_isolate::RestartDue;
 use aerostack_server::Server;
-use aerostack_telemetry::Level;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 
@@ -70,21 +71,41 @@ impl StartOver {
     }
 }
 
-/// Lets begun requests end, while new connections wait. Says what for.
-pub(crate) async fn drain(running: &Running, server: &Server, lost: u64) -> End {
-    let megabytes = lost / (1024 * 1024);
-    let text = format!(
-        "{megabytes} MB of memory are lost to isolates that could not be stopped: starting over when what was begun has ended"
-    );
-    running.terminal.say(Level::Warn, text);
-    server.hand_over_listener();
+/// How long a restart waits for a moment in which nothing is in flight. Requests are served meanwhile.
+const QUIET_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long new connections wait for what is in flight, and how long if memory is running out.
+const LONGEST_DRAIN: Duration = Duration::from_secs(3);
+const LONGEST_URGENT_DRAIN: Duration = Duration::from_secs(1);
+
+/// Lets requests in flight end; then new connections wait for the process that starts over.
+pub(crate) async fn drain(running: &Running, server: &Server, due: RestartDue) -> End {
+    let megabytes = due.lost / (1024 * 1024);
+    running
+        .terminal
+        .warn(&format!("{megabytes} MB of memory are lost to isolates that could not be stopped: starting over"));
+    let drained = async {
+        if !due.is_urgent {
+            // A stream that never ends must not have all others wait.
+            let _ = tokio::time::timeout(QUIET_PATIENCE, nothing_in_flight(server)).await;
+        }
+        server.hand_over_listener();
+        let longest = if due.is_urgent { LONGEST_URGENT_DRAIN } else { LONGEST_DRAIN };
+        if tokio::time::timeout(longest, running.drain(server)).await.is_err() {
+            running.give_back_leases().await;
+        }
+        running.terminal.flush();
+    };
     tokio::select! {
         biased;
         () = stop_requested() => End::Stop,
-        () = running.drain(server) => {
-            running.terminal.flush();
-            End::StartOver
-        }
+        () = drained => End::StartOver,
+    }
+}
+
+async fn nothing_in_flight(server: &Server) {
+    while server.in_flight() > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -2,6 +2,8 @@ use std::sync::Once;
 
 use deno_core::v8;
 
+use crate::limits;
+
 static INITIALISED: Once = Once::new();
 
 /// Sets V8 up, once a process. Must run on the main thread before any other thread exists: threads that run V8 have to be
@@ -24,5 +26,42 @@ pub fn initialise() {
         let unknown = deno_core::v8_set_flags(flags.map(ToOwned::to_owned).to_vec());
         debug_assert_eq!(unknown.len(), 1, "V8 knows every flag we set");
         deno_core::JsRuntime::init_platform(None);
+        return_large_blocks();
+        contain_panics();
     });
+}
+
+/// Has a panic within V8 end its thread only: it cannot unwind through V8, and would end the process. What is to be printed
+/// of panics is what was installed before.
+pub fn contain_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        limits::panicked();
+    }));
+}
+
+/// Has the system's allocator, which V8 and ICU use, give large blocks back as soon as they are free. By default glibc takes ever
+/// larger ones from arenas that keep them: what a stopped isolate had would stay with the process.
+#[cfg(target_env = "gnu")]
+fn return_large_blocks() {
+    const LARGE_BYTES: libc::c_int = 1024 * 1024;
+    // SAFETY: no preconditions.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 4 * LARGE_BYTES);
+    }
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn return_large_blocks() {}
+
+/// Gives back what the allocators keep of memory that was freed: as much as an isolate may have had.
+pub(crate) fn give_back_memory() {
+    // SAFETY: no preconditions.
+    unsafe {
+        libmimalloc_sys::mi_collect(true);
+        #[cfg(target_env = "gnu")]
+        libc::malloc_trim(0);
+    }
 }

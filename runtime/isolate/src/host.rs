@@ -13,6 +13,7 @@ use aerostack_platform::{
 use aerostack_trace::{Attribute, Identity, Span, SpanKind};
 use tokio::sync::Notify;
 
+use crate::engine::give_back_memory;
 use crate::isolate::{Exported, Isolate, LoadError};
 use crate::limits::StopReason;
 use crate::thread::{Condition, ThreadLoad};
@@ -408,9 +409,7 @@ impl Host {
             tracing::error!(worker = %self.version.name, reason = %text, "isolate stopped");
         }
         drop(stopped);
-        // V8 and the allocator keep what the isolate used, which was as much as it may.
-        // SAFETY: mi_collect has no preconditions.
-        unsafe { libmimalloc_sys::mi_collect(true) };
+        give_back_memory();
         let next = match Isolate::load(&self.version, &self.load).await {
             Ok(isolate) => {
                 self.load.set_condition(Condition::Serving);

@@ -118,6 +118,7 @@ pub(crate) struct Isolate {
     memory_told: Cell<Instant>,
     outside_seen: Cell<Instant>,
     attribution: Rc<Attribution>,
+    heap_bytes: usize,
     array_buffer_bytes: usize,
     // Last: the handles above belong to it.
     runtime: RefCell<JsRuntime>,
@@ -254,8 +255,10 @@ impl Isolate {
                 self.guard.stop(StopReason::ArrayBuffers);
                 return Poll::Ready(StopReason::ArrayBuffers);
             }
-            if now - self.memory_told.get() >= MEMORY_PERIOD {
-                self.tell_memory();
+            // V8 lets one large object past the limit, and looks again when the next one is made.
+            if now - self.memory_told.get() >= MEMORY_PERIOD && self.tell_memory() > 2 * self.heap_bytes {
+                self.guard.stop(StopReason::Heap);
+                return Poll::Ready(StopReason::Heap);
             }
         }
         for id in self.invocations.take_aborted() {
@@ -269,7 +272,7 @@ impl Isolate {
     }
 
     /// Writes down what memory the isolate holds now.
-    pub(crate) fn tell_memory(&self) {
+    pub(crate) fn tell_memory(&self) -> usize {
         // SAFETY: the pointer is that of `self.runtime`'s isolate, which lives as long as `self` and on this thread.
         let mut isolate = unsafe { v8::Isolate::from_raw_isolate_ptr(self.pointer) };
         let held = isolate.get_heap_statistics();
@@ -280,6 +283,7 @@ impl Isolate {
             external: bytes(held.external_memory()),
         });
         self.memory_told.set(Instant::now());
+        held.used_heap_size()
     }
 
     /// Calls one of the platform's own functions, then runs the microtasks it queued. Returns what it threw.
@@ -464,6 +468,7 @@ async fn load_main(version: &WorkerVersion, mut runtime: JsRuntime, prepared: Pr
         memory_told: Cell::new(Instant::now()),
         outside_seen: Cell::new(Instant::now()),
         attribution,
+        heap_bytes: version.limits.heap_bytes,
         array_buffer_bytes: version.limits.array_buffer_bytes,
         runtime: RefCell::new(runtime),
     })

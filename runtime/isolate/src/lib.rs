@@ -36,11 +36,11 @@ pub use deno_core::error::{JsError, JsStackFrame};
 pub use deno_core::unsync::JoinHandle as LocalTask;
 /// Runs a future that need not be `Send` on the current thread's runtime.
 pub use deno_core::unsync::spawn as spawn_local;
-pub use engine::initialise;
+pub use engine::{contain_panics, initialise};
 pub use host::{Answer, EventReport, FetchCall, FetchRequest, Fetching, Host};
 pub use isolate::{HandlerSet, LoadError, MisspelledHandler};
 pub use limits::{Limits, StopReason};
-pub use lost_memory::too_much_lost;
+pub use lost_memory::{RestartDue, too_much_lost};
 pub use remote::RemoteAnswer;
 pub use report::{ErrorReport, ReportFrame};
 pub use thread::{ConnectionPermit, IsolateThread, Mourner, Mourning, ThreadLoad};

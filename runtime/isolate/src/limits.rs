@@ -269,29 +269,26 @@ impl Guard {
     /// V8 has failed to allocate and would end the process. Does not return.
     fn out_of_memory(&self) -> ! {
         self.stop(StopReason::Heap);
-        let most = (self.limits.heap_bytes + MOST_HEADROOM_BYTES + self.limits.array_buffer_bytes) as u64;
-        self.park_for_ever(self.touched_bytes().min(most))
+        self.park_for_ever(self.touched_bytes())
     }
 
     /// Gives up the calling thread, which keeps `bytes`: V8 must not go on.
     fn park_for_ever(&self, bytes: u64) -> ! {
         let reason = self.stopped().unwrap_or(StopReason::Heap);
         self.thread.give_up(&self.limits.describe(reason), LostMemory::new(bytes));
-        loop {
-            std::thread::park();
-        }
+        park_for_ever()
     }
 
     /// What the thread has in memory, at most.
     fn touched_bytes(&self) -> u64 {
-        pages_touched(self.thread_id).unwrap_or(0).saturating_mul(page_bytes())
+        let touched = pages_touched(self.thread_id).unwrap_or(0).saturating_mul(page_bytes());
+        touched.min(resident_bytes().unwrap_or(u64::MAX))
     }
 
     /// Gives up the thread, which is in a built-in that does not see that it was stopped. The thread ends if the built-in
     /// does; until then it has its memory, and what others leave of its core.
     fn give_up(&self, reason: StopReason) {
-        let most = (self.limits.heap_bytes + self.limits.array_buffer_bytes) as u64;
-        self.thread.give_up(&self.limits.describe(reason), LostMemory::new(self.touched_bytes().min(most)));
+        self.thread.give_up(&self.limits.describe(reason), LostMemory::new(self.touched_bytes()));
         pressure::run_last(self.thread_id);
     }
 
@@ -311,6 +308,24 @@ fn headroom() -> usize {
 thread_local! {
     /// That of the isolate of this thread.
     static HERE: RefCell<Weak<Guard>> = RefCell::default();
+}
+
+/// Called for each panic. One that comes from within V8 would end the process, because no panic unwinds through V8: it ends
+/// the thread only.
+pub(crate) fn panicked() {
+    let guard = HERE.try_with(|here| here.try_borrow().ok()?.upgrade());
+    if let Ok(Some(guard)) = guard
+        && guard.is_inside()
+    {
+        guard.thread.give_up("the runtime failed: its log says where", LostMemory::new(guard.touched_bytes()));
+        park_for_ever()
+    }
+}
+
+fn park_for_ever() -> ! {
+    loop {
+        std::thread::park();
+    }
 }
 
 /// V8 calls this instead of ending the process when an allocation fails that it cannot do without.

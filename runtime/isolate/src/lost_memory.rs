@@ -49,14 +49,24 @@ pub(crate) fn start_over_now() {
     LOST.grew.notify_waiters();
 }
 
-/// Waits until so much memory is lost that only a restart helps, and returns how many bytes that are.
-pub async fn too_much_lost() -> u64 {
+/// Why a restart is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartDue {
+    /// Bytes that are lost to isolates that could not be stopped.
+    pub lost: u64,
+    /// Whether the machine is about to run out of memory, so that little can be waited for.
+    pub is_urgent: bool,
+}
+
+/// Waits until so much memory is lost that only a restart helps.
+pub async fn too_much_lost() -> RestartDue {
     loop {
         let grew = LOST.grew.notified();
         let lost = LOST.bytes.load(Ordering::Acquire);
         let is_too_much = || machine_memory::limit().is_some_and(|limit| lost > limit / TOLERATED_PART);
-        if LOST.is_urgent.load(Ordering::Acquire) || is_too_much() {
-            return lost;
+        let is_urgent = LOST.is_urgent.load(Ordering::Acquire);
+        if is_urgent || is_too_much() {
+            return RestartDue { lost, is_urgent };
         }
         grew.await;
     }

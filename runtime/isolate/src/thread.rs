@@ -9,6 +9,7 @@ use aerostack_platform::Breach;
 use slab::Slab;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::engine::give_back_memory;
 use crate::host::Host;
 use crate::isolate::{Exported, HandlerSet, LoadError, MisspelledHandler};
 use crate::limits::BufferQuota;
@@ -237,9 +238,8 @@ impl IsolateThread {
                 runtime.block_on(run(loading, host_load, inbox, loaded));
                 drop(runtime);
                 ending.end();
-                // V8 and the allocator keep what the isolate used; give it back (embedding notes, section 5.3).
-                // SAFETY: mi_collect has no preconditions.
-                unsafe { libmimalloc_sys::mi_collect(true) };
+                // See the embedding notes, section 5.3.
+                give_back_memory();
             })
             .map_err(LoadError::Thread)?;
         let exported = tokio::select! {

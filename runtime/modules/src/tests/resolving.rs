@@ -277,7 +277,8 @@ fn an_import_attribute_makes_text_or_bytes_of_any_file_and_an_unknown_one_is_ref
     assert_eq!(module(&graph, "src/a.md").kind, ModuleKind::Text);
     assert_eq!(module(&graph, "src/b.svg").kind, ModuleKind::Bytes);
     assert_eq!(module(&graph, "src/c.md").code.as_bytes(), b"# c");
-    let project = Project::new([("src/index.ts", "import a from './a.css' with { type: 'css' }; a;"), ("src/a.css", "")]);
+    let project =
+        Project::new([("src/index.ts", "import a from './a.css' with { type: 'css' }; a;"), ("src/a.css", "")]);
     let frame = project.frame();
     assert!(
         frame.contains("import attribute type \"css\" is not supported") && frame.contains("src/index.ts:1:15"),
