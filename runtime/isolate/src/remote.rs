@@ -109,6 +109,10 @@ pub(crate) async fn event(thread: &IsolateThread, event: EventCall) -> Result<Ev
         let (host, hop) = (host.clone(), host.hop());
         deno_core::unsync::spawn(async move {
             let _hop = hop;
+            if host.is_retired() {
+                // The next version has it, or nobody where the worker is shut down.
+                return;
+            }
             let event = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
             let Some(event) = event else { return };
             match host.event(event).await {
