@@ -54,7 +54,7 @@ pub enum MigrationError {
         position: Option<usize>,
         /// What SQLite says, in D1's form.
         #[source]
-        source: Error,
+        source: Box<Error>,
     },
     /// A file or the folder cannot be read or written.
     #[error("cannot use {}: {source}", .path.display())]
@@ -171,7 +171,7 @@ impl Migrations {
             })
             .map_err(|ScriptError { line, position, source }| {
                 let text = sql.clone();
-                MigrationError::Failed { file, text, line, position, source }
+                MigrationError::Failed { file, text, line, position, source: Box::new(source) }
             })
             .inspect(|_| self.remember(name, &sql))
     }

@@ -142,10 +142,10 @@ mod tests {
             text: text.to_owned(),
             line: Some(2),
             position: Some(20),
-            source: aerostack_bindings::Error::new(
+            source: Box::new(aerostack_bindings::Error::new(
                 aerostack_bindings::ErrorKind::InvalidInput,
                 "no such table: nowhere",
-            ),
+            )),
         };
         assert_eq!(
             render_failure(&error, FrameStyle::Plain),

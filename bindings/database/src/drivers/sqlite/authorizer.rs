@@ -194,10 +194,8 @@ fn makes_something(action: &AuthAction<'_>) -> bool {
 fn is_allowed_pragma(name: &str, value: Option<&str>) -> bool {
     let Some((_, argument)) = PRAGMAS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) else { return false };
     match (argument, value) {
-        (Argument::Anything, _) => true,
-        (Argument::Name, None) => false,
-        (_, None) => true,
-        (Argument::Nothing, Some(_)) => false,
+        (Argument::Name, None) | (Argument::Nothing, Some(_)) => false,
+        (Argument::Anything, _) | (_, None) => true,
         (Argument::Switch, Some(value)) => is_switch(value),
         (Argument::Name | Argument::NothingOrName, Some(value)) => is_allowed_name(value),
         (Argument::NothingOrNumber, Some(value)) => is_whole_number(value),

@@ -392,7 +392,7 @@ impl Connection {
         } else {
             self.run_and_finish(&before, &mut prepared, statement.into())?
         };
-        if !prepared.tells_of_schema {
+        if !prepared.is_for_once {
             self.keep(&statement.sql, prepared);
         }
         Ok(result)
@@ -452,7 +452,7 @@ impl Connection {
             let (Some(anew), ..) = self.compile_now(sql)? else { return Ok((None, consumed)) };
             prepared = anew;
         }
-        prepared.tells_of_schema = tells_of_schema;
+        prepared.is_for_once = tells_of_schema || seen.adds_to_schema;
         prepared.sets_pragma = is_setting_pragma(sql);
         // `EXPLAIN` of a write sets `changes()` to 0, which a statement that asks for it must not find.
         let reads_changes = seen.asks_for_changes && prepared.effect() == Effect::Writes;

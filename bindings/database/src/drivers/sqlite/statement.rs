@@ -84,8 +84,8 @@ pub(super) struct Prepared {
     pub(super) last_used: u64,
     /// Whether it changes settings of its connection.
     pub(super) sets_pragma: bool,
-    /// Whether what it answers was decided when it was compiled: it must not be kept.
-    pub(super) tells_of_schema: bool,
+    /// Whether it must not be kept: what it answers, or whether it may run, was decided when it was compiled.
+    pub(super) is_for_once: bool,
     pub(super) profile: Profile,
 }
 
@@ -132,7 +132,7 @@ impl Prepared {
             kept: Vec::new(),
             last_used: 0,
             sets_pragma: false,
-            tells_of_schema: false,
+            is_for_once: false,
             profile: Profile::default(),
         };
         prepared.columns = prepared.read_columns();
