@@ -329,6 +329,7 @@ fn prepare(version: &WorkerVersion, load: &Arc<ThreadLoad>) -> Result<(JsRuntime
     let limits = &version.limits;
     let memory = load.memory(version);
     let buffers = load.buffers(version).clone();
+    let starting = buffers.clone().starting();
     let params = v8::CreateParams::default()
         .heap_limits(0, limits.heap_bytes)
         .array_buffer_allocator(buffers.clone().allocator())
@@ -350,6 +351,7 @@ fn prepare(version: &WorkerVersion, load: &Arc<ThreadLoad>) -> Result<(JsRuntime
     runtime
         .lazy_init_extensions(aerostack_platform::arguments(&version.web, memory.clone()))
         .map_err(|error| LoadError::Engine(error.to_string()))?;
+    drop(starting);
     sources::install(runtime.v8_isolate(), version.graph.clone());
 
     let waker = runtime.op_state().borrow().waker.clone();

@@ -672,12 +672,36 @@ pub(crate) struct BufferQuota {
     memory: Memory,
     /// Whether the last request was refused.
     refused: AtomicBool,
+    /// An isolate is being made of the snapshot, where V8 ends the process when it gets no buffer.
+    starting: AtomicBool,
+}
+
+/// While it lives, no buffer is refused. They all count.
+pub(crate) struct Starting(Arc<BufferQuota>);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.0.starting.store(false, Ordering::Relaxed);
+    }
 }
 
 impl BufferQuota {
     /// A quota of `limit` bytes for one isolate, less what `memory` holds.
     pub(crate) fn new(limit: usize, memory: Memory) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), limit, memory, refused: AtomicBool::new(false) })
+        Arc::new(Self {
+            used: AtomicUsize::new(0),
+            limit,
+            memory,
+            refused: AtomicBool::new(false),
+            starting: AtomicBool::new(false),
+        })
+    }
+
+    /// Refuses nothing while an isolate starts, whatever the process still holds for the one before: answers that clients have not
+    /// taken, a statement that goes on.
+    pub(crate) fn starting(self: Arc<Self>) -> Starting {
+        self.starting.store(true, Ordering::Relaxed);
+        Starting(self)
     }
 
     /// The isolate's allocator; once the quota is used up it refuses, with a RangeError in JavaScript.
@@ -690,7 +714,8 @@ impl BufferQuota {
 
     fn take(&self, bytes: usize) -> bool {
         let taken = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let fits = taken.saturating_add(bytes).saturating_add(self.memory.held()) <= self.limit;
+        let fits = taken.saturating_add(bytes).saturating_add(self.memory.held()) <= self.limit
+            || self.starting.load(Ordering::Relaxed);
         self.refused.store(!fits, Ordering::Relaxed);
         if !fits {
             self.used.fetch_sub(bytes, Ordering::Relaxed);
