@@ -60,7 +60,7 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
         invocations.begin_again_after(LEFT);
         let mut seen = BTreeSet::new();
         for _ in 0..LEFT * 3 {
-            let id = invocations.begin(Identity { request: Ids::random().request(), span: None }, incoming());
+            let id = invocations.begin(Identity { request: Ids::random().request(), span: None }, Box::new(incoming()));
             let number = id.number();
             assert!(number > 0 && number < 1 << f64::MANTISSA_DIGITS && (number as f64) as u64 == number, "{number}");
             assert!(seen.insert(number), "{number} is there twice");
@@ -70,12 +70,7 @@ pub(crate) fn trials(trials: &mut Vec<Trial>) {
     }));
 }
 
-fn incoming() -> Box<IncomingRequest> {
+fn incoming() -> IncomingRequest {
     let parts = Box::new(http::Request::new(()).into_parts().0);
-    Box::new(IncomingRequest {
-        parts,
-        url: "http://localhost/".to_owned(),
-        body: RequestBody::Empty,
-        client_address: None,
-    })
+    IncomingRequest { parts, url: "http://localhost/".to_owned(), body: RequestBody::Empty, client_address: None }
 }

@@ -307,7 +307,7 @@ fn heads(trials: &mut Vec<Trial>) {
 }
 
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !is_so() {
         assert!(Instant::now() < deadline, "never so: {what}");
         std::thread::sleep(Duration::from_millis(2));

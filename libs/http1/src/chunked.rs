@@ -140,7 +140,6 @@ impl Extension {
             (Self::Quoted, b'"') => Self::Unquoted,
             (Self::Quoted, b'\\') => Self::Escaped,
             (Self::Quoted | Self::Escaped, byte) if is_text(byte) => Self::Quoted,
-            (Self::Quoted | Self::Escaped, _) => return None,
             (Self::BeforeSemicolon | Self::Unquoted | Self::Value, b' ' | b'\t') => Self::BeforeSemicolon,
             (Self::Name | Self::BeforeEquals, b' ' | b'\t') => Self::BeforeEquals,
             (Self::BeforeName | Self::BeforeValue, b' ' | b'\t') => self,

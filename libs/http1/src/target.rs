@@ -128,7 +128,7 @@ fn is_registered_name(text: &str) -> bool {
     while let Some(byte) = bytes.next() {
         let is_plain = byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);
         let mut is_digit = || bytes.next().is_some_and(|digit| digit.is_ascii_hexdigit());
-        if !is_plain && !(byte == b'%' && is_digit() && is_digit()) {
+        if !(is_plain || byte == b'%' && is_digit() && is_digit()) {
             return false;
         }
     }

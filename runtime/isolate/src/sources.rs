@@ -138,6 +138,7 @@ unsafe extern "C" fn initialise_import_meta(
 }
 
 /// `import.meta.resolve(specifier)`; the script is the function's data.
+#[expect(clippy::needless_pass_by_value, reason = "the signature of V8's callbacks")]
 fn resolve_for_import_meta(
     scope: &mut v8::PinScope<'_, '_>,
     arguments: v8::FunctionCallbackArguments<'_>,

@@ -242,7 +242,7 @@ mod tests {
     }
 
     fn client(lines: &[(&str, &str)]) -> String {
-        read(lines).map(|(client, ..)| client).unwrap_or_else(|error| panic!("{lines:?}: {error}"))
+        read(lines).map_or_else(|error| panic!("{lines:?}: {error}"), |(client, ..)| client)
     }
 
     #[test]

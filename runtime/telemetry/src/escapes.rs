@@ -56,7 +56,7 @@ pub fn without_colours(text: &str) -> Cow<'_, str> {
 fn colour_at_start(text: &str) -> Option<&str> {
     let parameters = text.strip_prefix("\u{1b}[")?;
     let length = parameters.bytes().take_while(|byte| byte.is_ascii_digit() || matches!(byte, b';' | b':')).count();
-    (parameters.as_bytes().get(length) == Some(&b'm')).then(|| &text[..text.len() - parameters.len() + length + 1])
+    (parameters.as_bytes().get(length) == Some(&b'm')).then(|| &text[..=text.len() - parameters.len() + length])
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub(super) fn trials(trials: &mut Vec<Trial>) {
             served.wait_for_after(before, "was removed or replaced: starting afresh");
             served.wait_for_after(before, "started afresh in");
             let whole = removed == ".aerostack";
-            let database = if removed.ends_with("sqlite") { 1 } else { 0 };
+            let database = i32::from(removed.ends_with("sqlite"));
             let cache = if removed.ends_with("database") { json!("v") } else { json!(null) };
             let object = if whole { json!(null) } else { json!("object") };
             assert_eq!(get(served.address, "/").await.json(), json!([database, cache, object]));

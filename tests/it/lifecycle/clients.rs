@@ -209,7 +209,7 @@ impl Load {
 
     async fn upload(&self) -> Result<(), End> {
         let mut client = self.connect().await?;
-        let piece = [b'u'; UPLOAD / 10];
+        let piece = vec![b'u'; UPLOAD / 10];
         while !self.is_over.load(Ordering::Relaxed) {
             client
                 .write(

@@ -290,7 +290,6 @@ test("objects of the platform that cannot be cloned are refused, however deep th
   assert(structuredClone(new DOMException("m", "AbortError")).name === "AbortError", "exceptions are cloned");
 });
 
-// workerd: `Object.getOwnPropertyNames(structuredClone(error))` is ["stack", "message"], and a name of its own becomes "Error".
 test("bindings, statements and objects of a bucket cannot be cloned", async (env) => {
   const object = await env.STORAGE.put("clone", "value");
   const values = [env.DB, env.DB.prepare("SELECT 1"), env.CACHE, env.QUEUE, env.STORAGE, env.AI, env.VECTORIZE, object];
@@ -301,6 +300,7 @@ test("bindings, statements and objects of a bucket cannot be cloned", async (env
   await env.STORAGE.delete("clone");
 });
 
+// workerd: `Object.getOwnPropertyNames(structuredClone(error))` is ["stack", "message"], and a name of its own becomes "Error".
 test("a clone of an error has its message, stack and cause, and no properties of its own", () => {
   const error = Object.assign(new TypeError("m", { cause: new Error("why") }), { code: "E1" });
   const clone: any = structuredClone(error);

@@ -122,7 +122,9 @@ async fn run_once(
     let observed = Observed::by_nobody(terminal.clone());
     let mut project = Project::new(state_folder, &observed, Arc::new(|_| {}), Face::DEV);
     let built = project.build(config).map_err(|errors| {
-        errors.iter().for_each(|error| terminal.line(error.render(frame_style(terminal))));
+        for error in &errors {
+            terminal.line(error.render(frame_style(terminal)));
+        }
         AlreadyPrinted
     })?;
     let worker = Arc::new(Worker::start(built.version, 1).await?);

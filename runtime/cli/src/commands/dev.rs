@@ -166,12 +166,11 @@ async fn begin(
         };
         let LoadFailure { errors, files } = failure;
         terminal.say(Level::Error, errors.render(colour_of(terminal)));
-        let bound = match &mut meanwhile {
-            Some((_, bound)) => bound,
-            None => {
-                let place = place(arguments, None);
-                &mut meanwhile.insert((place, listen::bind(place.0, place.1)?)).1
-            }
+        let bound = if let Some((_, bound)) = &mut meanwhile {
+            bound
+        } else {
+            let place = place(arguments, None);
+            &mut meanwhile.insert((place, listen::bind(place.0, place.1)?)).1
         };
         print_not_ready(terminal, bound.address, "answers with this error: fix the config and save it");
         watch(watcher, files, read_since, terminal);

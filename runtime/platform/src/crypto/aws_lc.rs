@@ -505,7 +505,11 @@ mod tests {
     use super::{Hash, Key, Scheme, digest, equal, hmac, open_gcm, pbkdf2, seal_gcm};
 
     fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        bytes
+            .iter()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
+            .collect()
     }
 
     #[test]

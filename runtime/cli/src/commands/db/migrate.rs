@@ -108,7 +108,9 @@ fn apply(arguments: &ApplyArguments) -> anyhow::Result<()> {
         );
         output(&list.collect::<Value>().to_string());
     } else {
-        all.iter().for_each(|(binding, name)| output(&format!("{}  {name}", binding.database.state)));
+        for (binding, name) in &all {
+            output(&format!("{}  {name}", binding.database.state));
+        }
     }
     outcome
 }
