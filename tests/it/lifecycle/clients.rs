@@ -249,14 +249,12 @@ impl Load {
         const PATHS: [&str; 5] = ["/1", "/slow", "/pieces", "/4", "/later"];
         let stream = self.connect().await?.stream;
         let shaken = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
-        let (mut client, connection) = shaken.map_err(|error| End::Lost(format!("no handshake: {error}")))?;
-        let connection = tokio::spawn(connection);
+        let (client, connection) = shaken.map_err(|error| End::Lost(format!("no handshake: {error}")))?;
+        let (mut client, mut connection) = (Some(client), tokio::spawn(connection));
         let outcome = async {
             for _ in 0..20 {
-                if self.is_over.load(Ordering::Relaxed) {
-                    break;
-                }
-                match client.ready().await {
+                let Some(asking) = client.as_mut().filter(|_| !self.is_over.load(Ordering::Relaxed)) else { break };
+                match asking.ready().await {
                     Ok(()) => {}
                     // Nothing was asked.
                     Err(_) if self.server == Server::Drains => return Ok(()),
@@ -264,14 +262,24 @@ impl Load {
                 }
                 let asked = PATHS.map(|path| {
                     let request = http::Request::get(format!("http://localhost{path}"));
-                    client.send_request(request.body(Full::new(Bytes::new())).expect("a valid request"))
+                    asking.send_request(request.body(Full::new(Bytes::new())).expect("a valid request"))
                 });
                 for (path, asked) in PATHS.into_iter().zip(asked) {
-                    let read = async {
+                    let read = tokio::time::timeout(PATIENCE, async {
                         let (head, body) = asked.await?.into_parts();
                         Ok::<_, hyper::Error>((head.status.as_u16(), body.collect().await?.to_bytes()))
+                    });
+                    let mut read = std::pin::pin!(read);
+                    let read = tokio::select! {
+                        read = &mut read => read,
+                        // hyper may forget a request that comes into its queue while the connection ends. Such a request fails
+                        // when the queue goes; one that was sent does not need the queue.
+                        _ = &mut connection, if client.is_some() => {
+                            client = None;
+                            read.await
+                        }
                     };
-                    match tokio::time::timeout(PATIENCE, read).await {
+                    match read {
                         Err(_) => return Err(End::Lost(format!("{path} is not answered over HTTP/2"))),
                         Ok(Err(error)) => return self.left_http2(&error).await,
                         Ok(Ok((status, body))) => self.check(path, status, &body)?,
@@ -281,9 +289,10 @@ impl Load {
             Ok(())
         };
         let outcome = outcome.await;
-        drop(client);
-        // What was sent last tells the server that this is the end.
-        let _ = tokio::time::timeout(PATIENCE, connection).await;
+        if client.take().is_some() {
+            // What was sent last tells the server that this is the end.
+            let _ = tokio::time::timeout(PATIENCE, connection).await;
+        }
         outcome
     }
 
