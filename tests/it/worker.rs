@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aerostack_ai::AiDriver;
 use aerostack_ai::ops::{AiBindings, NamedAi};
-use aerostack_bindings::{Clock, Lazy, SystemClock};
+use aerostack_bindings::{Clock, Lazy, Memory, SystemClock};
 use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions};
 use aerostack_cache::ops::Caches;
 use aerostack_cache::{CacheDriver, NamedCache};
@@ -212,6 +212,7 @@ impl WorkerSetup {
             dimensions: None,
             metric: Metric::Cosine,
             approximate_from: DEFAULT_APPROXIMATE_FROM,
+            memory: Memory::unlimited(),
         };
         let vectors: Arc<dyn VectorDriver> =
             Arc::new(SqliteVectors::open(&options, self.clock.clone()).expect("a vector index can be opened"));

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::{Error, ErrorKind, Result};
 
 /// What the process holds outside of V8 on behalf of one isolate, in bytes, and how much that may be: rows on their way to
-/// JavaScript, values on their way to a driver, blobs, answers that their clients have not taken yet.
+/// JavaScript, values on their way to a driver, blobs, answers that their clients have not taken yet. A driver that keeps
+/// its data in memory has one for that, see [`Memory::of_a_driver`].
 ///
 /// Cheap to clone; clones count together. Small things are not worth a count: see [`Memory::FREE`].
 #[derive(Clone, Default)]
@@ -34,6 +35,11 @@ impl Memory {
         let refused: Arc<dyn Fn() + Send + Sync> = Arc::new(refused);
         let files = Self::of(MOST_IN_FILES, refused.clone(), out_of_file_space, Self(None));
         Self::of(limit, refused, out_of_memory, files)
+    }
+
+    /// Up to `limit` bytes may be held. A demand that is not met fails with the error that `out_of` makes of the limit.
+    pub fn of_a_driver(limit: usize, out_of: fn(usize) -> Error) -> Self {
+        Self::of(limit, Arc::new(|| ()), out_of, Self(None))
     }
 
     fn of(limit: usize, refused: Arc<dyn Fn() + Send + Sync>, out_of: fn(usize) -> Error, files: Self) -> Self {
@@ -185,6 +191,13 @@ mod tests {
         assert!(memory.hold(1).is_err());
         drop(held);
         assert_eq!(memory.held(), 0);
+    }
+
+    #[test]
+    fn what_a_driver_keeps_is_refused_in_its_own_words() {
+        let memory = Memory::of_a_driver(10, |limit| Error::new(ErrorKind::RateLimited, format!("{limit} are full")));
+        let _held = memory.hold(10).unwrap();
+        assert_eq!(memory.hold(1).unwrap_err().to_string(), "10 are full");
     }
 
     #[test]

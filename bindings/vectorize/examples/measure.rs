@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aerostack_bindings::SystemClock;
+use aerostack_bindings::{Memory, SystemClock};
 use aerostack_vectorize::drivers::sqlite::{SqliteOptions, SqliteVectors};
 use aerostack_vectorize::{Match, Metric, Query, Vector, VectorDriver, Writing};
 use serde_json::json;
@@ -72,7 +72,14 @@ fn main() -> Outcome<()> {
 
 fn open(path: &Path, approximate_from: usize) -> Outcome<SqliteVectors> {
     let (name, path) = ("VECTORIZE".to_owned(), PathBuf::from(path));
-    let options = SqliteOptions { name, path, dimensions: None, metric: Metric::Cosine, approximate_from };
+    let options = SqliteOptions {
+        name,
+        path,
+        dimensions: None,
+        metric: Metric::Cosine,
+        approximate_from,
+        memory: Memory::unlimited(),
+    };
     Ok(SqliteVectors::open(&options, Arc::new(SystemClock))?)
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use aerostack_bindings::{Clock, SystemClock};
+use aerostack_bindings::{Clock, Memory, SystemClock};
 use aerostack_vectorize::conformance::{Open, Shape, trials};
 use aerostack_vectorize::drivers::sqlite::{DEFAULT_APPROXIMATE_FROM, SqliteOptions, SqliteVectors};
 use aerostack_vectorize::{Query, Vector, VectorDriver, Writing};
@@ -41,6 +41,7 @@ fn open(path: &Path, shape: Shape, clock: Arc<dyn Clock>, approximate_from: usiz
         dimensions: shape.dimensions,
         metric: shape.metric,
         approximate_from,
+        memory: Memory::unlimited(),
     };
     Arc::new(SqliteVectors::open(&options, clock).expect("the index opens"))
 }

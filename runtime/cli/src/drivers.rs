@@ -7,7 +7,7 @@ use aerostack_ai::drivers::candle::{CandleDriver, CandleOptions, Engine, EngineO
 use aerostack_ai::drivers::openai::{DEFAULT_URL, OpenAiDriver, OpenAiModel, OpenAiOptions, Patience};
 use aerostack_ai::drivers::router::Router;
 use aerostack_ai::{AiDriver, ModelsFolder, Task, catalogue};
-use aerostack_bindings::{BindingInfo, BindingState, DriverSpec, Lazy, SystemClock};
+use aerostack_bindings::{BindingInfo, BindingState, DriverSpec, Lazy, Memory, SystemClock};
 use aerostack_cache::CacheDriver;
 use aerostack_cache::drivers::sqlite::{DEFAULT_MEMORY_BYTES, SqliteCache, SqliteOptions as CacheOptions};
 use aerostack_config::{
@@ -20,6 +20,7 @@ use aerostack_queue::drivers::sqlite::{SqliteOptions, SqliteQueues};
 use aerostack_queue::{BacklogLimit, NamedQueue, QueueDriver};
 use aerostack_storage::StorageDriver;
 use aerostack_storage::drivers::fs::{FsOptions, FsStorage};
+use aerostack_telemetry::machine_memory;
 use aerostack_vectorize::drivers::sqlite as vectors;
 use aerostack_vectorize::{Metric, VectorDriver};
 use anyhow::bail;
@@ -33,6 +34,8 @@ pub(crate) struct Drivers {
     buckets: HashMap<String, Arc<Lazy<dyn StorageDriver>>>,
     queues: Option<Arc<Lazy<dyn QueueDriver>>>,
     vector_indexes: HashMap<String, VectorIndex>,
+    /// For the vectors of all indexes together: half of what the machine has.
+    vector_memory: Memory,
     /// What runs models, for all workers.
     engine: Arc<Lazy<Engine>>,
 }
@@ -59,6 +62,9 @@ impl Drivers {
             buckets: HashMap::new(),
             queues: None,
             vector_indexes: HashMap::new(),
+            vector_memory: machine_memory::limit().map_or(Memory::unlimited(), |bytes| {
+                vectors::memory_for_vectors(usize::try_from(bytes / 2).unwrap_or(usize::MAX))
+            }),
             engine: Lazy::new(|| Engine::start(EngineOptions::default())),
         }
     }
@@ -123,6 +129,7 @@ impl Drivers {
                 VectorMetric::DotProduct => Metric::DotProduct,
             },
             approximate_from: vectors::DEFAULT_APPROXIMATE_FROM,
+            memory: self.vector_memory.clone(),
         };
         let summary = format!("{} ({})", options.path.display(), options.metric.as_str());
         let info = unopened(&binding.binding, aerostack_vectorize::KIND, "sqlite", summary);

@@ -16,7 +16,7 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aerostack_bindings::{BindingInfo, BindingState, Clock, Error, ErrorKind, Result};
+use aerostack_bindings::{BindingInfo, BindingState, Clock, Error, ErrorKind, Memory, Result};
 use async_trait::async_trait;
 
 use self::store::{Attempt, Patience, Refusal, Store};
@@ -35,6 +35,16 @@ pub struct SqliteOptions {
     pub metric: Metric,
     /// From how many components on (vectors times dimensions) searches may be approximate; [`DEFAULT_APPROXIMATE_FROM`].
     pub approximate_from: usize,
+    /// Where the bytes of the vectors that are searched count: see [`memory_for_vectors`].
+    pub memory: Memory,
+}
+
+/// A bound in bytes for the vectors in memory of all indexes that are opened with it.
+pub fn memory_for_vectors(limit: usize) -> Memory {
+    Memory::of_a_driver(limit, |limit| {
+        let limit = limit / (1024 * 1024);
+        Error::new(ErrorKind::RateLimited, format!("the vectors to search would take more than {limit} MB of memory"))
+    })
 }
 
 /// Fewer components are compared one by one: 32 MiB, which takes about a millisecond. Measured (`benches/vectors`, 384 dimensions): a

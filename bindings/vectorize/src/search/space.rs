@@ -145,6 +145,11 @@ impl Space {
         self.inverse_lengths.len() * self.lanes * size_of::<Lane>() + self.inverse_lengths.capacity() * size_of::<f32>()
     }
 
+    /// How many bytes a vector takes, padding included.
+    pub fn bytes_of_a_vector(dimensions: usize) -> usize {
+        dimensions.div_ceil(LANE) * size_of::<Lane>() + size_of::<f32>()
+    }
+
     /// How many components, padding included, a comparison with one vector reads.
     pub fn width(&self) -> usize {
         self.lanes * LANE

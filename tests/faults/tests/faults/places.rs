@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aerostack_bindings::{Clock, Result, SystemClock};
+use aerostack_bindings::{Clock, Memory, Result, SystemClock};
 use aerostack_cache::CacheDriver;
 use aerostack_cache::drivers::sqlite::{SqliteCache, SqliteOptions as CacheOptions};
 use aerostack_database::{DatabaseDriver, Sqlite, script};
@@ -63,6 +63,7 @@ pub(crate) fn vectors(folder: &Path) -> Result<Arc<dyn VectorDriver>> {
         dimensions: None,
         metric: Metric::Euclidean,
         approximate_from: APPROXIMATE_FROM,
+        memory: Memory::unlimited(),
     };
     Ok(Arc::new(SqliteVectors::open(&options, Arc::new(SystemClock))?))
 }

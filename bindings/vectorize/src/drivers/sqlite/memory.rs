@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use aerostack_bindings::Result;
+use aerostack_bindings::{Held, Memory as Bound, Result};
 use rusqlite::Connection;
 use serde_json::Value;
 
 use super::Progress;
-use super::rows::{self, Changed, Outcome};
+use super::rows::{self, Changed, Header, Outcome};
 use crate::limits;
 use crate::search::{self, Approximate, Columns, GraphFileError, Near, Slots, Space, Stamp};
 use crate::{Metric, Query};
@@ -30,7 +30,15 @@ pub(super) struct Memory {
     /// From how many components on (vectors times dimensions) a graph is kept.
     approximate_from: usize,
     approximate: Approximate,
+    /// Where the bytes of all this count.
+    bound: Bound,
+    held: Held,
+    /// What the columns took when the last of them was added: counting is too slow for each write.
+    column_bytes: usize,
 }
+
+/// About what the graph, and the lists of slots and namespaces, take for a vector.
+const BYTES_BESIDE_A_VECTOR: usize = 160;
 
 /// The number that stands for no namespace.
 const NO_NAMESPACE: u32 = 0;
@@ -43,7 +51,7 @@ pub(super) enum Search {
 }
 
 impl Memory {
-    pub(super) fn new(metric: Metric, approximate_from: usize) -> Self {
+    pub(super) fn new(metric: Metric, approximate_from: usize, bound: Bound) -> Self {
         Self {
             metric,
             generation: 0,
@@ -55,7 +63,32 @@ impl Memory {
             columns: Columns::default(),
             approximate_from,
             approximate: Approximate::default(),
+            bound,
+            held: Held::default(),
+            column_bytes: 0,
         }
+    }
+
+    /// Counts what it will take once it has caught up with this header; before, so that nothing is read that has no room.
+    fn make_room(&mut self, header: &Header) -> Result<()> {
+        self.hold(bytes_of(header) + self.column_bytes)
+    }
+
+    /// Counts what a write will take that turns the file's generation `before` into `header`. Memory that does not follow
+    /// the write must have room for it all the same: what is stored can be searched.
+    pub(super) fn make_room_for_write(&mut self, before: i64, header: &Header) -> Result<()> {
+        if self.generation == before {
+            return self.make_room(header);
+        }
+        let more = (bytes_of(header) + self.column_bytes).saturating_sub(self.held.bytes());
+        self.bound.hold(more).map(drop)
+    }
+
+    fn hold(&mut self, bytes: usize) -> Result<()> {
+        if self.held.bytes() == 0 {
+            self.held = self.bound.hold(bytes)?;
+        }
+        self.held.grow_to(bytes)
     }
 
     pub(super) fn generation(&self) -> i64 {
@@ -82,6 +115,7 @@ impl Memory {
         if header.generation == self.generation {
             return Ok(());
         }
+        self.make_room(&header)?;
         rows::changes_since(connection, self.generation, header.dimensions, |changed| {
             self.apply(changed, header.dimensions);
         })?;
@@ -111,7 +145,10 @@ impl Memory {
         }
         let mut added = Columns::new(missing);
         rows::all_metadata(connection, |slot, json| added.set(slot, parsed(Some(json)).as_ref()))?;
+        let bytes = self.columns.bytes() + added.bytes();
+        self.hold(bytes_of(&rows::header(connection)?) + bytes)?;
         self.columns.adopt(added, filter);
+        self.column_bytes = bytes;
         Ok(())
     }
 
@@ -245,6 +282,11 @@ impl Memory {
         }
         self.namespace_of_slot[slot] = number;
     }
+}
+
+/// How many bytes of memory the vectors of a file take.
+fn bytes_of(header: &Header) -> usize {
+    header.vectors.max(0) as usize * (Space::bytes_of_a_vector(header.dimensions) + BYTES_BESIDE_A_VECTOR)
 }
 
 /// Metadata that another tool has written may be no JSON, and then has no properties.

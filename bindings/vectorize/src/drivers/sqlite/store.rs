@@ -95,7 +95,7 @@ impl Store {
             dimensions: options.dimensions.map(|dimensions| dimensions as usize),
             clock,
             writer: Mutex::new(writer),
-            memory: RwLock::new(Memory::new(options.metric, options.approximate_from)),
+            memory: RwLock::new(Memory::new(options.metric, options.approximate_from, options.memory.clone())),
             reader: Mutex::new(file::open(path)?),
             keeper: Mutex::new(file::open(path)?),
             log_is_long: AtomicBool::new(false),
@@ -300,6 +300,7 @@ impl Store {
             Some(memory) => memory,
             None => self.memory_to_write(patience)?,
         };
+        memory.make_room_for_write(before.generation, &header).map_err(Refusal::Failed)?;
         transaction.commit().map_err(|error| refusal(Failure::Sqlite(error)))?;
         memory.take_over(before.generation, header.generation, header.dimensions, changes);
         self.log_is_long.store(FRAMES.get() >= CHECKPOINT_FRAMES, Ordering::Relaxed);

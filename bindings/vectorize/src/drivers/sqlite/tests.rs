@@ -27,12 +27,12 @@ impl Fixture {
 }
 
 fn open(path: &Path, dimensions: Option<u32>) -> Result<SqliteVectors> {
-    open_with(path, dimensions, DEFAULT_APPROXIMATE_FROM)
+    open_with(path, dimensions, DEFAULT_APPROXIMATE_FROM, Memory::unlimited())
 }
 
-fn open_with(path: &Path, dimensions: Option<u32>, approximate_from: usize) -> Result<SqliteVectors> {
+fn open_with(path: &Path, dimensions: Option<u32>, approximate_from: usize, memory: Memory) -> Result<SqliteVectors> {
     let (name, metric) = ("VECTORIZE".to_owned(), Metric::Cosine);
-    let options = SqliteOptions { name, path: path.to_owned(), dimensions, metric, approximate_from };
+    let options = SqliteOptions { name, path: path.to_owned(), dimensions, metric, approximate_from, memory };
     SqliteVectors::open(&options, Arc::new(ManualClock::new(1_000_000)))
 }
 
@@ -143,6 +143,50 @@ fn the_log_is_moved_to_the_file() {
     });
 }
 
+fn numbered(numbers: std::ops::Range<u32>) -> Vec<Vector> {
+    let vector =
+        |number: u32| Vector { id: number.to_string(), values: vec![1.0; 384], namespace: None, metadata: None };
+    numbers.map(vector).collect()
+}
+
+#[test]
+fn what_has_no_room_in_memory_is_neither_stored_nor_read() {
+    const FULL: &str = "the vectors to search would take more than 1 MB of memory";
+    let (fixture, other) = (Fixture::new(), Fixture::new());
+    let memory = memory_for_vectors(1024 * 1024);
+    let bounded = |fixture: &Fixture| {
+        open_with(&fixture.path(), None, DEFAULT_APPROXIMATE_FROM, memory.clone()).expect("the index opens")
+    };
+    let query = || nearest_to(&[1.0; 384], 1);
+    block_on(async {
+        let index = bounded(&fixture);
+        index.write(numbered(0..500), Writing::Insert).await.expect("500 of 1.7 KB have room");
+        for _ in 0..2 {
+            let error = index.write(numbered(500..700), Writing::Insert).await.expect_err("700 have none");
+            assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::RateLimited, FULL));
+        }
+        assert_eq!(index.describe().await.expect("described").vector_count, 500);
+        index.write(numbered(400..600), Writing::Upsert).await.expect("only 100 are new");
+        index.delete(vec!["599".to_owned()]).await.expect("a full index can be emptied");
+        assert_eq!(index.query(query()).await.expect("searched").len(), 1);
+
+        // All indexes together have that much, whether their vectors were searched yet or not.
+        let second = bounded(&other);
+        let error = second.write(numbered(0..100), Writing::Insert).await.expect_err("no room beside the first");
+        assert_eq!(error.to_string(), FULL);
+        drop((index, second));
+        let index = bounded(&fixture);
+        let error = index.write(numbered(600..700), Writing::Insert).await.expect_err("nothing was read, and yet");
+        assert_eq!(error.to_string(), FULL);
+        drop(index);
+
+        open(&fixture.path(), None).expect("opens").write(numbered(600..700), Writing::Insert).await.expect("written");
+        let error = bounded(&fixture).query(query()).await.expect_err("another machine had more memory");
+        assert_eq!(error.to_string(), FULL);
+        assert_eq!(memory.held(), 0);
+    });
+}
+
 /// An index that is searched through a graph as soon as that is possible, and one that never is.
 struct Pair {
     fixture: Fixture,
@@ -193,11 +237,11 @@ impl Pair {
 }
 
 fn approximate(fixture: &Fixture) -> SqliteVectors {
-    open_with(&fixture.path(), None, 0).expect("the index opens")
+    open_with(&fixture.path(), None, 0, Memory::unlimited()).expect("the index opens")
 }
 
 fn exact(fixture: &Fixture) -> SqliteVectors {
-    open_with(&fixture.path(), None, usize::MAX).expect("the index opens")
+    open_with(&fixture.path(), None, usize::MAX, Memory::unlimited()).expect("the index opens")
 }
 
 /// Nothing is left to do in the background.
