@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 use tempfile::TempDir;
@@ -15,6 +16,8 @@ pub struct SmallDisk {
 }
 
 const BALLAST: &str = "ballast";
+
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A test that needs a disk of its own. Mounting one needs root, so elsewhere the test is ignored and its name says why.
 pub fn trial_on_disk(
@@ -64,12 +67,23 @@ impl SmallDisk {
     }
 
     /// From now on nothing can be written, or everything again.
+    ///
+    /// The system refuses while a file is open to be written. A process that another trial has just started holds copies of
+    /// all open files until it runs its own program, so this waits a while.
     pub fn remount(&self, access: Access) -> Result<(), Failed> {
         let flags = match access {
             Access::ReadOnly => libc::MS_RDONLY,
             Access::ReadWrite => 0,
         };
-        mount(self.path(), "", libc::MS_REMOUNT | flags).map_err(Failed::from)
+        let deadline = Instant::now() + BUSY_PATIENCE;
+        loop {
+            match mount(self.path(), "", libc::MS_REMOUNT | flags) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                outcome => return outcome.map_err(Failed::from),
+            }
+        }
     }
 
     fn ballast(&self) -> PathBuf {
