@@ -13,7 +13,7 @@ use rusqlite::{OpenFlags, ffi};
 use super::Durability;
 use super::authorizer::{OWNER_TRANSACTION_REFUSED, TRANSACTION_REFUSED, judge_owner, set_limits};
 use super::counts::{Profile, Run};
-use super::errors::Failure;
+use super::errors::{Failure, failure};
 use super::functions::add_functions;
 use super::guard::{Guard, Patience, Seen};
 use super::setup::{Control, OPEN_TIMEOUT, SETTINGS, prepare_file};
@@ -455,11 +455,22 @@ impl Connection {
         prepared.is_for_once = tells_of_schema || seen.adds_to_schema;
         prepared.sets_pragma = is_setting_pragma(sql);
         // `EXPLAIN` of a write sets `changes()` to 0, which a statement that asks for it must not find.
-        let reads_changes = seen.asks_for_changes && prepared.effect() == Effect::Writes;
+        let reads_changes =
+            prepared.effect() == Effect::Writes && (seen.asks_for_changes || self.schema_mentions_changes()?);
         if !prepared.is_explain() && !prepared.sets_pragma && !reads_changes && self.role != Role::Owner {
             prepared.profile = Profile::of(self.db(), &sql[..consumed]);
         }
         Ok((Some(prepared), consumed))
+    }
+
+    /// Whether a default of a column, of which SQLite does not tell, may ask for `changes()`.
+    fn schema_mentions_changes(&self) -> Result<bool, Failure> {
+        const FIND: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE sql LIKE '%changes%')";
+        self.guard.trusting(|| self.inner.query_row(FIND, [], |row| row.get(0))).map_err(|error| {
+            let code = error.sqlite_error().map_or(ffi::SQLITE_ERROR, |error| error.extended_code);
+            // SAFETY: the connection is open, and `&self` keeps it to this thread.
+            unsafe { failure(self.db(), code) }
+        })
     }
 
     /// Compiles the first statement of a text for the schema that this connection knows.
