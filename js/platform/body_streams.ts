@@ -12,6 +12,7 @@ const {
   SafeWeakMap,
   String,
   TypeError,
+  TypedArrayPrototypeGetBuffer,
   TypedArrayPrototypeGetByteLength,
   TypedArrayPrototypeSet,
   Uint8Array,
@@ -23,7 +24,7 @@ const {
 const ops = core.ops;
 
 const streams = core.loadExtScript("ext:deno_web/06_streams.js");
-const { Blob } = core.loadExtScript("ext:deno_web/09_file.js");
+const { Blob, getParts } = core.loadExtScript("ext:deno_web/09_file.js");
 const { bytesOf } = core.loadExtScript("ext:aerostack/platform/bytes.ts");
 const { copyBytes, ignoreFailure } = core.loadExtScript("ext:aerostack/platform/plain.ts");
 const {
@@ -161,20 +162,64 @@ streams.readableStreamTee = (stream: unknown, cloneForBranch2: boolean) =>
   withLength(stream, () => teeInTwo(stream, cloneForBranch2));
 
 const teeOf = uncurryThis(streams.ReadableStream.prototype.tee);
-const streamOfBlob = uncurryThis(Blob.prototype.stream);
 const sizeOfBlob = uncurryThis(ObjectGetOwnPropertyDescriptor(Blob.prototype, "size").get);
 const methods = {
   tee(this: unknown) {
     return isReadableStream(this) ? withLength(this, () => teeOf(this)) : teeOf(this);
   },
-  stream(this: unknown) {
-    const stream = streamOfBlob(this);
-    noteLength(stream, sizeOfBlob(this));
-    return stream;
-  },
 };
 ObjectDefineProperty(streams.ReadableStream.prototype, "tee", { __proto__: null, value: methods.tee });
-ObjectDefineProperty(Blob.prototype, "stream", { __proto__: null, value: methods.stream });
+
+// Gives what a blob holds, part after part. deno_web's methods go through generators, whose prototypes user code can replace.
+function readerOfBlob(blob: unknown): () => Promise<Uint8Array | undefined> {
+  // The parts last only as long as their blob.
+  const source = { __proto__: null, blob, parts: getParts(blob), next: 0 };
+  return async () => {
+    while (source.next < source.parts.length) {
+      const bytes = await ops.op_blob_read_part(source.parts[source.next++]);
+      if (TypedArrayPrototypeGetByteLength(bytes) > 0) return bytes;
+    }
+    return undefined;
+  };
+}
+
+async function bytesOfBlob(blob: unknown): Promise<Uint8Array> {
+  const all = new Uint8Array(sizeOfBlob(blob));
+  const read = readerOfBlob(blob);
+  let offset = 0;
+  for (let bytes = await read(); bytes !== undefined; bytes = await read()) {
+    TypedArrayPrototypeSet(all, bytes, offset);
+    offset += TypedArrayPrototypeGetByteLength(bytes);
+  }
+  return all;
+}
+
+const blobMethods = {
+  stream(this: unknown) {
+    const length = sizeOfBlob(this);
+    const read = readerOfBlob(this);
+    const pull = async (controller: unknown) => {
+      const bytes = await read();
+      if (bytes === undefined) closeByteStream(controller);
+      else readableByteStreamControllerEnqueue(controller, bytes);
+    };
+    const stream = createReadableByteStream(() => {}, pull, async () => {});
+    noteLength(stream, length);
+    return stream;
+  },
+  async text(this: unknown) {
+    return core.decode(await bytesOfBlob(this));
+  },
+  async arrayBuffer(this: unknown) {
+    return TypedArrayPrototypeGetBuffer(await bytesOfBlob(this));
+  },
+  async bytes(this: unknown) {
+    return await bytesOfBlob(this);
+  },
+};
+for (const name of ["stream", "text", "arrayBuffer", "bytes"] as const) {
+  ObjectDefineProperty(Blob.prototype, name, { __proto__: null, value: blobMethods[name] });
+}
 
 // All of a body, as its methods `text`, `json` ... read it: buffers of any kind, and no strings.
 streams.readableStreamCollectIntoUint8Array = async (stream: any) => {

@@ -125,6 +125,69 @@ test("bindings call nothing that user code has replaced", async (env) => {
   }
 });
 
+// Generators and asynchronous iterators, which `for await` and `yield*` go through.
+const AsyncGenerator = Object.getPrototypeOf(Object.getPrototypeOf((async function* () {})()));
+const Generator = Object.getPrototypeOf(Object.getPrototypeOf((function* () {})()));
+const ITERATING: [any, PropertyKey][] = [
+  [AsyncGenerator, "next"], [AsyncGenerator, "return"], [Object.getPrototypeOf(AsyncGenerator), Symbol.asyncIterator],
+  [Generator, "next"], [Generator, "return"], [Object.getPrototypeOf(Generator), Symbol.iterator],
+  [Object.getPrototypeOf(new ReadableStream()[Symbol.asyncIterator]()), "next"],
+  [Object.getPrototypeOf(new ReadableStream()[Symbol.asyncIterator]()), "return"],
+  [ReadableStream.prototype, Symbol.asyncIterator], [ReadableStream.prototype, "values"],
+];
+
+test("blobs, bodies and streams are read without the iterators that user code can replace", async (env) => {
+  const blob = new Blob(["one", new Blob([new Uint8Array([32]), "two"]), ""], { type: "text/x" });
+  const uses: [string, () => Promise<unknown>, unknown][] = [
+    ["text", () => blob.text(), "one two"],
+    ["arrayBuffer", async () => (await blob.slice(2, 5).arrayBuffer()).byteLength, 3],
+    ["bytes", async () => (await (blob as any).bytes())[3], 32],
+    ["stream", () => new Response(blob.stream()).text(), "one two"],
+    ["body", () => new Response(blob).text(), "one two"],
+    ["form", async () => {
+      const form = new FormData();
+      form.append("file", blob, "name");
+      return await ((await new Response(form).formData()).get("file") as File).text();
+    }, "one two"],
+    ["bucket", async () => {
+      await env.STORAGE.put("blob", blob);
+      return await (await (await env.STORAGE.get("blob")).blob()).text();
+    }, "one two"],
+    ["key", async () => {
+      await env.CACHE.put("blob", blob.stream());
+      return await new Response(await env.CACHE.get("blob", "stream")).text();
+    }, "one two"],
+    ["pipes", async () => {
+      const packed = blob.stream().pipeThrough(new CompressionStream("gzip"));
+      const [one, other] = packed.pipeThrough(new DecompressionStream("gzip")).tee();
+      const cancelled = other.cancel();
+      const text = await new Response(one.pipeThrough(new TextDecoderStream()).pipeThrough(new TextEncoderStream())).text();
+      await cancelled;
+      return text;
+    }, "one two"],
+  ];
+  for (const [name, use, expected] of uses) assertEquals(await use(), expected, `${name} before`);
+  for (const [name, use, expected] of uses) {
+    const originals: PropertyDescriptor[] = [];
+    for (let at = 0; at < ITERATING.length; at++) {
+      const [object, key] = ITERATING[at];
+      originals[at] = getOwnPropertyDescriptor(object, key)!;
+      const value = () => {
+        throw new Error(`${String(key)} was called`);
+      };
+      defineProperty(object, key, { value, configurable: true, writable: true });
+    }
+    let outcome: unknown;
+    try {
+      outcome = await use();
+    } catch (error) {
+      outcome = (error as Error).stack;
+    }
+    for (let at = 0; at < ITERATING.length; at++) defineProperty(ITERATING[at][0], ITERATING[at][1], originals[at]);
+    assertEquals(outcome, expected, name);
+  }
+});
+
 test("Function.prototype.call, which hands the engine's ops what they work on, cannot be replaced", () => {
   const original = Function.prototype.call;
   const replacement = () => "replaced";
