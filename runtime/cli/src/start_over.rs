@@ -85,12 +85,14 @@ pub(crate) async fn drain(running: &Running, server: &Server, due: RestartDue) -
         .terminal
         .warn(&format!("{megabytes} MB of memory are lost to isolates that could not be stopped: starting over"));
     let drained = async {
-        if !due.is_urgent {
-            // A stream that never ends must not have all others wait.
-            let _ = tokio::time::timeout(QUIET_PATIENCE, nothing_in_flight(server)).await;
-        }
+        let is_urgent = due.is_urgent
+            || tokio::select! {
+                // A stream that never ends must not have all others wait.
+                _ = tokio::time::timeout(QUIET_PATIENCE, nothing_in_flight(server)) => false,
+                () = aerostack_isolate::restart_urgent() => true,
+            };
         server.hand_over_listener();
-        let longest = if due.is_urgent { LONGEST_URGENT_DRAIN } else { LONGEST_DRAIN };
+        let longest = if is_urgent { LONGEST_URGENT_DRAIN } else { LONGEST_DRAIN };
         if tokio::time::timeout(longest, running.drain(server)).await.is_err() {
             running.give_back_leases().await;
         }

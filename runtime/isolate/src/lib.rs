@@ -40,7 +40,7 @@ pub use engine::{contain_panics, initialise};
 pub use host::{Answer, EventReport, FetchCall, FetchRequest, Fetching, Host};
 pub use isolate::{HandlerSet, LoadError, MisspelledHandler};
 pub use limits::{Limits, StopReason};
-pub use lost_memory::{RestartDue, too_much_lost};
+pub use lost_memory::{RestartDue, restart_urgent, too_much_lost};
 pub use remote::RemoteAnswer;
 pub use report::{ErrorReport, ReportFrame};
 pub use thread::{ConnectionPermit, IsolateThread, Mourner, Mourning, ThreadLoad};

@@ -129,6 +129,8 @@ pub(crate) struct Guard {
     asked: AtomicBool,
     /// Whether V8 has got headroom, and how often it has got a little because a buffer was refused.
     granted_headroom: AtomicBool,
+    /// The thread was frozen and never runs again.
+    frozen: AtomicBool,
     granted_for_buffers: AtomicUsize,
     /// The CPU clock of the isolate's thread. Reading it after the thread ended is an error, not undefined.
     cpu_clock: libc::clockid_t,
@@ -161,6 +163,7 @@ impl Guard {
             seen_turn: AtomicU64::new(0),
             asked: AtomicBool::new(false),
             granted_headroom: AtomicBool::new(false),
+            frozen: AtomicBool::new(false),
             granted_for_buffers: AtomicUsize::new(0),
             cpu_clock,
             // SAFETY: gettid has no preconditions.
@@ -293,9 +296,10 @@ impl Guard {
     }
 
     /// Gives up the thread and has it never run again.
-    fn freeze(&self, reason: StopReason, bytes: u64) {
+    fn freeze(&self, reason: StopReason) {
         pressure::freeze(self.thread_id);
-        self.thread.give_up(&self.limits.describe(reason), LostMemory::new(bytes));
+        self.frozen.store(true, Ordering::Release);
+        self.thread.give_up(&self.limits.describe(reason), LostMemory::new(self.touched_bytes()));
     }
 }
 
@@ -450,11 +454,8 @@ impl Watchdog {
         }
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         match pressure {
-            Pressure::None => {
-                relief.calm_resident = resident;
-                relief.waits_since = None;
-            }
-            Pressure::Low | Pressure::Critical => relief.act(pressure, &watched, resident),
+            Pressure::None => relief.waits_since = None,
+            Pressure::Low | Pressure::Critical => relief.act(pressure, &watched),
         }
         if is_time_to_note {
             relief.noted = Instant::now();
@@ -519,8 +520,6 @@ struct Relief {
     /// When the memory was looked at last, and how long that is enough.
     looked: Instant,
     period: Duration,
-    /// What the process had in memory when there was last enough, bytes.
-    calm_resident: u64,
     /// When [`Watched::note_touched`] was called last.
     noted: Instant,
     /// The isolate that was stopped last, and when: its memory comes back a little later.
@@ -547,28 +546,28 @@ const STOPPING_PATIENCE: Duration = Duration::from_millis(500);
 impl Relief {
     fn new(gauge: Gauge) -> Self {
         let now = Instant::now();
-        Self {
-            gauge,
-            looked: now,
-            period: FAR_PERIOD,
-            calm_resident: resident_bytes().unwrap_or(0),
-            noted: now,
-            stopping: (Weak::new(), now),
-            waits_since: None,
-        }
+        Self { gauge, looked: now, period: FAR_PERIOD, noted: now, stopping: (Weak::new(), now), waits_since: None }
     }
 
     /// Has memory come back: from one that was stopped already, if there is any, or else from one that is stopped now.
-    fn act(&mut self, pressure: Pressure, watched: &[Watched], resident: u64) {
-        let Some((guard, reason, is_growing)) = still_inside(watched) else {
+    fn act(&mut self, pressure: Pressure, watched: &[Watched]) {
+        let inside = still_inside(watched);
+        if inside.is_empty() {
             self.waits_since = None;
             self.stop_one(watched);
             return;
-        };
-        let waits_since = *self.waits_since.get_or_insert_with(Instant::now);
-        let is_hopeless = guard.thread.lost().is_some() || waits_since.elapsed() >= INSIDE_PATIENCE;
-        if is_hopeless || is_growing && pressure == Pressure::Critical {
-            guard.freeze(reason, resident.saturating_sub(self.calm_resident));
+        }
+        let waited = self.waits_since.get_or_insert_with(Instant::now).elapsed();
+        let mut has_frozen = false;
+        // All of them at once: each that is left would take what freezing the others has saved.
+        for (guard, reason, is_growing) in inside {
+            let is_hopeless = guard.thread.lost().is_some() || waited >= INSIDE_PATIENCE;
+            if is_hopeless || is_growing && pressure == Pressure::Critical {
+                guard.freeze(reason);
+                has_frozen = true;
+            }
+        }
+        if has_frozen {
             lost_memory::start_over_now();
             self.gauge.note_frozen();
         }
@@ -598,17 +597,15 @@ impl Relief {
     }
 }
 
-/// Of the threads that were stopped and are still in V8, the one that has touched the most new pages, and whether it goes
-/// on with that.
-fn still_inside(watched: &[Watched]) -> Option<(Arc<Guard>, StopReason, bool)> {
+/// The threads that were stopped and run in V8 nevertheless, and whether each goes on touching new pages.
+fn still_inside(watched: &[Watched]) -> Vec<(Arc<Guard>, StopReason, bool)> {
     let inside = watched.iter().filter_map(|watched| {
         let guard = watched.guard.upgrade().filter(|guard| guard.is_inside())?;
-        let reason = guard.stopped()?;
+        let reason = guard.stopped().filter(|_| !guard.frozen.load(Ordering::Acquire))?;
         let is_growing = watched.touched_since(watched.pages_lately)? >= MANY_PAGES;
-        Some((watched.touched_since(watched.pages_at_first)?, guard, reason, is_growing))
+        Some((guard, reason, is_growing))
     });
-    let (_, guard, reason, is_growing) = inside.max_by_key(|(pages, ..)| *pages)?;
-    Some((guard, reason, is_growing))
+    inside.collect()
 }
 
 /// Of those that were not stopped yet, the one that has touched the most new pages lately.

@@ -20,6 +20,9 @@ struct AllLost {
 /// What may be lost of a machine's memory, or of a control group's, before a restart is due: a quarter.
 const TOLERATED_PART: u64 = 4;
 
+/// With a half, there is no time to wait for a quiet moment.
+const URGENT_PART: u64 = 2;
+
 /// Memory of one thread that was given up. Counts as lost until this is dropped.
 #[derive(Debug)]
 pub(crate) struct LostMemory(u64);
@@ -63,13 +66,32 @@ pub async fn too_much_lost() -> RestartDue {
     loop {
         let grew = LOST.grew.notified();
         let lost = LOST.bytes.load(Ordering::Acquire);
-        let is_too_much = || machine_memory::limit().is_some_and(|limit| lost > limit / TOLERATED_PART);
-        let is_urgent = LOST.is_urgent.load(Ordering::Acquire);
-        if is_urgent || is_too_much() {
+        let is_urgent = is_urgent();
+        if is_urgent || is_more_than(lost, TOLERATED_PART) {
             return RestartDue { lost, is_urgent };
         }
         grew.await;
     }
+}
+
+/// Waits until a restart that is due cannot wait for a quiet moment any longer.
+pub async fn restart_urgent() {
+    loop {
+        let grew = LOST.grew.notified();
+        if is_urgent() {
+            return;
+        }
+        grew.await;
+    }
+}
+
+fn is_urgent() -> bool {
+    LOST.is_urgent.load(Ordering::Acquire) || is_more_than(LOST.bytes.load(Ordering::Acquire), URGENT_PART)
+}
+
+/// Whether bytes are more than this part of the memory. Small losses are told without a look at the machine.
+fn is_more_than(bytes: u64, part: u64) -> bool {
+    bytes > 0 && machine_memory::limit().is_some_and(|limit| bytes > limit / part)
 }
 
 const MEGABYTE: u64 = 1024 * 1024;
