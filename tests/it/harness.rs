@@ -14,7 +14,7 @@ mod worker;
 
 pub use binary::{Binary, Run, TestProject};
 pub use connection::Connection;
-pub use http_client::{HttpAnswer, exchange, get, send};
+pub use http_client::{HttpAnswer, exchange, get, send, try_get};
 pub use memory_group::MemoryGroup;
 pub use scripted_ai::{ScriptedAi, models as scripted_models};
 pub use server::{TestServer, wait_until_idle};

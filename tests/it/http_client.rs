@@ -41,6 +41,13 @@ pub async fn get(address: SocketAddr, path: &str) -> HttpAnswer {
     send(address, "GET", path, &[], b"").await
 }
 
+/// As [`get`]; `None` where the server closes the connection without a word.
+pub async fn try_get(address: SocketAddr, path: &str) -> Option<HttpAnswer> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let answer = exchange(address, request.as_bytes()).await;
+    (!answer.is_empty()).then(|| parse(&answer))
+}
+
 /// A request on a connection of its own.
 pub async fn send(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> HttpAnswer {
     let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
