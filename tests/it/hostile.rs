@@ -147,7 +147,11 @@ const MEMORY: &[(&str, &[End])] = &[
     ("unsettled-rejections", &[Memory]),
     ("error-stacks", &[Memory, Buffers]),
     ("message-channel", &[Buffers]),
-    ("crypto-derivations-waiting", &[Throws("too many derivations and generations of keys wait for their turn")]),
+    // Each call makes a copy of its salt first.
+    (
+        "crypto-derivations-waiting",
+        &[Throws("too many derivations and generations of keys wait for their turn"), Buffers],
+    ),
     ("recursion", &[TOO_DEEP]),
     ("recursion-async", &[TOO_DEEP]),
     ("recursion-getter", &[TOO_DEEP]),
