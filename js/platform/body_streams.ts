@@ -170,7 +170,8 @@ const methods = {
 };
 ObjectDefineProperty(streams.ReadableStream.prototype, "tee", { __proto__: null, value: methods.tee });
 
-// Gives what a blob holds, part after part. deno_web's methods go through generators, whose prototypes user code can replace.
+// Gives what a blob holds, part after part. deno_web's methods go through generators, whose prototypes user code can
+// replace.
 function readerOfBlob(blob: unknown): () => Promise<Uint8Array | undefined> {
   // The parts last only as long as their blob.
   const source = { __proto__: null, blob, parts: getParts(blob), next: 0 };

@@ -694,8 +694,8 @@ impl BufferQuota {
         })
     }
 
-    /// Refuses nothing while an isolate starts, whatever the process still holds for the one before: answers that clients have not
-    /// taken, a statement that goes on.
+    /// Refuses nothing while an isolate starts, whatever the process still holds for the one before: answers that clients
+    /// have not taken, a statement that goes on.
     pub(crate) fn starting(self: Arc<Self>) -> Starting {
         self.starting.store(true, Ordering::Relaxed);
         Starting(self)

@@ -272,8 +272,8 @@ impl Load {
                     let mut read = std::pin::pin!(read);
                     let read = tokio::select! {
                         read = &mut read => read,
-                        // hyper may forget a request that comes into its queue while the connection ends. Such a request fails
-                        // when the queue goes; one that was sent does not need the queue.
+                        // hyper may forget a request that comes into its queue while the connection ends. It fails when
+                        // the queue goes; a request that was sent does not need the queue.
                         _ = &mut connection, if client.is_some() => {
                             client = None;
                             read.await
